@@ -1,0 +1,91 @@
+"""run_step: the RUN step of a Dockerfile build, for any frontend.
+
+    request = RunRequest(args=("/bin/sh", "-c", "id"), rootfs="/path/to/rootfs", isolation="chroot")
+    result = run(request)
+
+``plan`` decides everything as plain data, ``execute`` carries it out, ``run`` does both. The names in
+``__all__`` are the contract; nothing else of this package is. They are loaded when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import HostError, RequestError, RunStepError, StepFailed
+    from .execute import RunResult, Supervisor, execute, materialise, write_files
+    from .executor import LocalExecutor, run
+    from .host import HostFacts, probe
+    from .pipeline.isolation import choose as choose_isolation
+    from .pipeline.user import Identity, group as resolve_group, resolve as resolve_user
+    from .plan import RunPlan, plan
+    from .request import IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
+    from .rootfs import Root
+
+_HOME = {
+    "HostError": "errors",
+    "RequestError": "errors",
+    "RunStepError": "errors",
+    "StepFailed": "errors",
+    "RunResult": "execute",
+    "Supervisor": "execute",
+    "execute": "execute",
+    "materialise": "execute",
+    "write_files": "execute",
+    "LocalExecutor": "executor",
+    "run": "executor",
+    "HostFacts": "host",
+    "probe": "host",
+    "RunPlan": "plan",
+    "plan": "plan",
+    "IDMapping": "request",
+    "ImageDefaults": "request",
+    "NamespaceOption": "request",
+    "Resources": "request",
+    "RunRequest": "request",
+    "Root": "rootfs",
+    "Identity": "pipeline.user",
+    "resolve_user": "pipeline.user:resolve",
+    "resolve_group": "pipeline.user:group",
+    "choose_isolation": "pipeline.isolation:choose",
+}
+
+__all__ = [
+    "RunRequest",
+    "ImageDefaults",
+    "Resources",
+    "NamespaceOption",
+    "IDMapping",
+    "HostFacts",
+    "probe",
+    "plan",
+    "RunPlan",
+    "execute",
+    "run",
+    "RunResult",
+    "Supervisor",
+    "LocalExecutor",
+    "choose_isolation",
+    "materialise",
+    "write_files",
+    "Root",
+    "Identity",
+    "resolve_user",
+    "resolve_group",
+    "RunStepError",
+    "RequestError",
+    "HostError",
+    "StepFailed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, _, attribute = home.partition(":")
+    value = getattr(import_module(f".{module}", __name__), attribute or name)
+    globals()[name] = value
+    return value

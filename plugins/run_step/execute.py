@@ -1,0 +1,347 @@
+"""Carry a plan out: the actions on the root filesystem, the isolation, and everything undone afterwards."""
+
+from __future__ import annotations
+
+import array
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import HostError
+from .plan import BUNDLE, ROOTFS, CopyVolume, MakeDirectory, MountPoint, RunPlan
+from .rootfs import Created, Root
+from .supervisor import LENGTH, send
+
+Output = Callable[[str, bytes], None]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What became of a step. ``status`` is the exit status, or minus the number of the signal that killed it."""
+
+    status: int
+    wall_us: int
+    user_us: int = 0
+    system_us: int = 0
+    max_rss: int = 0
+    cancelled: bool = False
+    timed_out: bool = False
+
+    @property
+    def exit_status(self) -> int:
+        """The status as a shell reports it: 128 plus the number for a death by signal."""
+        return self.status if self.status >= 0 else 128 - self.status
+
+    def describe(self) -> str:
+        """``exit status 3`` or ``killed by SIGKILL``."""
+        if self.timed_out:
+            return "stopped: the step took longer than its time limit"
+        if self.status >= 0:
+            return f"exit status {self.status}"
+        try:
+            return f"killed by {signal.Signals(-self.status).name}"
+        except ValueError:
+            return f"killed by signal {-self.status}"
+
+
+class Supervisor:
+    """The process that steps hang on (:mod:`run_step.supervisor`), started when first needed.
+
+    May be used by several threads at once. Close it when the build ends; if the builder dies, the supervisor
+    and every step end with it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def start(self) -> socket.socket:
+        """The control socket, the process started if it was not yet."""
+        with self._lock:
+            if self._control is None:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                package = os.path.dirname(os.path.abspath(__file__))
+                boot = f"import sys; sys.path.insert(0, {os.path.dirname(package)!r}); "
+                boot += "from run_step.supervisor import main; main()"
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-S", "-c", boot],
+                    stdin=theirs.fileno(),
+                    env={"PATH": os.environ.get("PATH", os.defpath)},
+                    start_new_session=True,
+                )
+                theirs.close()
+                self._control = ours
+            return self._control
+
+    def spawn(self, job: dict[str, Any], streams: tuple[int, int, int]) -> socket.socket:
+        """Start one run; the socket answers when it has ended, and closing it kills the step."""
+        control = self.start()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        fds = array.array("i", [theirs.fileno(), *streams])
+        with self._lock:
+            control.sendmsg([b"r"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+        theirs.close()
+        send(ours, job)
+        return ours
+
+    def close(self) -> None:
+        """End the process; runs that still go on are killed by the end of their own sockets."""
+        with self._lock:
+            if self._control is not None:
+                self._control.close()
+                self._control = None
+            if self._process is not None:
+                self._process.wait()
+                self._process = None
+
+    def __enter__(self) -> Supervisor:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def execute(
+    plan: RunPlan,
+    rootfs: str,
+    *,
+    output: Output | None = None,
+    supervisor: Supervisor | None = None,
+    work_dir: str | None = None,
+    cancel: threading.Event | None = None,
+    timeout: float | None = None,
+) -> RunResult:
+    """Run ``plan`` in ``rootfs`` and wait for it.
+
+    ``output`` receives ``("stdout"|"stderr", bytes)`` as they come; without it both go to ours.
+    ``work_dir`` is where the private bundle is made. ``cancel`` and ``timeout`` (seconds) kill the step.
+
+    Guarantees, in every outcome: no process of the step, no mount and no bundle remains, and mount points made
+    for the step are gone from ``rootfs`` unless the step put something in them.
+
+    Raises HostError when the step could not be started. A command that fails is a result, not an error.
+    """
+    own = supervisor is None
+    supervisor = supervisor or Supervisor()
+    bundle = tempfile.mkdtemp(prefix="bundle-", dir=work_dir)
+    try:
+        with Root(rootfs) as root:
+            created: list[Created] = []
+            try:
+                _prepare(plan, root, bundle, created)
+                return _run(plan, rootfs, bundle, supervisor, output or _passthrough, cancel, timeout)
+            finally:
+                root.remove_mount_point(created)
+    finally:
+        shutil.rmtree(bundle, ignore_errors=True)
+        if own:
+            supervisor.close()
+
+
+def _passthrough(stream: str, data: bytes) -> None:
+    target = sys.stdout if stream == "stdout" else sys.stderr
+    target.buffer.write(data)
+    target.buffer.flush()
+
+
+def materialise(value: Any, rootfs: str, bundle: str) -> Any:
+    """The plan's JSON values with real paths for its tokens."""
+    if isinstance(value, str):
+        if value.startswith((ROOTFS, BUNDLE)):
+            return value.replace(ROOTFS, rootfs, 1).replace(BUNDLE, bundle, 1)
+        return value
+    if isinstance(value, dict):
+        return {key: materialise(item, rootfs, bundle) for key, item in value.items()}
+    if isinstance(value, list):
+        return [materialise(item, rootfs, bundle) for item in value]
+    return value
+
+
+def write_files(plan: RunPlan, bundle: str) -> None:
+    """The generated files, below ``bundle/files``."""
+    directory = os.path.join(bundle, "files")
+    os.mkdir(directory, 0o755)
+    os.chmod(bundle, 0o711)
+    for item in plan.files:
+        path = os.path.join(directory, item.name)
+        with open(path, "x", encoding="utf-8", errors="surrogateescape") as stream:
+            stream.write(item.content)
+        os.chmod(path, item.mode)
+        os.chown(path, item.uid, item.gid)
+
+
+def _prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> None:
+    write_files(plan, bundle)
+    for action in plan.actions:
+        if isinstance(action, MakeDirectory):
+            root.make_dirs(action.path, action.mode, action.uid, action.gid)
+        elif isinstance(action, MountPoint):
+            created += root.make_mount_point(action.path, action.directory)
+        elif isinstance(action, CopyVolume):
+            _copy_volume(action, root, os.path.join(bundle, "volumes", action.name))
+
+
+def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
+    os.makedirs(target, mode=0o755)
+    try:
+        fd = root.open(action.path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return
+    try:
+        _copy_tree(fd, target)
+    finally:
+        os.close(fd)
+
+
+def _copy_tree(source: int, target: str) -> None:
+    """Copy a directory's content with modes, owners and times; links are copied as links."""
+    status = os.fstat(source)
+    os.chown(target, status.st_uid, status.st_gid)
+    os.chmod(target, stat.S_IMODE(status.st_mode))
+    for name in os.listdir(source):
+        entry = os.stat(name, dir_fd=source, follow_symlinks=False)
+        path = os.path.join(target, name)
+        if stat.S_ISDIR(entry.st_mode):
+            os.mkdir(path)
+            child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+            try:
+                _copy_tree(child, path)
+            finally:
+                os.close(child)
+        elif stat.S_ISLNK(entry.st_mode):
+            os.symlink(os.readlink(name, dir_fd=source), path)
+            os.chown(path, entry.st_uid, entry.st_gid, follow_symlinks=False)
+        elif stat.S_ISREG(entry.st_mode):
+            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+            with os.fdopen(fd, "rb") as reader, open(path, "xb") as writer:
+                shutil.copyfileobj(reader, writer, 1 << 20)
+            os.chown(path, entry.st_uid, entry.st_gid)
+            os.chmod(path, stat.S_IMODE(entry.st_mode))
+            os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns))
+        else:
+            os.mknod(path, entry.st_mode, entry.st_rdev)
+            os.chown(path, entry.st_uid, entry.st_gid)
+            os.chmod(path, stat.S_IMODE(entry.st_mode))
+
+
+def _run(
+    plan: RunPlan,
+    rootfs: str,
+    bundle: str,
+    supervisor: Supervisor,
+    output: Output,
+    cancel: threading.Event | None,
+    timeout: float | None,
+) -> RunResult:
+    job = {
+        "isolation": plan.isolation,
+        "spec": materialise(plan.spec, rootfs, bundle),
+        "rootfs": rootfs,
+        "bundle": bundle,
+        "state": os.path.join(os.path.dirname(bundle), "runtime"),
+        "runtime": plan.runtime or "runc",
+        "runtime_flags": list(plan.runtime_flags),
+        "no_pivot": plan.no_pivot,
+        "container_id": f"buildfront-{plan.container_id[:12]}-{os.path.basename(bundle)[7:]}",
+    }
+    began = time.monotonic()
+    stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    out_r, out_w = os.pipe()
+    err_r, err_w = os.pipe()
+    try:
+        run = supervisor.spawn(job, (stdin, out_w, err_w))
+    finally:
+        for fd in (stdin, out_w, err_w):
+            os.close(fd)
+    try:
+        answer, timed_out = _relay(run, {out_r: "stdout", err_r: "stderr"}, output, cancel, timeout)
+    finally:
+        run.close()
+        os.close(out_r)
+        os.close(err_r)
+    wall = int((time.monotonic() - began) * 1e6)
+    if answer is None:
+        raise HostError("the step's supervisor ended before the step did; was it killed?")
+    if "error" in answer:
+        raise HostError(answer["error"])
+    if "setup" in answer:
+        raise HostError(answer["setup"])
+    return RunResult(
+        status=answer["status"],
+        wall_us=wall,
+        user_us=answer["user_us"],
+        system_us=answer["system_us"],
+        max_rss=answer["max_rss"],
+        cancelled=answer["cancelled"],
+        timed_out=timed_out,
+    )
+
+
+def _relay(
+    run: socket.socket,
+    pipes: dict[int, str],
+    output: Output,
+    cancel: threading.Event | None,
+    timeout: float | None,
+) -> tuple[dict[str, Any] | None, bool]:
+    """Pass output on until the run has answered and the pipes have nothing more to give at once."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    raw = b""
+    ended = timed_out = stopped = False
+    with selectors.DefaultSelector() as selector:
+        selector.register(run, selectors.EVENT_READ)
+        for fd in pipes:
+            os.set_blocking(fd, False)
+            selector.register(fd, selectors.EVENT_READ)
+        while not ended:
+            wait = 0.2 if cancel is not None else None
+            if deadline is not None and not stopped:
+                left = max(0.0, deadline - time.monotonic())
+                wait = left if wait is None else min(wait, left)
+            for key, _ in selector.select(wait):
+                if key.fileobj is run:
+                    chunk = run.recv(65536)
+                    raw += chunk
+                    ended = not chunk or (len(raw) >= LENGTH.size and len(raw) >= LENGTH.size + _size(raw))
+                elif not _pass_on(key.fd, pipes[key.fd], output):
+                    selector.unregister(key.fd)
+            timed_out = timed_out or (deadline is not None and time.monotonic() >= deadline and not ended)
+            if not stopped and not ended and (timed_out or (cancel is not None and cancel.is_set())):
+                stopped = True
+                run.send(b"k")
+    # The step is over. What a process that still holds the pipe may write later is nobody's output.
+    for fd, name in pipes.items():
+        while _pass_on(fd, name, output, again=True):
+            pass
+    if len(raw) < LENGTH.size:
+        return None, timed_out
+    return json.loads(raw[LENGTH.size :]), timed_out
+
+
+def _size(raw: bytes) -> int:
+    size: int = LENGTH.unpack(raw[: LENGTH.size])[0]
+    return size
+
+
+def _pass_on(fd: int, name: str, output: Output, again: bool = False) -> bool:
+    """Read once; False at the end of the stream (with ``again``, also when there is nothing just now)."""
+    try:
+        data = os.read(fd, 1 << 16)
+    except BlockingIOError:
+        return not again
+    if data:
+        output(name, data)
+    return bool(data)

@@ -1,0 +1,73 @@
+"""The plugin behind the entry point ``buildfront.run_step = local``: plan and execute with one supervisor."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+from .execute import Output, RunResult, Supervisor, execute
+from .host import HostFacts, probe
+from .pipeline.isolation import choose
+from .plan import RunPlan, plan
+from .request import RunRequest
+
+
+class LocalExecutor:
+    """Runs steps on this machine.
+
+    One object serves one build and may be used by several threads. ``host`` replaces the probed facts.
+    """
+
+    def __init__(self, host: HostFacts | None = None, work_dir: str | None = None) -> None:
+        self._host = host
+        self._lock = threading.Lock()
+        self.work_dir = work_dir
+        self.supervisor = Supervisor()
+
+    def host(self, *, runtimes: bool) -> HostFacts:
+        """The facts, probed once; runtimes are tried only when an isolation needs to know of them."""
+        with self._lock:
+            if self._host is None or (runtimes and not self._host.runtimes):
+                self._host = probe(runtimes=runtimes)
+            return self._host
+
+    def plan(self, request: RunRequest) -> RunPlan:
+        """See :func:`run_step.plan`; ``auto`` and the empty isolation are resolved first."""
+        auto = request.isolation in ("", "auto")
+        facts = self.host(runtimes=auto or (request.isolation == "oci" and not request.runtime))
+        if auto:
+            request = replace(request, isolation=choose("auto", facts)[0])
+        return plan(request, facts)
+
+    def execute(
+        self,
+        plan: RunPlan,
+        rootfs: str,
+        *,
+        output: Output | None = None,
+        cancel: threading.Event | None = None,
+        timeout: float | None = None,
+    ) -> RunResult:
+        """See :func:`run_step.execute`."""
+        return execute(
+            plan,
+            rootfs,
+            output=output,
+            supervisor=self.supervisor,
+            work_dir=self.work_dir,
+            cancel=cancel,
+            timeout=timeout,
+        )
+
+    def close(self) -> None:
+        """End the supervisor. The object is of no use afterwards."""
+        self.supervisor.close()
+
+
+def run(request: RunRequest, *, output: Output | None = None, timeout: float | None = None) -> RunResult:
+    """Plan and execute one step on this machine. Raises RequestError and HostError."""
+    executor = LocalExecutor()
+    try:
+        return executor.execute(executor.plan(request), request.rootfs, output=output, timeout=timeout)
+    finally:
+        executor.close()

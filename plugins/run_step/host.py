@@ -1,0 +1,148 @@
+"""Everything that planning may know of the host, as plain data.
+
+Probed once for a build, replaced by a recorded file in tests and by ``--host-facts``, so that a plan is the
+same on every machine that reads the same facts. Planning reads nothing else of the host.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from .codec import decode, encode
+from .linux.process import CAPABILITIES
+
+PROXY_VARIABLES = (
+    "http_proxy",
+    "HTTP_PROXY",
+    "https_proxy",
+    "HTTPS_PROXY",
+    "ftp_proxy",
+    "FTP_PROXY",
+    "no_proxy",
+    "NO_PROXY",
+)
+
+
+@dataclass(frozen=True)
+class RuntimeFact:
+    """An OCI runtime found on PATH. ``works`` is whether it ran a container here; ``why`` says why not."""
+
+    name: str
+    path: str
+    works: bool
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Rlimit:
+    """One resource limit of the builder. -1 is unlimited (getrlimit(2))."""
+
+    name: str
+    soft: int
+    hard: int
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """The host as the pipeline sees it."""
+
+    uid: int = 0
+    gid: int = 0
+    architecture: str = "x86_64"
+    kernel: str = "6.1"
+    cgroup: str = "v2"
+    capabilities: tuple[str, ...] = ()
+    runtimes: tuple[RuntimeFact, ...] = ()
+    rlimits: tuple[Rlimit, ...] = ()
+    uid_map: tuple[tuple[int, ...], ...] = ((0, 0, 4294967295),)
+    gid_map: tuple[tuple[int, ...], ...] = ((0, 0, 4294967295),)
+    hosts: str = ""
+    hosts_mode: int = 0o644
+    resolv_conf: str = ""
+    has_dev_shm: bool = True
+    has_dev_mqueue: bool = True
+    has_sys: bool = True
+    stdio_is_terminal: bool = False
+    proxy: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that :meth:`from_json` reads."""
+        out: dict[str, Any] = encode(self)
+        return out
+
+    @classmethod
+    def from_json(cls, data: Any) -> HostFacts:
+        """Raises RequestError for anything that is no host facts object."""
+        return decode(cls, data, "host facts")
+
+    @property
+    def working_runtime(self) -> RuntimeFact | None:
+        """The first runtime that works here."""
+        return next((item for item in self.runtimes if item.works), None)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+            return stream.read()
+    except OSError:
+        return ""
+
+
+def _cgroup_mode() -> str:
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        return "v2"
+    if os.path.isdir("/sys/fs/cgroup/unified"):
+        return "hybrid"
+    return "v1" if os.path.isdir("/sys/fs/cgroup/memory") else "none"
+
+
+def _capabilities() -> tuple[str, ...]:
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith("CapEff:"):
+            bits = int(line.split()[1], 16)
+            return tuple(name for number, name in enumerate(CAPABILITIES) if bits >> number & 1)
+    return ()
+
+
+def _rlimits() -> tuple[Rlimit, ...]:
+    import resource
+
+    names = sorted(name for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE")
+    return tuple(Rlimit(name, *resource.getrlimit(getattr(resource, name))) for name in names)
+
+
+def _id_map(kind: str) -> tuple[tuple[int, ...], ...]:
+    return tuple(tuple(map(int, line.split())) for line in _read(f"/proc/self/{kind}_map").splitlines())
+
+
+def probe(*, runtimes: bool = True) -> HostFacts:
+    """Look at this host. ``runtimes=False`` leaves out the only slow part, running each OCI runtime once."""
+    found: tuple[RuntimeFact, ...] = ()
+    if runtimes:
+        from .isolation.oci import probe_runtimes
+
+        found = probe_runtimes()
+    uname = os.uname()
+    return HostFacts(
+        uid=os.geteuid(),
+        gid=os.getegid(),
+        architecture=uname.machine,
+        kernel=uname.release,
+        cgroup=_cgroup_mode(),
+        capabilities=_capabilities(),
+        runtimes=found,
+        rlimits=_rlimits(),
+        uid_map=_id_map("uid"),
+        gid_map=_id_map("gid"),
+        hosts=_read("/etc/hosts"),
+        hosts_mode=os.stat("/etc/hosts").st_mode & 0o777 if os.path.exists("/etc/hosts") else 0o644,
+        resolv_conf=_read("/etc/resolv.conf"),
+        has_dev_shm=os.path.isdir("/dev/shm"),
+        has_dev_mqueue=os.path.isdir("/dev/mqueue"),
+        has_sys=os.path.isdir("/sys"),
+        stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
+        proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
+    )

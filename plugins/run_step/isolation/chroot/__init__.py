@@ -1,0 +1,1 @@
+"""The embedded sandbox: the plan's spec run by the kernel's own means, with no OCI runtime."""

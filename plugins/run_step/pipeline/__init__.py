@@ -1,0 +1,100 @@
+"""The spec pipeline: one module per concern, each one ``apply(draft, request, host)``.
+
+:data:`STAGES` is the order. A stage changes the draft alone; it reads the request, the facts and, through
+``draft.root``, the root filesystem. A third party may pass its own tuple to :func:`run_step.plan`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..errors import RequestError
+from ..host import HostFacts
+from ..plan import ROOTFS, Draft, NetworkPlan, RunPlan
+from ..request import ISOLATIONS, RunRequest
+from ..rootfs import Root
+from . import (
+    capabilities,
+    command,
+    cwd,
+    environment,
+    files,
+    isolation,
+    mounts,
+    namespaces,
+    paths,
+    resources,
+    rlimits,
+    terminal,
+    user,
+)
+
+Stage = Callable[[Draft, RunRequest, HostFacts], None]
+
+STAGES: tuple[Stage, ...] = (
+    isolation.apply,
+    environment.apply,
+    resources.apply,
+    rlimits.apply,
+    cwd.apply,
+    command.apply,
+    paths.apply,
+    terminal.apply,
+    namespaces.apply,
+    user.apply,
+    capabilities.apply,
+    cwd.create,
+    files.apply,
+    mounts.apply,
+)
+
+
+def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPlan:
+    """Pass a new draft through ``stages`` and freeze it."""
+    if not request.args:
+        raise RequestError("the request has no command: args is empty")
+    name = request.isolation or "oci"
+    if name not in ISOLATIONS:
+        raise RequestError(f"unknown isolation {name!r}; known are {', '.join(ISOLATIONS)}")
+    container_id = request.container_id or hashlib.sha256(repr(request).encode()).hexdigest()
+    with Root(request.rootfs) as root:
+        draft = Draft(root=root, isolation=name, container_id=container_id, spec=_empty_spec(request))
+        for stage in stages:
+            stage(draft, request, host)
+    runtime = request.runtime
+    if name == "oci" and not runtime and host.working_runtime is not None:
+        runtime = host.working_runtime.name
+    return RunPlan(
+        isolation=name,
+        container_id=container_id,
+        spec=draft.spec,
+        files=tuple(draft.files),
+        actions=tuple(draft.actions),
+        network=draft.network,
+        runtime=runtime,
+        runtime_flags=request.runtime_flags,
+        no_pivot=request.no_pivot,
+        warnings=tuple(draft.warnings),
+    )
+
+
+def _empty_spec(request: RunRequest) -> dict[str, Any]:
+    return {
+        "ociVersion": "1.0.2",
+        "process": {
+            "terminal": False,
+            "user": {"uid": 0, "gid": 0},
+            "args": list(request.args),
+            "env": [],
+            "cwd": "/",
+        },
+        "root": {"path": ROOTFS, "readonly": False},
+        "hostname": "",
+        "mounts": [],
+        "linux": {"namespaces": [], "resources": {}},
+    }
+
+
+__all__ = ["STAGES", "NetworkPlan", "Stage", "run"]

@@ -1,0 +1,46 @@
+"""Capabilities and privileges (rows S16, S17): the default set, then additions, then drops."""
+
+from __future__ import annotations
+
+from ..errors import RequestError
+from ..host import HostFacts
+from ..linux.process import CAPABILITIES
+from ..plan import Draft
+from ..request import RunRequest
+
+DEFAULT = (
+    "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID"
+    " SETPCAP SETUID SYS_CHROOT"
+).split()
+"""What docker build grants (moby, oci/caps/defaults.go), so that a Dockerfile behaves as it does there."""
+
+SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+
+
+def _name(text: str) -> str:
+    name = text.upper().removeprefix("CAP_")
+    if name not in CAPABILITIES:
+        import difflib
+
+        near = difflib.get_close_matches(name, CAPABILITIES, n=1)
+        raise RequestError(f"unknown capability {text!r}" + (f"; did you mean {near[0]}?" if near else ""))
+    return name
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """``all`` adds every known one or empties every set; a user other than root keeps the bounding set."""
+    names = set(DEFAULT)
+    for text in request.cap_add:
+        names |= set(CAPABILITIES) if text.lower() == "all" else {_name(text)}
+    for text in request.cap_drop:
+        names = set() if text.lower() == "all" else names - {_name(text)}
+    known = set(host.capabilities)
+    if known:
+        names &= known  # what the builder lacks can't be handed on
+    listed = [f"CAP_{name}" for name in CAPABILITIES if name in names]
+    root = draft.process["user"]["uid"] == 0
+    draft.process["capabilities"] = {
+        kind: list(listed) if kind == "bounding" or (root and kind in ("effective", "permitted")) else []
+        for kind in SETS
+    }
+    draft.process["noNewPrivileges"] = request.no_new_privileges

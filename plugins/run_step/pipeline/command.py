@@ -1,0 +1,32 @@
+"""Where the command is (row S14): looked up on PATH under the root filesystem, no absolute link followed."""
+
+from __future__ import annotations
+
+import posixpath
+import stat
+
+from ..host import HostFacts
+from ..plan import Draft
+from ..request import RunRequest
+
+FALLBACK_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
+"""The PATH supplied to a step that has none at all."""
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """Make the first argument absolute when it is found; leave it as it was otherwise."""
+    if not draft.env.get("PATH"):
+        draft.env["PATH"] = FALLBACK_PATH
+        draft.process["env"] = [f"{name}={value}" for name, value in draft.env.items()]
+    args = draft.process["args"]
+    if args[0].startswith("/"):
+        return
+    for element in draft.env["PATH"].split(":"):
+        directory = element or draft.process["cwd"]
+        candidate = posixpath.normpath(posixpath.join("/", directory, args[0]))
+        status = draft.root.lstat(candidate)
+        if status is None or stat.S_ISDIR(status.st_mode):
+            continue
+        if stat.S_ISLNK(status.st_mode) or status.st_mode & 0o111:
+            args[0] = candidate
+            return

@@ -1,0 +1,181 @@
+"""Mounts (rows S60 to S64): volumes, image volumes, bound files, the default mounts, cgroup, in that order.
+
+The first to claim a destination keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+import re
+import stat
+from typing import Any
+
+from ..errors import RequestError
+from ..host import HostFacts
+from ..plan import BUNDLE, CopyVolume, Draft, MountPoint
+from ..request import RunRequest
+
+Mount = dict[str, Any]
+
+PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
+FLAGS = ("ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "rbind", "bind", *PROPAGATION)
+LATER = ("z", "Z", "O", "U")
+
+
+def _mount(destination: str, kind: str, source: str, *options: str) -> Mount:
+    return {"destination": destination, "type": kind, "source": source, "options": list(options)}
+
+
+def default_mounts() -> list[Mount]:
+    """The mounts of a new spec (runtime-tools ``generate.New("linux")``, row S60)."""
+    return [
+        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
+        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"),
+        _mount(
+            "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
+        ),
+        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777"),
+        _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+        _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
+    ]
+
+
+def parse_volume(text: str) -> Mount:
+    """``host:container[:opts]`` as a mount. Raises RequestError that quotes ``text``."""
+    form = "the form is HOST-PATH:CONTAINER-PATH[:OPTIONS]"
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not parts[0] or not parts[1]:
+        raise RequestError(f"volume {text!r}: {form}")
+    source, destination = parts[0], parts[1]
+    if not source.startswith("/"):
+        raise RequestError(f"volume {text!r}: the host path {source!r} must be absolute")
+    if not destination.startswith("/"):
+        raise RequestError(f"volume {text!r}: the container path {destination!r} must be absolute")
+    destination = posixpath.normpath("/" + destination.lstrip("/"))
+    if destination == "/":
+        raise RequestError(f"volume {text!r}: the root directory can't be a volume")
+    options = [item for item in (parts[2].split(",") if len(parts) == 3 else []) if item]
+    for option in options:
+        if option in LATER:
+            raise RequestError(f"volume {text!r}: option {option!r} is not built yet")
+        if option not in FLAGS:
+            raise RequestError(f"volume {text!r}: unknown option {option!r}; known are {', '.join(FLAGS)}")
+    if "ro" in options and "rw" in options:
+        raise RequestError(f"volume {text!r}: ro and rw exclude each other")
+    if "ro" not in options and "rw" not in options:
+        options.append("rw")
+    if not any(option in PROPAGATION for option in options):
+        options.append("private")
+    if "rbind" not in options and "bind" not in options:
+        options.append("rbind")
+    return _mount(destination, "bind", posixpath.normpath(source), *options)
+
+
+_SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.ASCII | re.IGNORECASE)
+
+
+def parse_size(text: str, what: str = "size") -> int:
+    """``64m`` in bytes; units b, k, m, g. Raises RequestError that quotes ``text``."""
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise RequestError(f"{what} {text!r}: a number with an optional unit b, k, m or g is wanted")
+    return int(match[1]) * {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
+
+
+def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
+    """The default mounts, replaced where the step shares a namespace with the host (rows S61, S62)."""
+    out = []
+    host_ipc = "ipc" in draft.host_namespaces
+    host_net = "network" in draft.host_namespaces
+    cgroup = True
+    for item in default_mounts():
+        name = item["destination"]
+        if name == "/dev/shm" and request.shm_size:
+            item["options"].append(f"size={parse_size(request.shm_size, 'shm size')}")
+        if name in ("/dev/shm", "/dev/mqueue") and host_ipc:
+            if not (host.has_dev_shm if name == "/dev/shm" else host.has_dev_mqueue):
+                continue
+            item = _mount(name, "bind", name, "rbind", "nosuid", "noexec", "nodev")
+        if name == "/sys" and host_net:
+            cgroup = False
+            if not host.has_sys:
+                continue
+            item = _mount("/sys", "bind", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
+        out.append(item)
+    if cgroup and draft.isolation != "chroot":
+        options = ("nosuid", "noexec", "nodev", "relatime", "ro")
+        out.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *options))
+    return out
+
+
+def _image_volumes(draft: Draft, volumes: tuple[str, ...]) -> list[Mount]:
+    """A private copy for each volume that the image declares (row S63)."""
+    out = []
+    for volume in volumes:
+        path = posixpath.normpath("/" + volume.lstrip("/"))
+        status = draft.root.stat(path)
+        if status is not None and not stat.S_ISDIR(status.st_mode):
+            raise RequestError(f"the image declares the volume {volume!r}, but that is no directory")
+        name = hashlib.sha256(path.encode()).hexdigest()[:16]
+        draft.actions.append(CopyVolume(path, name))
+        out.append(_mount(path, "bind", f"{BUNDLE}/volumes/{name}", "bind"))
+    return out
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """Collect the mounts in order and plan a mount point for each that the root filesystem lacks."""
+    volumes = [parse_volume(text) for text in request.volumes]
+    files = [
+        _mount(destination, "bind", f"{BUNDLE}/files/{name}", "rbind", "rw") for name, destination in draft.bound
+    ]
+    builtin = _image_volumes(draft, request.image.volumes)
+    chosen: dict[str, Mount] = {}
+    for item in [*volumes, *builtin, *files, *_own_mounts(draft, request, host)]:
+        chosen.setdefault(item["destination"], item)
+    draft.spec["mounts"] = ordered = _parents_first(chosen)
+    kept = {item["source"] for item in ordered}
+    draft.actions = [
+        action
+        for action in draft.actions
+        if not isinstance(action, CopyVolume) or f"{BUNDLE}/volumes/{action.name}" in kept
+    ]
+    _mount_points(draft, {text.split(":")[0] for text in request.volumes})
+
+
+def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
+    """The given order, but nothing before the mount that it lies in, which would hide it."""
+    out: dict[str, Mount] = {}
+
+    def place(destination: str) -> None:
+        if destination in out:
+            return
+        for other in mounts:
+            if destination.startswith(other.rstrip("/") + "/"):
+                place(other)
+        out[destination] = mounts[destination]
+
+    for destination in mounts:
+        place(destination)
+    return list(out.values())
+
+
+def _mount_points(draft: Draft, host_sources: set[str]) -> None:
+    destinations = [item["destination"] for item in draft.spec["mounts"]]
+    for item in draft.spec["mounts"]:
+        path = item["destination"]
+        if any(path != other and path.startswith(other + "/") for other in destinations):
+            continue  # made inside the mount above it
+        directory = not item["source"].startswith(f"{BUNDLE}/files/")
+        if item["source"] in host_sources:
+            directory = _is_directory(item["source"])
+        if draft.root.stat(path) is None:
+            draft.actions.append(MountPoint(path, directory))
+
+
+def _is_directory(path: str) -> bool:
+    import os
+
+    if not os.path.exists(path):
+        raise RequestError(f"volume source {path!r} does not exist on this host")
+    return os.path.isdir(path)

@@ -1,0 +1,66 @@
+"""Resource limits of the process (rows S19, X20): ``name=soft[:hard]``, a later one of a name replaces."""
+
+from __future__ import annotations
+
+from ..errors import HostError, RequestError
+from ..host import HostFacts
+from ..plan import Draft
+from ..request import RunRequest
+
+NAMES = (
+    "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
+).split()
+"""The names of getrlimit(2), lower case, without ``RLIMIT_``."""
+
+UNLIMITED = (1 << 64) - 1
+
+
+def parse(text: str) -> tuple[str, int, int]:
+    """``nofile=1024:2048`` as name, soft and hard; -1 and ``unlimited`` are no limit.
+
+    Raises RequestError that quotes ``text`` and says the form.
+    """
+    form = "the form is NAME=SOFT[:HARD], as in nofile=1024:2048"
+    name, equals, values = text.partition("=")
+    name = name.strip().lower()
+    if not equals or not values:
+        raise RequestError(f"ulimit {text!r}: {form}")
+    if name not in NAMES:
+        raise RequestError(f"ulimit {text!r}: unknown limit {name!r}; known are {', '.join(NAMES)}")
+    soft_text, colon, hard_text = values.partition(":")
+    try:
+        soft = _number(soft_text)
+        hard = _number(hard_text) if colon else soft
+    except ValueError:
+        raise RequestError(f"ulimit {text!r}: {form}") from None
+    if soft > hard:
+        raise RequestError(f"ulimit {text!r}: the soft limit is above the hard one")
+    return name, soft, hard
+
+
+def _number(text: str) -> int:
+    if text in ("-1", "unlimited"):
+        return UNLIMITED
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(text)
+    return int(text)
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """An asked-for limit above the builder's hard one needs CAP_SYS_RESOURCE."""
+    chosen: dict[str, tuple[int, int]] = {}
+    for text in request.ulimits:
+        name, soft, hard = parse(text)
+        chosen[name] = (soft, hard)
+    ours = {item.name: item.hard for item in host.rlimits}
+    for name, (_, hard) in chosen.items():
+        limit = ours.get(f"RLIMIT_{name.upper()}", -1)
+        if limit != -1 and hard > limit and "SYS_RESOURCE" not in host.capabilities:
+            raise HostError(
+                f"ulimit {name}={hard}: the builder's own hard limit is {limit}, and raising it needs CAP_SYS_RESOURCE"
+            )
+    if chosen:
+        draft.process["rlimits"] = [
+            {"type": f"RLIMIT_{name.upper()}", "hard": hard, "soft": soft}
+            for name, (soft, hard) in sorted(chosen.items())
+        ]

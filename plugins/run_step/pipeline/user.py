@@ -1,0 +1,94 @@
+"""Who the step runs as (row S15): names resolved in the root filesystem's own passwd and group files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import RequestError
+from ..host import HostFacts
+from ..plan import Draft
+from ..request import RunRequest
+from ..rootfs import Root
+
+MAX_ID = (1 << 32) - 2
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A resolved user: numbers, supplementary groups in ascending order, home directory."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...] = ()
+    home: str = "/"
+
+
+def _rows(root: Root, path: str, fields: int) -> list[list[str]]:
+    text = root.read_text(path)
+    rows = [line.split(":") for line in (text or "").splitlines() if line and not line.startswith("#")]
+    return [row for row in rows if len(row) >= fields]
+
+
+def _number(text: str, what: str) -> int | None:
+    if not (text.isascii() and text.isdigit()):
+        return None
+    value = int(text)
+    if value > MAX_ID:
+        raise RequestError(f"{what} {text!r}: the largest ID is {MAX_ID}")
+    return value
+
+
+def resolve(root: Root, text: str) -> Identity:
+    """``name``, ``uid``, ``name:group``, ``uid:gid`` or nothing (root).
+
+    Raises RequestError that names the file which was read when a name is unknown.
+    """
+    who, colon, group_text = text.partition(":")
+    if colon and not group_text:
+        raise RequestError(f"user {text!r}: a group is missing after the colon")
+    who = who or "0"
+    number = _number(who, "user")
+    uid, gid, home, name = number or 0, 0, "/", ""
+    known = False
+    for row in _rows(root, "/etc/passwd", 4):
+        if (number is None and row[0] == who) or (number is not None and row[2] == str(number)):
+            if not (row[2].isdigit() and row[3].isdigit()):
+                continue
+            uid, gid, name, known = int(row[2]), int(row[3]), row[0], True
+            home = row[5] if len(row) > 5 and row[5] else "/"
+            break
+    if not known and number is None:
+        raise RequestError(f"user {who!r} is not in the image's /etc/passwd; create it or use a number")
+    if number == 0 and not known:
+        home = "/root"
+    groups = []
+    if group_text:
+        gid = group(root, group_text)
+    elif name:
+        for row in _rows(root, "/etc/group", 4):
+            if row[2].isdigit() and name in row[3].split(","):
+                groups.append(int(row[2]))
+    return Identity(uid, gid, tuple(sorted(set(groups) - {gid})), home)
+
+
+def group(root: Root, text: str) -> int:
+    """The number of a group name or number. Raises RequestError for an unknown name."""
+    number = _number(text, "group")
+    if number is not None:
+        return number
+    for row in _rows(root, "/etc/group", 3):
+        if row[0] == text and row[2].isdigit():
+            return int(row[2])
+    raise RequestError(f"group {text!r} is not in the image's /etc/group; create it or use a number")
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """Set user, groups and, where nothing set it, HOME."""
+    who = resolve(draft.root, request.user or request.image.user)
+    draft.process["user"] = {"uid": who.uid, "gid": who.gid}
+    if who.groups:
+        draft.process["user"]["additionalGids"] = list(who.groups)
+    draft.home = who.home
+    if "HOME" not in draft.env:
+        draft.env["HOME"] = who.home
+        draft.process["env"].append(f"HOME={who.home}")

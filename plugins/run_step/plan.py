@@ -1,0 +1,138 @@
+"""What a RUN step will be given, as plain data: decided before anything is changed.
+
+A plan names its places by tokens, never by this machine's paths: ``@rootfs@`` is the root filesystem and
+``@bundle@`` the private directory of the run. So it can be printed, compared with a golden file and executed
+elsewhere. :func:`run_step.execute` puts the real paths in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .codec import encode
+from .host import HostFacts
+from .request import RunRequest
+from .rootfs import Root
+
+ROOTFS = "@rootfs@"
+BUNDLE = "@bundle@"
+
+
+@dataclass(frozen=True)
+class GeneratedFile:
+    """A file made for the step in the bundle, to be bound into the root filesystem by a mount of the spec."""
+
+    name: str
+    content: str
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class MakeDirectory:
+    """Create a directory in the root filesystem when it is missing; it stays, as part of the step's result."""
+
+    path: str
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class MountPoint:
+    """Make a place to mount on when there is none, and take it away again after the step.
+
+    ``path`` is absolute inside the root filesystem; ``directory`` says what to make.
+    """
+
+    path: str
+    directory: bool
+
+
+@dataclass(frozen=True)
+class CopyVolume:
+    """Fill ``@bundle@/volumes/NAME`` with what the image has at ``path``, owner and mode kept."""
+
+    path: str
+    name: str
+
+
+Action = MakeDirectory | MountPoint | CopyVolume
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """``host``: the builder's network. ``none``: a new namespace with the loopback device alone.
+    ``path``: an existing namespace."""
+
+    mode: str
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """All that a RUN step needs. ``spec`` is an OCI runtime configuration (runtime-spec 1.0.2) as JSON values."""
+
+    isolation: str
+    container_id: str
+    spec: dict[str, Any]
+    files: tuple[GeneratedFile, ...] = ()
+    actions: tuple[Action, ...] = ()
+    network: NetworkPlan = NetworkPlan("host")
+    runtime: str = ""
+    runtime_flags: tuple[str, ...] = ()
+    no_pivot: bool = False
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """The plan as JSON values, keys in a fixed order."""
+        out: dict[str, Any] = encode(self)
+        out["actions"] = [{"do": type(item).__name__, **encode(item)} for item in self.actions]
+        return out
+
+
+@dataclass
+class Draft:
+    """The plan while the pipeline works on it. A stage changes the draft and nothing else."""
+
+    root: Root
+    isolation: str
+    container_id: str
+    spec: dict[str, Any]
+    home: str = "/"
+    env: dict[str, str] = field(default_factory=dict)
+    namespaces: dict[str, str] = field(default_factory=dict)
+    host_namespaces: frozenset[str] = frozenset()
+    network: NetworkPlan = NetworkPlan("host")
+    files: list[GeneratedFile] = field(default_factory=list)
+    bound: list[tuple[str, str]] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def process(self) -> dict[str, Any]:
+        """The spec's ``process`` object."""
+        process: dict[str, Any] = self.spec["process"]
+        return process
+
+    @property
+    def linux(self) -> dict[str, Any]:
+        """The spec's ``linux`` object."""
+        linux: dict[str, Any] = self.spec["linux"]
+        return linux
+
+
+def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Any] | None = None) -> RunPlan:
+    """Decide everything about one RUN step.
+
+    Reads the request, the facts and the root filesystem; changes nothing. Equal inputs give equal plans.
+    ``stages`` replaces the default pipeline (:data:`run_step.pipeline.STAGES`).
+
+    Raises RequestError for what is wrong in the request, HostError for what this host cannot do.
+    """
+    from . import pipeline
+
+    return pipeline.run(request, host, pipeline.STAGES if stages is None else stages)

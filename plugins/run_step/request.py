@@ -1,0 +1,115 @@
+"""What a frontend asks for: one RUN step, as plain frozen data.
+
+This is the contract with every frontend. It holds no decisions (those are the pipeline's) and touches
+nothing. Options that users write as text (``nofile=1024:2048``, ``host:container:ro``) stay text here and
+are parsed by the pipeline stage that owns them, so that an error can quote what was written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .codec import decode, encode
+
+ISOLATIONS = ("oci", "chroot", "rootless")
+"""The isolations that a request may name; ``auto`` is resolved before, see :func:`run_step.choose_isolation`."""
+
+NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
+"""Namespace names of the OCI runtime specification (config-linux.md, "Namespaces")."""
+
+
+@dataclass(frozen=True)
+class NamespaceOption:
+    """One namespace: the host's (``host``), an existing one (``path``), or a new one (neither)."""
+
+    name: str
+    host: bool = False
+    path: str = ""
+
+
+@dataclass(frozen=True)
+class IDMapping:
+    """One line of an ID map (user_namespaces(7))."""
+
+    container_id: int
+    host_id: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Resources:
+    """Cgroup limits. Zero and the empty string mean "not set"; sizes are bytes, periods microseconds."""
+
+    cpu_period: int = 0
+    cpu_quota: int = 0
+    cpu_shares: int = 0
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    memory: int = 0
+    memory_swap: int = 0
+    cgroup_parent: str = ""
+
+
+@dataclass(frozen=True)
+class ImageDefaults:
+    """What the image being built says about the processes that run in it (OCI image config, "config")."""
+
+    env: tuple[str, ...] = ()
+    user: str = ""
+    working_dir: str = ""
+    volumes: tuple[str, ...] = ()
+    hostname: str = ""
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """One RUN step.
+
+    ``args`` is the command as it will be executed (a shell form has its shell in front already).
+    ``rootfs`` is the absolute path of a mounted, writable root filesystem.
+    ``env`` (``NAME=value``) is the step's own environment, laid over the image's.
+    ``network`` is ``default``, ``host``, ``none``, or ``ns:PATH``.
+    """
+
+    args: tuple[str, ...]
+    rootfs: str
+    image: ImageDefaults = ImageDefaults()
+    container_id: str = ""
+    env: tuple[str, ...] = ()
+    user: str = ""
+    cwd: str = ""
+    hostname: str = ""
+    isolation: str = ""
+    runtime: str = ""
+    runtime_flags: tuple[str, ...] = ()
+    no_pivot: bool = False
+    namespaces: tuple[NamespaceOption, ...] = ()
+    network: str = "default"
+    uid_map: tuple[IDMapping, ...] = ()
+    gid_map: tuple[IDMapping, ...] = ()
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+    ulimits: tuple[str, ...] = ()
+    resources: Resources = Resources()
+    add_hosts: tuple[str, ...] = ()
+    dns: tuple[str, ...] = ()
+    dns_search: tuple[str, ...] = ()
+    dns_options: tuple[str, ...] = ()
+    no_hosts: bool = False
+    no_hostname: bool = False
+    volumes: tuple[str, ...] = ()
+    shm_size: str = ""
+    http_proxy: bool = False
+    no_new_privileges: bool = False
+    terminal: str = "default"
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object that :meth:`from_json` reads; fields at their default are left out."""
+        result: dict[str, Any] = encode(self, defaults=False)
+        return result
+
+    @classmethod
+    def from_json(cls, data: Any) -> RunRequest:
+        """Raises RequestError with the place of the first thing that is wrong."""
+        return decode(cls, data)
