@@ -1,0 +1,111 @@
+"""One frozen class an instruction, each with its place. Variables are not replaced yet: that is the graph's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import SourceRange
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """``text`` is what was written, continuations joined, for progress and history."""
+
+    source: SourceRange
+    text: str
+
+
+@dataclass(frozen=True)
+class Command:
+    """An exec form (``shell`` false) or a shell form, whose one word is the script."""
+
+    words: tuple[str, ...]
+    shell: bool
+
+
+@dataclass(frozen=True)
+class From(Instruction):
+    image: str
+    platform: str = ""
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Run(Instruction):
+    command: Command
+    network: str = ""
+
+
+@dataclass(frozen=True)
+class Copy(Instruction):
+    """COPY, and ADD when ``add``: local tar archives are unpacked."""
+
+    sources: tuple[str, ...]
+    dest: str
+    add: bool = False
+    from_: str = ""
+    chown: str = ""
+    chmod: str = ""
+    link: bool = False
+
+
+@dataclass(frozen=True)
+class Pairs(Instruction):
+    """ENV and LABEL."""
+
+    kind: str
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Arg(Instruction):
+    """Each name with its default; None where it has none."""
+
+    args: tuple[tuple[str, str | None], ...]
+
+
+@dataclass(frozen=True)
+class Word(Instruction):
+    """WORKDIR, USER, STOPSIGNAL and MAINTAINER: one value."""
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True)
+class Words(Instruction):
+    """EXPOSE and VOLUME: a list."""
+
+    kind: str
+    values: tuple[str, ...]
+    literal: bool = False
+
+
+@dataclass(frozen=True)
+class Entry(Instruction):
+    """CMD and ENTRYPOINT."""
+
+    kind: str
+    command: Command
+
+
+@dataclass(frozen=True)
+class Shell(Instruction):
+    words: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Healthcheck(Instruction):
+    """Times are nanoseconds, as in the image config; ``command`` None is ``NONE``."""
+
+    command: Command | None
+    interval: int = 0
+    timeout: int = 0
+    start_period: int = 0
+    start_interval: int = 0
+    retries: int = 0
+
+
+@dataclass(frozen=True)
+class Onbuild(Instruction):
+    trigger: str

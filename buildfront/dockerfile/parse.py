@@ -1,0 +1,254 @@
+"""Logical lines to instructions: the form of each instruction, checked, with its place in every error."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import BuildError, SourceRange, nearest
+from . import flags, lines, words
+from .instructions import (
+    Arg,
+    Command,
+    Copy,
+    Entry,
+    From,
+    Healthcheck,
+    Instruction,
+    Onbuild,
+    Pairs,
+    Run,
+    Shell,
+    Word,
+    Words,
+)
+
+KNOWN = (
+    "ADD",
+    "ARG",
+    "CMD",
+    "COPY",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "FROM",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "ONBUILD",
+    "RUN",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+)
+_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?\s*['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
+_STAGE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
+_UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+
+
+def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
+    """All instructions of a Dockerfile.
+
+    Raises BuildError with the place for a text with no instruction, an unknown instruction (with the nearest
+    known one), a malformed one, and for what this version does not support, by its name.
+    """
+    split = lines.split(text, file)
+    if not split.lines:
+        raise BuildError(
+            "the Dockerfile is empty: it has no instruction",
+            where=SourceRange(file, 1, 1),
+            hint="start it with FROM",
+        )
+    out = []
+    for line in split.lines:
+        try:
+            out.append(instruction(line.name, line.rest, line.source, split.escape))
+        except BuildError as error:
+            raise error.at(line.source) from None
+    return tuple(out)
+
+
+def trigger(text: str, source: SourceRange) -> Instruction:
+    """One instruction from an image's ONBUILD trigger."""
+    name, _, rest = text.strip().partition(" ")
+    return instruction(name.upper(), rest.strip(), source, "\\")
+
+
+def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instruction:
+    """One instruction from its name and the rest of its line."""
+    if name not in KNOWN:
+        raise BuildError(f"unknown instruction {name}", hint=nearest(name, KNOWN) or f"known are {', '.join(KNOWN)}")
+    text = f"{name} {rest}".rstrip()
+    if not rest and name != "MAINTAINER":
+        raise BuildError(f"{name} needs an argument")
+    if name in ("RUN", "COPY", "ADD") and _HEREDOC.search(rest) and not rest.lstrip().startswith("["):
+        match = _HEREDOC.search(rest)
+        if match and "<<<" not in rest and not _quoted(rest, match.start()):
+            raise BuildError(
+                f"{name} with a here-document (<<{match[1]}) is not supported yet",
+                hint="write the lines with && and continuation, or put them in a file and COPY it",
+            )
+    if name == "FROM":
+        return _from(rest, source, text, escape)
+    if name == "RUN":
+        found, rest = flags.take(rest, ("network",), "RUN", escape)
+        network = found.get("network", "")
+        if network not in ("", "default", "none", "host"):
+            raise BuildError(f"RUN --network={network}: known are default, none, host")
+        if not rest:
+            raise BuildError("RUN needs a command after its flags")
+        return Run(source, text, command(rest), network)
+    if name in ("COPY", "ADD"):
+        return _copy(name, rest, source, text, escape)
+    if name in ("ENV", "LABEL"):
+        return Pairs(source, text, name, tuple(words.pairs(rest, name, escape)))
+    if name == "ARG":
+        return _arg(rest, source, text, escape)
+    if name in ("WORKDIR", "USER", "STOPSIGNAL", "MAINTAINER"):
+        return Word(source, text, name, rest)
+    if name in ("EXPOSE", "VOLUME"):
+        array = json_array(rest) if name == "VOLUME" else None
+        if array is not None:
+            return Words(source, text, name, tuple(array), literal=True)
+        return Words(source, text, name, tuple(words.split(rest, escape)))
+    if name in ("CMD", "ENTRYPOINT"):
+        return Entry(source, text, name, command(rest))
+    if name == "SHELL":
+        array = json_array(rest)
+        if not array:
+            raise BuildError("SHELL needs a JSON array", hint='for instance SHELL ["/bin/bash", "-c"]')
+        return Shell(source, text, tuple(array))
+    if name == "HEALTHCHECK":
+        return _healthcheck(rest, source, text, escape)
+    return _onbuild(rest, source, text, escape)
+
+
+def _quoted(text: str, at: int) -> bool:
+    """Whether the character at ``at`` is inside quotation marks."""
+    quote = ""
+    for char in text[:at]:
+        if quote:
+            quote = "" if char == quote else quote
+        elif char in "'\"":
+            quote = char
+    return bool(quote)
+
+
+def json_array(text: str) -> list[str] | None:
+    """The strings of a JSON array, or None where the text is none (and is to be read as words)."""
+    if not text.startswith("["):
+        return None
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return None
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        return None
+    return value
+
+
+def command(rest: str) -> Command:
+    """An exec form where the text is a JSON array of strings, else a shell form."""
+    array = json_array(rest)
+    if array is None:
+        return Command((rest,), shell=True)
+    if not array:
+        raise BuildError("the exec form is an empty list", hint="give at least the program to run")
+    return Command(tuple(array), shell=False)
+
+
+def _from(rest: str, source: SourceRange, text: str, escape: str) -> From:
+    found, rest = flags.take(rest, ("platform",), "FROM", escape)
+    parts = words.split(rest, escape)
+    if len(parts) == 3 and parts[1].upper() == "AS":
+        name = parts[2].lower()
+        if not _STAGE_NAME.fullmatch(name):
+            raise BuildError(f"invalid stage name {parts[2]!r}", hint="a letter, then letters, digits, _ . -")
+        return From(source, text, parts[0], found.get("platform", ""), name)
+    if len(parts) != 1:
+        raise BuildError(f"FROM {rest}: the form is FROM IMAGE [AS NAME]")
+    return From(source, text, parts[0], found.get("platform", ""))
+
+
+def _copy(name: str, rest: str, source: SourceRange, text: str, escape: str) -> Copy:
+    known = ("from", "chown", "chmod", "link") if name == "COPY" else ("chown", "chmod", "link")
+    found, rest = flags.take(rest, known, name, escape)
+    array = json_array(rest)
+    parts = array if array is not None else words.split(rest, escape)
+    if len(parts) < 2:
+        raise BuildError(f"{name} needs at least one source and a destination")
+    link = found.get("link", "false")
+    if link not in ("true", "false"):
+        raise BuildError(f"{name} --link={link}: it is true or false")
+    *sources, dest = parts
+    if name == "ADD":
+        for item in sources:
+            if item.startswith(("http://", "https://", "git@", "git://")) or item.endswith(".git"):
+                raise BuildError(f"ADD of a URL ({item}) is not supported yet", hint="fetch it in a RUN step")
+    return Copy(
+        source,
+        text,
+        tuple(sources),
+        dest,
+        add=name == "ADD",
+        from_=found.get("from", ""),
+        chown=found.get("chown", ""),
+        chmod=found.get("chmod", ""),
+        link=link == "true",
+    )
+
+
+def _arg(rest: str, source: SourceRange, text: str, escape: str) -> Arg:
+    out: list[tuple[str, str | None]] = []
+    for word in words.split(rest, escape):
+        name, equals, value = word.partition("=")
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise BuildError(f"ARG {word!r}: the form is NAME or NAME=DEFAULT")
+        out.append((name, value if equals else None))
+    return Arg(source, text, tuple(out))
+
+
+def duration(text: str) -> int:
+    """``1m30s`` in nanoseconds (Go's time.ParseDuration). Raises BuildError that quotes the text."""
+    matches = list(_DURATION.finditer(text))
+    if not matches or "".join(match[0] for match in matches) != text:
+        raise BuildError(f"invalid duration {text!r}", hint="for instance 30s or 1m30s")
+    return int(sum(float(match[1]) * _UNITS[match[2]] for match in matches))
+
+
+def _healthcheck(rest: str, source: SourceRange, text: str, escape: str) -> Healthcheck:
+    known = ("interval", "timeout", "start-period", "start-interval", "retries")
+    found, rest = flags.take(rest, known, "HEALTHCHECK", escape)
+    kind, _, tail = rest.partition(" ")
+    if kind.upper() == "NONE" and not tail.strip():
+        if found:
+            raise BuildError("HEALTHCHECK NONE takes no flags")
+        return Healthcheck(source, text, None)
+    if kind.upper() != "CMD" or not tail.strip():
+        raise BuildError(f"HEALTHCHECK {rest}: the form is HEALTHCHECK [FLAGS] CMD command, or NONE")
+    retries = found.get("retries", "0")
+    if not (retries.isascii() and retries.isdigit()):
+        raise BuildError(f"HEALTHCHECK --retries={retries}: a whole number is wanted")
+    times = {key: duration(value) for key, value in found.items() if key != "retries"}
+    return Healthcheck(
+        source,
+        text,
+        command(tail.strip()),
+        interval=times.get("interval", 0),
+        timeout=times.get("timeout", 0),
+        start_period=times.get("start-period", 0),
+        start_interval=times.get("start-interval", 0),
+        retries=int(retries),
+    )
+
+
+def _onbuild(rest: str, source: SourceRange, text: str, escape: str) -> Onbuild:
+    name, _, tail = rest.partition(" ")
+    if name.upper() in ("ONBUILD", "FROM", "MAINTAINER"):
+        raise BuildError(f"{name.upper()} is not allowed as an ONBUILD trigger")
+    instruction(name.upper(), tail.strip(), source, escape)  # its form is checked now, its effect comes later
+    return Onbuild(source, text, rest)

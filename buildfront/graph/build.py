@@ -1,0 +1,479 @@
+"""Instructions to a StepGraph. Pure: the base images' configs are handed in as data."""
+
+from __future__ import annotations
+
+import copy
+import posixpath
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..dockerfile import instructions as ast
+from ..dockerfile import words
+from ..dockerfile.parse import trigger
+from ..errors import BuildError, SourceRange, nearest
+from . import config as fold
+from .model import CopyOp, History, Operation, Origin, RunOp, SourceOp, Stage, Step, StepGraph, WorkdirOp
+
+PROXY_ARGS = frozenset(
+    name for base in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy") for name in (base, base.upper())
+)
+"""Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
+
+SCRATCH = "scratch"
+
+
+@dataclass(frozen=True)
+class NamedContext:
+    """``--build-context NAME=...``: ``dir`` (a directory), or ``image`` (a reference or an image layout)."""
+
+    kind: str
+    value: str
+
+
+@dataclass(frozen=True)
+class GraphOptions:
+    """What of the command line changes the graph. ``platform`` is ``os/arch[/variant]``."""
+
+    build_args: Mapping[str, str] = field(default_factory=dict)
+    target: str = ""
+    platform: str = "linux/amd64"
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass
+class _RawStage:
+    index: int
+    head: ast.From
+    image: str
+    platform: str
+    body: list[ast.Instruction] = field(default_factory=list)
+
+
+@dataclass
+class _Scope:
+    """What a stage knows while its instructions are read."""
+
+    config: dict[str, Any]
+    args: dict[str, str] = field(default_factory=dict)
+    declared: set[str] = field(default_factory=set)
+    author: str = ""
+    history: list[History] = field(default_factory=list)
+    cmd_set: bool = False
+
+    def variables(self) -> dict[str, str]:
+        return {**self.args, **fold.env_of(self.config)}
+
+    @property
+    def shell(self) -> tuple[str, ...]:
+        return tuple(self.config.get("Shell") or fold.DEFAULT_SHELL)
+
+
+def platform_args(platform: str) -> dict[str, str]:
+    """The automatic platform arguments of the Dockerfile reference."""
+    system, _, rest = platform.partition("/")
+    arch, _, variant = rest.partition("/")
+    values = {"": platform, "OS": system, "ARCH": arch, "VARIANT": variant}
+    out = {}
+    for side in ("TARGET", "BUILD"):
+        for suffix, value in values.items():
+            out[f"{side}{suffix or 'PLATFORM'}"] = value
+    return out
+
+
+class _Builder:
+    def __init__(self, instructions: Iterable[ast.Instruction], options: GraphOptions) -> None:
+        self.options = options
+        self.automatic = platform_args(options.platform)
+        self.globals: dict[str, str] = {}
+        self.global_names: set[str] = set()
+        self.warnings: list[tuple[SourceRange | None, str]] = []
+        self.used_args: set[str] = set()
+        self.stages = self._split(instructions)
+        self.names = {stage.head.name: stage.index for stage in self.stages if stage.head.name}
+        self.target = self._target()
+        self.needed = self._needed()
+
+    # reading the stages
+
+    def _split(self, instructions: Iterable[ast.Instruction]) -> list[_RawStage]:
+        stages: list[_RawStage] = []
+        for item in instructions:
+            if isinstance(item, ast.From):
+                scope = {**self.automatic, **self.globals}
+                image = self._expand(item.image, scope, item.source)
+                platform = self._expand(item.platform, scope, item.source) if item.platform else ""
+                if not image:
+                    raise BuildError(
+                        f"FROM {item.image}: the image's name is empty after its variables were replaced",
+                        where=item.source,
+                        hint="give the argument a default, or a value with --build-arg",
+                    )
+                stages.append(_RawStage(len(stages), item, image, platform))
+            elif stages:
+                stages[-1].body.append(item)
+            elif isinstance(item, ast.Arg):
+                self._global_arg(item)
+            else:
+                name = item.text.split()[0]
+                raise BuildError(
+                    f"{name} stands before the first FROM", where=item.source, hint="only ARG may stand there"
+                )
+        if not stages:
+            raise BuildError("the Dockerfile has no FROM", hint="start it with FROM IMAGE or FROM scratch")
+        seen: dict[str, int] = {}
+        for stage in stages:
+            if stage.head.name and stage.head.name in seen:
+                raise BuildError(f"two stages are called {stage.head.name!r}", where=stage.head.source)
+            seen[stage.head.name] = stage.index
+        return stages
+
+    def _global_arg(self, item: ast.Arg) -> None:
+        for name, default in item.args:
+            self.global_names.add(name)
+            if name in self.options.build_args:
+                self.used_args.add(name)
+                self.globals[name] = self.options.build_args[name]
+            elif default is not None:
+                self.globals[name] = self._expand(default, {**self.automatic, **self.globals}, item.source)
+
+    def _expand(self, text: str, variables: Mapping[str, str], where: SourceRange) -> str:
+        try:
+            return words.expand(text, variables)
+        except BuildError as error:
+            raise error.at(where) from None
+
+    # which stages are needed
+
+    def _target(self) -> int:
+        wanted = self.options.target
+        if not wanted:
+            return len(self.stages) - 1
+        if wanted.lower() in self.names:
+            return self.names[wanted.lower()]
+        if wanted.isdigit() and int(wanted) < len(self.stages):
+            return int(wanted)
+        hint = nearest(wanted, tuple(self.names)) or "known are " + (", ".join(self.names) or "no names")
+        raise BuildError(f"no stage is called {wanted!r}", hint=hint)
+
+    def base_stage(self, stage: _RawStage) -> int | None:
+        """The earlier stage that this one starts from, or None."""
+        found = self.names.get(stage.image.lower())
+        return found if found is not None and found < stage.index else None
+
+    def _origin_stage(self, name: str, before: int) -> int | None:
+        if name.lower() in self.names:
+            index = self.names[name.lower()]
+        elif name.isdigit():
+            index = int(name)
+        else:
+            return None
+        if index >= before:
+            raise BuildError(
+                f"COPY --from={name}: that stage comes later or does not exist",
+                hint="a stage can only read stages above it",
+            )
+        return index
+
+    def _copies(self, stage: _RawStage) -> list[ast.Copy]:
+        return [item for item in stage.body if isinstance(item, ast.Copy) and item.from_]
+
+    def _needed(self) -> list[int]:
+        todo, found = [self.target], set()
+        while todo:
+            index = todo.pop()
+            if index in found:
+                continue
+            found.add(index)
+            stage = self.stages[index]
+            base = self.base_stage(stage)
+            if base is not None:
+                todo.append(base)
+            for item in self._copies(stage):
+                try:
+                    other = self._origin_stage(item.from_, index)
+                except BuildError as error:
+                    raise error.at(item.source) from None
+                if other is not None:
+                    todo.append(other)
+        return sorted(found)
+
+    def references(self) -> dict[str, SourceRange]:
+        """Every image that is needed, with the place that asks for it first."""
+        out: dict[str, SourceRange] = {}
+        for index in self.needed:
+            stage = self.stages[index]
+            if self.base_stage(stage) is None and stage.image != SCRATCH:
+                out.setdefault(self._image(stage.image), stage.head.source)
+            for item in self._copies(stage):
+                context = self.options.contexts.get(item.from_)
+                if self._origin_stage(item.from_, index) is None and (context is None or context.kind == "image"):
+                    out.setdefault(self._image(item.from_), item.source)
+        return out
+
+    def _image(self, name: str) -> str:
+        context = self.options.contexts.get(name)
+        if context is None:
+            return name
+        if context.kind != "image":
+            raise BuildError(
+                f"the build context {name!r} is a directory", hint="FROM needs an image: oci-layout:// or docker-image://"
+            )
+        return context.value
+
+    # building
+
+    def build(self, bases: Mapping[str, Mapping[str, Any]]) -> StepGraph:
+        steps: list[Step] = []
+        stages: dict[int, Stage] = {}
+        for index in self.needed:
+            stages[index] = _StageBuilder(self, self.stages[index], bases, steps, stages).build()
+        unused = set(self.options.build_args) - self.used_args - PROXY_ARGS - set(self.automatic)
+        for name in sorted(unused):
+            self.warnings.append((None, f"the build argument {name} was given but no ARG asks for it"))
+        return StepGraph(
+            stages=tuple(stages[index] for index in self.needed),
+            steps=tuple(steps),
+            target=self.target,
+            platform=self.options.platform,
+            warnings=tuple(self.warnings),
+        )
+
+
+class _StageBuilder:
+    def __init__(
+        self,
+        whole: _Builder,
+        raw: _RawStage,
+        bases: Mapping[str, Mapping[str, Any]],
+        steps: list[Step],
+        stages: Mapping[int, Stage],
+    ) -> None:
+        self.whole = whole
+        self.raw = raw
+        self.bases = bases
+        self.steps = steps
+        self.stages = stages
+        self.last: int | None = None
+        self.first = -1
+        self.images: dict[str, int] = {}
+
+    def build(self) -> Stage:
+        scope, base = self._start()
+        triggers = list(scope.config.pop("OnBuild", None) or [])
+        for text in triggers:
+            self._apply(trigger(text, self.raw.head.source), scope)
+        for item in self.raw.body:
+            try:
+                self._apply(item, scope)
+            except BuildError as error:
+                raise error.at(item.source) from None
+        if self.raw.index == self.whole.target and self.whole.options.labels:
+            labels = dict(scope.config.get("Labels") or {})
+            labels.update(self.whole.options.labels)
+            scope.config["Labels"] = labels
+        assert self.last is not None
+        return Stage(
+            index=self.raw.index,
+            name=self.raw.head.name,
+            base=base,
+            first=self.first,
+            last=self.last,
+            config=scope.config,
+            author=scope.author,
+            history=tuple(scope.history),
+        )
+
+    def _start(self) -> tuple[_Scope, str]:
+        base_stage = self.whole.base_stage(self.raw)
+        if base_stage is not None:
+            earlier = self.stages[base_stage]
+            self.last = self.first = earlier.last
+            scope = _Scope(copy.deepcopy(earlier.config), author=earlier.author, history=list(earlier.history))
+            return scope, earlier.base
+        name = self.raw.image
+        reference = SCRATCH if name == SCRATCH else self.whole._image(name)
+        platform = self.raw.platform or self.whole.options.platform
+        self._add(SourceOp(reference, platform), self.raw.head.text, self.raw.head.source, None)
+        self.first = self.last if self.last is not None else -1
+        image = self.bases.get(reference, {}) if reference != SCRATCH else {}
+        config = copy.deepcopy(dict(image.get("config") or {}))
+        if not any(entry.startswith("PATH=") for entry in config.get("Env") or []):
+            fold.set_env(config, "PATH", fold.DEFAULT_PATH)
+        return _Scope(config, author=str(image.get("author", ""))), reference
+
+    def _add(self, op: Operation, title: str, source: SourceRange, parent: int | None, *more: int) -> int:
+        number = len(self.steps)
+        inputs = tuple(item for item in (parent, *more) if item is not None)
+        self.steps.append(Step(number, self.raw.index, title, source, op, parent, inputs))
+        if not isinstance(op, SourceOp) or parent is None:
+            self.last = number
+        return number
+
+    def _expand(self, text: str, scope: _Scope) -> str:
+        return words.expand(text, scope.variables())
+
+    def _note(self, scope: _Scope, created_by: str, step: int | None = None) -> None:
+        scope.history.append(History(created_by, step))
+
+    def _apply(self, item: ast.Instruction, scope: _Scope) -> None:
+        if isinstance(item, ast.Run):
+            self._run(item, scope)
+        elif isinstance(item, ast.Copy):
+            self._copy(item, scope)
+        elif isinstance(item, ast.Arg):
+            self._arg(item, scope)
+        elif isinstance(item, ast.Word) and item.kind == "WORKDIR":
+            path = fold.workdir(scope.config, self._expand(item.value, scope))
+            step = self._add(WorkdirOp(path), item.text, item.source, self.last)
+            self._note(scope, f"WORKDIR {path}", step)
+        else:
+            self._metadata(item, scope)
+
+    def _metadata(self, item: ast.Instruction, scope: _Scope) -> None:
+        config = scope.config
+        note = item.text
+        if isinstance(item, ast.Pairs):
+            before = scope.variables()  # all values of one instruction see the variables from before it
+            pairs = [(words.expand(name, before), words.expand(value, before)) for name, value in item.pairs]
+            if item.kind == "ENV":
+                for name, value in pairs:
+                    fold.set_env(config, name, value)
+            else:
+                config["Labels"] = {**(config.get("Labels") or {}), **dict(pairs)}
+            note = f"{item.kind} " + " ".join(f"{name}={value}" for name, value in pairs)
+        elif isinstance(item, ast.Word):
+            value = self._expand(item.value, scope) if item.kind != "MAINTAINER" else item.value
+            if item.kind == "MAINTAINER":
+                scope.author = value
+            else:
+                config["User" if item.kind == "USER" else "StopSignal"] = value
+            note = f"{item.kind} {value}"
+        elif isinstance(item, ast.Words):
+            values = list(item.values) if item.literal else []
+            for word in () if item.literal else item.values:
+                values += self._expand(word, scope).split() if item.kind == "EXPOSE" else [self._expand(word, scope)]
+            if item.kind == "EXPOSE":
+                fold.expose(config, values)
+            else:
+                fold.volume(config, values)
+        elif isinstance(item, ast.Entry):
+            argv = fold.command_words(item.command, scope.shell)
+            if item.kind == "CMD":
+                config["Cmd"] = argv
+                scope.cmd_set = True
+            else:
+                config["Entrypoint"] = argv
+                if not scope.cmd_set:
+                    config.pop("Cmd", None)  # a base's CMD belongs to the base's ENTRYPOINT
+        elif isinstance(item, ast.Shell):
+            config["Shell"] = list(item.words)
+        elif isinstance(item, ast.Healthcheck):
+            fold.healthcheck(config, item, scope.shell)
+        elif isinstance(item, ast.Onbuild):
+            config["OnBuild"] = [*(config.get("OnBuild") or []), item.trigger]
+        self._note(scope, note)
+
+    def _arg(self, item: ast.Arg, scope: _Scope) -> None:
+        given = self.whole.options.build_args
+        for name, default in item.args:
+            scope.declared.add(name)
+            if name in given:
+                self.whole.used_args.add(name)
+                scope.args[name] = given[name]
+            elif default is not None:
+                scope.args[name] = self._expand(default, scope)
+            elif name in self.whole.globals:
+                scope.args[name] = self.whole.globals[name]
+            elif name in self.whole.automatic:
+                scope.args[name] = self.whole.automatic[name]
+        self._note(scope, item.text)
+
+    def _run(self, item: ast.Run, scope: _Scope) -> None:
+        env = fold.env_of(scope.config)
+        exported = tuple(f"{name}={value}" for name, value in scope.args.items() if name not in env)
+        given = self.whole.options.build_args
+        proxy = tuple(f"{n}={given[n]}" for n in sorted(PROXY_ARGS & set(given)) if n not in scope.declared)
+        argv = tuple(fold.command_words(item.command, scope.shell))
+        op = RunOp(
+            command=argv,
+            env=tuple(scope.config.get("Env") or ()),
+            args=exported,
+            proxy=proxy,
+            user=str(scope.config.get("User") or ""),
+            cwd=str(scope.config.get("WorkingDir") or "/"),
+            network=item.network,
+            volumes=tuple(scope.config.get("Volumes") or ()),
+        )
+        step = self._add(op, item.text, item.source, self.last)
+        shown = f"|{len(exported)} {' '.join(exported)} " if exported else ""
+        self._note(scope, f"RUN {shown}{' '.join(argv)}", step)
+
+    def _copy(self, item: ast.Copy, scope: _Scope) -> None:
+        name = "ADD" if item.add else "COPY"
+        variables = scope.variables()
+        sources = tuple(words.expand(text, variables) for text in item.sources)
+        dest = words.expand(item.dest, variables)
+        if any(not text for text in sources) or not dest:
+            raise BuildError(f"{name} {' '.join(item.sources)} {item.dest}: a path is empty")
+        if len(sources) > 1 and not dest.endswith("/") and dest not in (".", ".."):
+            raise BuildError(
+                f"{name} has {len(sources)} sources, so its destination {dest!r} must be a directory",
+                hint=f"write {dest}/",
+            )
+        cwd = scope.config.get("WorkingDir") or "/"
+        absolute = posixpath.normpath(posixpath.join("/", cwd, dest)).replace("//", "/")
+        if (dest.endswith("/") or dest in (".", "..") or dest.endswith(("/.", "/.."))) and absolute != "/":
+            absolute += "/"
+        origin, extra = self._origin(item)
+        op = CopyOp(
+            sources=sources,
+            dest=absolute,
+            origin=origin,
+            chown=words.expand(item.chown, variables),
+            chmod=words.expand(item.chmod, variables),
+            unpack=item.add,
+        )
+        more = (extra,) if extra is not None else ()
+        step = self._add(op, item.text, item.source, self.last, *more)
+        self._note(scope, f"{name} {' '.join(sources)} {dest}", step)
+
+    def _origin(self, item: ast.Copy) -> tuple[Origin, int | None]:
+        if not item.from_:
+            return Origin("context"), None
+        index = self.whole._origin_stage(item.from_, self.raw.index)
+        if index is not None:
+            step = self.stages[index].last
+            return Origin("step", step=step), step
+        context = self.whole.options.contexts.get(item.from_)
+        if context is not None and context.kind == "dir":
+            return Origin("context", name=item.from_), None
+        reference = self.whole._image(item.from_)
+        known = next(
+            (s.id for s in self.steps if isinstance(s.op, SourceOp) and s.op.reference == reference), None
+        )
+        if known is None:
+            known = len(self.steps)
+            op = SourceOp(reference, self.whole.options.platform)
+            self.steps.append(Step(known, self.raw.index, f"FROM {reference}", item.source, op, None, ()))
+        return Origin("step", step=known), known
+
+
+def references(instructions: Iterable[ast.Instruction], options: GraphOptions) -> dict[str, SourceRange]:
+    """The images that the target needs, as written (variables replaced), with the place of the first use.
+
+    ``scratch`` is not among them. Raises BuildError.
+    """
+    return _Builder(instructions, options).references()
+
+
+def build_graph(
+    instructions: Iterable[ast.Instruction], options: GraphOptions, bases: Mapping[str, Mapping[str, Any]]
+) -> StepGraph:
+    """The graph of all that the target needs.
+
+    ``bases`` maps each reference of :func:`references` to its OCI image config. Equal inputs give equal graphs.
+    Raises BuildError with the place of what is wrong.
+    """
+    return _Builder(instructions, options).build(bases)

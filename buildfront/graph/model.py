@@ -1,0 +1,131 @@
+"""The nouns of a build.
+
+A *step* changes a root filesystem; a *stage* is a chain of steps that begins with FROM; a *graph* is all the
+stages that a target needs. Instructions that change no file are folded into the stage's image config and
+stand in its history alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import SourceRange
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a COPY reads: ``context`` (``name`` empty for the build context, else a named one), or ``step``
+    (the result of step ``step``)."""
+
+    kind: str
+    name: str = ""
+    step: int = -1
+
+
+@dataclass(frozen=True)
+class SourceOp:
+    """An image's root filesystem, or an empty one (``scratch``)."""
+
+    reference: str
+    platform: str = ""
+    kind = "source"
+
+
+@dataclass(frozen=True)
+class RunOp:
+    """A command. ``env`` is the image's environment, ``args`` the build arguments that RUN exports,
+    ``proxy`` those predefined ones that never count for the cache."""
+
+    command: tuple[str, ...]
+    env: tuple[str, ...]
+    args: tuple[str, ...]
+    proxy: tuple[str, ...]
+    user: str
+    cwd: str
+    network: str
+    volumes: tuple[str, ...]
+    kind = "run"
+
+
+@dataclass(frozen=True)
+class CopyOp:
+    """Files from an origin into the root filesystem; ``unpack`` (ADD) also unpacks local tar archives.
+
+    ``dest`` is absolute; one that ends with ``/`` is a directory."""
+
+    sources: tuple[str, ...]
+    dest: str
+    origin: Origin
+    chown: str = ""
+    chmod: str = ""
+    unpack: bool = False
+    kind = "copy"
+
+
+@dataclass(frozen=True)
+class WorkdirOp:
+    """A directory that is to exist."""
+
+    path: str
+    kind = "workdir"
+
+
+Operation = SourceOp | RunOp | CopyOp | WorkdirOp
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node. ``parent`` is the step whose root filesystem this one changes; ``inputs`` are all the steps
+    whose results it needs, the parent first. ``id`` counts in the order of the Dockerfile."""
+
+    id: int
+    stage: int
+    title: str
+    source: SourceRange
+    op: Operation
+    parent: int | None
+    inputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class History:
+    """One line of an image's history. ``step`` is the step that may have made a layer for it."""
+
+    created_by: str
+    step: int | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``config`` is the ``config`` object of the OCI image config, folded from the base and the instructions.
+    ``base`` is the reference of the image that the stage starts from, directly or through other stages."""
+
+    index: int
+    name: str
+    base: str
+    first: int
+    last: int
+    config: dict[str, Any]
+    author: str
+    history: tuple[History, ...]
+
+
+@dataclass(frozen=True)
+class StepGraph:
+    """Everything that ``target`` needs, and nothing else. ``warnings`` are (place, text)."""
+
+    stages: tuple[Stage, ...]
+    steps: tuple[Step, ...]
+    target: int
+    platform: str
+    warnings: tuple[tuple[SourceRange | None, str], ...] = ()
+
+    def step(self, number: int) -> Step:
+        """The step with this id."""
+        return next(step for step in self.steps if step.id == number)
+
+    @property
+    def target_stage(self) -> Stage:
+        """The stage that the image is made of."""
+        return next(stage for stage in self.stages if stage.index == self.target)
