@@ -22,7 +22,9 @@ def take(rest: str, known: tuple[str, ...], instruction: str, escape: str) -> tu
             break
         name, equals, value = word[2:].partition("=")
         if name in LATER.get(instruction, ()):
-            raise BuildError(f"{instruction} --{name} is not supported yet", hint="it comes in a later version")
+            raise BuildError(
+                f"{instruction} --{name} is not supported yet", hint="it comes in a later version"
+            )
         if name not in known:
             shown = nearest("--" + name, tuple("--" + item for item in known))
             raise BuildError(f"unknown flag --{name} for {instruction}", hint=shown or _known(known))

@@ -79,7 +79,9 @@ def trigger(text: str, source: SourceRange) -> Instruction:
 def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instruction:
     """One instruction from its name and the rest of its line."""
     if name not in KNOWN:
-        raise BuildError(f"unknown instruction {name}", hint=nearest(name, KNOWN) or f"known are {', '.join(KNOWN)}")
+        raise BuildError(
+            f"unknown instruction {name}", hint=nearest(name, KNOWN) or f"known are {', '.join(KNOWN)}"
+        )
     text = f"{name} {rest}".rstrip()
     if not rest and name != "MAINTAINER":
         raise BuildError(f"{name} needs an argument")

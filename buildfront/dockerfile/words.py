@@ -14,7 +14,9 @@ _NAME = _NAME_START + "0123456789"
 
 
 class _Reader:
-    def __init__(self, text: str, escape: str, variables: Mapping[str, str] | None, used: set[str] | None) -> None:
+    def __init__(
+        self, text: str, escape: str, variables: Mapping[str, str] | None, used: set[str] | None
+    ) -> None:
         self.text = text
         self.at = 0
         self.escape = escape
@@ -56,7 +58,9 @@ class _Reader:
     def _braced(self) -> str:
         name = self._name()
         if not name:
-            raise BuildError(f"bad substitution in {self.text!r}", hint="a variable's name is missing after ${")
+            raise BuildError(
+                f"bad substitution in {self.text!r}", hint="a variable's name is missing after ${"
+            )
         value = self._value(name)
         char = self.next()
         if char == "}":
@@ -71,7 +75,9 @@ class _Reader:
             if operator == "+":
                 return "" if unset else word
             if unset:
-                raise BuildError(f"{name}: {word or 'the variable is not set'}", hint="give it with --build-arg or ENV")
+                raise BuildError(
+                    f"{name}: {word or 'the variable is not set'}", hint="give it with --build-arg or ENV"
+                )
             return value or ""
         if char == "":
             raise BuildError(f"bad substitution in {self.text!r}", hint="the closing } is missing")
@@ -124,9 +130,7 @@ class _Reader:
         return char
 
 
-def expand(
-    text: str, variables: Mapping[str, str], escape: str = "\\", used: set[str] | None = None
-) -> str:
+def expand(text: str, variables: Mapping[str, str], escape: str = "\\", used: set[str] | None = None) -> str:
     """``text`` with variables replaced and quotes taken away; names that were looked up are added to ``used``.
 
     Raises BuildError for an open quote or brace, a modifier that is not known, or ``${name:?message}``.
@@ -187,7 +191,9 @@ def pairs(text: str, instruction: str, escape: str = "\\") -> list[tuple[str, st
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise BuildError(f"{instruction} {word!r}: the form is NAME=VALUE", hint="quote a value with blanks")
+            raise BuildError(
+                f"{instruction} {word!r}: the form is NAME=VALUE", hint="quote a value with blanks"
+            )
         if not name:
             raise BuildError(f"{instruction} {word!r}: the name before = is empty")
         out.append((name, value))

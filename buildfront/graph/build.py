@@ -16,7 +16,9 @@ from . import config as fold
 from .model import CopyOp, History, Operation, Origin, RunOp, SourceOp, Stage, Step, StepGraph, WorkdirOp
 
 PROXY_ARGS = frozenset(
-    name for base in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy") for name in (base, base.upper())
+    name
+    for base in ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy")
+    for name in (base, base.upper())
 )
 """Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
 
@@ -208,7 +210,9 @@ class _Builder:
                 out.setdefault(self._image(stage.image), stage.head.source)
             for item in self._copies(stage):
                 context = self.options.contexts.get(item.from_)
-                if self._origin_stage(item.from_, index) is None and (context is None or context.kind == "image"):
+                if self._origin_stage(item.from_, index) is None and (
+                    context is None or context.kind == "image"
+                ):
                     out.setdefault(self._image(item.from_), item.source)
         return out
 
@@ -218,7 +222,8 @@ class _Builder:
             return name
         if context.kind != "image":
             raise BuildError(
-                f"the build context {name!r} is a directory", hint="FROM needs an image: oci-layout:// or docker-image://"
+                f"the build context {name!r} is a directory",
+                hint="FROM needs an image: oci-layout:// or docker-image://",
             )
         return context.value
 
@@ -290,7 +295,9 @@ class _StageBuilder:
         if base_stage is not None:
             earlier = self.stages[base_stage]
             self.last = self.first = earlier.last
-            scope = _Scope(copy.deepcopy(earlier.config), author=earlier.author, history=list(earlier.history))
+            scope = _Scope(
+                copy.deepcopy(earlier.config), author=earlier.author, history=list(earlier.history)
+            )
             return scope, earlier.base
         name = self.raw.image
         reference = SCRATCH if name == SCRATCH else self.whole._image(name)
@@ -353,7 +360,11 @@ class _StageBuilder:
         elif isinstance(item, ast.Words):
             values = list(item.values) if item.literal else []
             for word in () if item.literal else item.values:
-                values += self._expand(word, scope).split() if item.kind == "EXPOSE" else [self._expand(word, scope)]
+                values += (
+                    self._expand(word, scope).split()
+                    if item.kind == "EXPOSE"
+                    else [self._expand(word, scope)]
+                )
             if item.kind == "EXPOSE":
                 fold.expose(config, values)
             else:

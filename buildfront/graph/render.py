@@ -57,7 +57,8 @@ def to_text(graph: StepGraph, notes: Mapping[int, str] | None = None) -> str:
         rows.append((str(step.id), label(graph, step), needs, (notes or {}).get(step.id, "-"), step.title))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(
-        "  ".join([*(row[column].ljust(widths[column]) for column in range(4)), row[4]]).rstrip() for row in rows
+        "  ".join([*(row[column].ljust(widths[column]) for column in range(4)), row[4]]).rstrip()
+        for row in rows
     )
 
 
@@ -69,8 +70,14 @@ def to_dot(graph: StepGraph) -> str:
     """Graphviz."""
     out = ["digraph build {", "  rankdir=TB;", "  node [shape=box];"]
     for stage in graph.stages:
-        out.append(f'  subgraph "cluster_{stage.index}" {{ label="{_quote(stage.name or f"stage-{stage.index}")}";')
-        out += [f'    s{step.id} [label="{_quote(step.title)}"];' for step in graph.steps if step.stage == stage.index]
+        out.append(
+            f'  subgraph "cluster_{stage.index}" {{ label="{_quote(stage.name or f"stage-{stage.index}")}";'
+        )
+        out += [
+            f'    s{step.id} [label="{_quote(step.title)}"];'
+            for step in graph.steps
+            if step.stage == stage.index
+        ]
         out.append("  }")
     for step in graph.steps:
         for item in step.inputs:

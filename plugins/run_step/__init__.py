@@ -12,9 +12,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import check
     from .errors import HostError, RequestError, RunStepError, StepFailed
     from .execute import RunResult, Supervisor, execute, materialise, write_files
-    from .executor import LocalExecutor, run
+    from .executor import LocalExecutor, recover, run
     from .host import HostFacts, probe
     from .pipeline.isolation import choose as choose_isolation
     from .pipeline.user import Identity, group as resolve_group, resolve as resolve_user
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from .rootfs import Root
 
 _HOME = {
+    "check": "check",
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
@@ -34,6 +36,7 @@ _HOME = {
     "write_files": "execute",
     "LocalExecutor": "executor",
     "run": "executor",
+    "recover": "executor",
     "HostFacts": "host",
     "probe": "host",
     "RunPlan": "plan",
@@ -65,6 +68,7 @@ __all__ = [
     "RunResult",
     "Supervisor",
     "LocalExecutor",
+    "recover",
     "choose_isolation",
     "materialise",
     "write_files",
@@ -72,6 +76,7 @@ __all__ = [
     "Identity",
     "resolve_user",
     "resolve_group",
+    "check",
     "RunStepError",
     "RequestError",
     "HostError",
@@ -85,6 +90,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if home == "check":
+        value = import_module(".check", __name__)
+        globals()[name] = value
+        return value
     module, _, attribute = home.partition(":")
     value = getattr(import_module(f".{module}", __name__), attribute or name)
     globals()[name] = value

@@ -19,7 +19,12 @@ USAGE = "usage: python -m run_step plan|run [--result FILE] < request.json"
 
 def main(argv: list[str]) -> int:
     """Returns the exit status."""
-    if not argv or argv[0] not in ("plan", "run") or len(argv) not in (1, 3) or (len(argv) == 3 and argv[1] != "--result"):
+    if (
+        not argv
+        or argv[0] not in ("plan", "run")
+        or len(argv) not in (1, 3)
+        or (len(argv) == 3 and argv[1] != "--result")
+    ):
         print(USAGE, file=sys.stderr)  # noqa: T201
         return 2
     executor = LocalExecutor()

@@ -71,3 +71,31 @@ def run(request: RunRequest, *, output: Output | None = None, timeout: float | N
         return executor.execute(executor.plan(request), request.rootfs, output=output, timeout=timeout)
     finally:
         executor.close()
+
+
+def recover(work_dir: str) -> None:
+    """Remove what steps of a killed builder may have left below ``work_dir``: containers of OCI runtimes.
+
+    Their processes were killed when the builder went; this is the second line.
+    """
+    import glob
+    import os
+    import subprocess
+
+    from .isolation.oci import RUNTIMES, find
+
+    for state in glob.glob(os.path.join(work_dir, "**", "runtime", "buildfront-*"), recursive=True):
+        for name in RUNTIMES:
+            path = find(name)
+            if path is not None:
+                command = [
+                    path,
+                    "--root",
+                    os.path.dirname(state),
+                    "delete",
+                    "--force",
+                    os.path.basename(state),
+                ]
+                subprocess.run(
+                    command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+                )

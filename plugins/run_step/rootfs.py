@@ -28,7 +28,6 @@ class Created(NamedTuple):
     mtime_after_ns: int
 
 
-
 class Root:
     """A root filesystem, held by a descriptor of its directory.
 

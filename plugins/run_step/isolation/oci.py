@@ -52,7 +52,13 @@ def try_runtime(path: str) -> str:
             os.mkdir(os.path.join(bundle, "rootfs", name))
         spec = {
             "ociVersion": "1.0.2",
-            "process": {"terminal": False, "user": {"uid": 0, "gid": 0}, "args": ["/x"], "cwd": "/", "env": []},
+            "process": {
+                "terminal": False,
+                "user": {"uid": 0, "gid": 0},
+                "args": ["/x"],
+                "cwd": "/",
+                "env": [],
+            },
             "root": {"path": "rootfs"},
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
             "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},

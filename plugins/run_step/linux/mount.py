@@ -69,7 +69,12 @@ def setns(fd: int, kind: int = 0) -> None:
 
 def pivot_root(new: str, old: str) -> None:
     """pivot_root(2)."""
-    syscall(_SYS_PIVOT_ROOT[os.uname().machine], f"pivot_root({new!r}, {old!r})", os.fsencode(new), os.fsencode(old))
+    syscall(
+        _SYS_PIVOT_ROOT[os.uname().machine],
+        f"pivot_root({new!r}, {old!r})",
+        os.fsencode(new),
+        os.fsencode(old),
+    )
 
 
 def read_only_tree(fd: int) -> None:

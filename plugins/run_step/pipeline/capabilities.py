@@ -17,7 +17,8 @@ DEFAULT = (
 SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
-def _name(text: str) -> str:
+def known(text: str) -> str:
+    """The name without ``CAP_``, upper case. Raises RequestError with the nearest known name."""
     name = text.upper().removeprefix("CAP_")
     if name not in CAPABILITIES:
         import difflib
@@ -31,12 +32,12 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """``all`` adds every known one or empties every set; a user other than root keeps the bounding set."""
     names = set(DEFAULT)
     for text in request.cap_add:
-        names |= set(CAPABILITIES) if text.lower() == "all" else {_name(text)}
+        names |= set(CAPABILITIES) if text.lower() == "all" else {known(text)}
     for text in request.cap_drop:
-        names = set() if text.lower() == "all" else names - {_name(text)}
-    known = set(host.capabilities)
-    if known:
-        names &= known  # what the builder lacks can't be handed on
+        names = set() if text.lower() == "all" else names - {known(text)}
+    ours = set(host.capabilities)
+    if ours:
+        names &= ours  # what the builder lacks can't be handed on
     listed = [f"CAP_{name}" for name in CAPABILITIES if name in names]
     root = draft.process["user"]["uid"] == 0
     draft.process["capabilities"] = {

@@ -33,7 +33,15 @@ def default_mounts() -> list[Mount]:
         _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
         _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"),
         _mount(
-            "/dev/pts", "devpts", "devpts", "nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"
+            "/dev/pts",
+            "devpts",
+            "devpts",
+            "nosuid",
+            "noexec",
+            "newinstance",
+            "ptmxmode=0666",
+            "mode=0620",
+            "gid=5",
         ),
         _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777"),
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
@@ -127,7 +135,8 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Collect the mounts in order and plan a mount point for each that the root filesystem lacks."""
     volumes = [parse_volume(text) for text in request.volumes]
     files = [
-        _mount(destination, "bind", f"{BUNDLE}/files/{name}", "rbind", "rw") for name, destination in draft.bound
+        _mount(destination, "bind", f"{BUNDLE}/files/{name}", "rbind", "rw")
+        for name, destination in draft.bound
     ]
     builtin = _image_volumes(draft, request.image.volumes)
     chosen: dict[str, Mount] = {}

@@ -49,7 +49,9 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         if option.host or name == "user":
             continue
         if option.path and not option.path.startswith("/"):
-            raise HostError(f"{name} namespace {option.path!r}: named networks are not built yet; use ns:/PATH")
+            raise HostError(
+                f"{name} namespace {option.path!r}: named networks are not built yet; use ns:/PATH"
+            )
         entries.append({"type": name, **({"path": option.path} if option.path else {})})
     draft.linux["namespaces"] = entries
     draft.namespaces = {entry["type"]: entry.get("path", "") for entry in entries}

@@ -42,7 +42,14 @@ _PROPAGATION = {
     "shared": m.MS_SHARED,
     "rshared": m.MS_SHARED | m.MS_REC,
 }
-_DEVICES = (("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0))
+_DEVICES = (
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+)
 _LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -154,7 +161,9 @@ def _target(root: int, path: str, directory: bool) -> int:
             if directory:
                 os.mkdir(name, 0o755, dir_fd=parent)
             else:
-                os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=parent))
+                os.close(
+                    os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=parent)
+                )
         finally:
             os.close(parent)
         return open_in_root(root, path, os.O_PATH)

@@ -1,0 +1,23 @@
+"""``buildfront doctor``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command("doctor")
+@click.option("--format", "form", default="table", metavar="[table|json]", help="how to print it")
+@click.pass_obj
+def doctor_command(root: str | None, form: str) -> None:
+    """What this machine can do, row by row, and what would make the rest work."""
+    from ..doctor import examine
+
+    rows = examine(root)
+    if form == "json":
+        click.echo(json.dumps([row._asdict() for row in rows], indent=2))
+        return
+    width = max(len(row.what) for row in rows)
+    for row in rows:
+        click.echo(f"{'ok ' if row.ok else 'no '} {row.what.ljust(width)}  {row.detail}")

@@ -1,0 +1,70 @@
+"""``buildfront images``, ``inspect`` and ``tag``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+from ..errors import BuildError
+
+
+def human(size: int) -> str:
+    """Decimal units, as docker prints them."""
+    value = float(size)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
+        value /= 1000
+    raise AssertionError
+
+
+@click.command("images")
+@click.option("--format", "form", default="table", metavar="[table|json]", help="how to print it")
+@click.option("-q", "--quiet", is_flag=True, help="print image IDs alone")
+@click.pass_obj
+def images_command(root: str | None, form: str, quiet: bool) -> None:
+    """List the images of the store."""
+    from ..api import images
+    from ..image.reference import parse
+
+    if form not in ("table", "json"):
+        raise BuildError(f"unknown format {form!r}", hint="known are table, json", status=2)
+    rows = images(root)
+    if quiet:
+        for image_id in dict.fromkeys(row.image_id for row in rows):
+            click.echo(image_id)
+        return
+    if form == "json":
+        click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
+        return
+    table = [("NAME", "IMAGE ID", "CREATED", "SIZE", "PLATFORM")]
+    for row in rows:
+        name = parse(row.name).familiar if row.name else "<none>"
+        created = row.created[:19].replace("T", " ")
+        table.append((name, row.image_id[7:19], created, human(row.size), row.platform))
+    widths = [max(len(row[column]) for row in table) for column in range(5)]
+    for line in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@click.command("inspect")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.pass_obj
+def inspect_command(root: str | None, names: tuple[str, ...]) -> None:
+    """Print manifest and config of images as a JSON list."""
+    from ..api import inspect
+
+    click.echo(json.dumps([inspect(name, root) for name in names], indent=2))
+
+
+@click.command("tag")
+@click.argument("name")
+@click.argument("new")
+@click.pass_obj
+def tag_command(root: str | None, name: str, new: str) -> None:
+    """Give the image NAME the name NEW as well."""
+    from ..api import tag
+
+    tag(name, new, root)

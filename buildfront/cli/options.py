@@ -1,0 +1,242 @@
+"""The options that build, plan and spec share, declared once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from ..errors import BuildError
+
+if TYPE_CHECKING:
+    from ..api import BuildOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class GroupedCommand(click.Command):
+    """``--help`` with the options under headings. A misspelt option is answered with the nearest one by click."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                groups.setdefault(HEADINGS.get(parameter.name or "", "Other"), []).append(record)
+        for heading in ("Image", "Cache", "Output", "Run", "RUN step", "Other"):
+            if heading in groups:
+                with formatter.section(heading):
+                    formatter.write_dl(groups[heading])
+
+
+HEADINGS: dict[str, str] = {}
+
+
+def _option(heading: str, *names: str, **settings: Any) -> Callable[[F], F]:
+    option = click.option(*names, **settings)
+
+    def apply(function: F) -> F:
+        name = settings.get("dest_name") or next(
+            (item for item in names if not item.startswith("-")),
+            max(names, key=len).split("/")[0].lstrip("-"),
+        )
+        HEADINGS[name.replace("-", "_")] = heading
+        return option(function)
+
+    return apply
+
+
+_IMAGE = (
+    _option(
+        "Image", "-f", "--file", "dockerfile", default="", metavar="FILE", help="the Dockerfile; - is stdin"
+    ),
+    _option(
+        "Image", "-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="name the image (repeats)"
+    ),
+    _option("Image", "--target", default="", metavar="STAGE", help="build this stage"),
+    _option("Image", "--platform", default="", metavar="OS/ARCH", help="build for this platform"),
+    _option("Image", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="add a label (repeats)"),
+    _option(
+        "Image",
+        "--build-arg",
+        "build_args",
+        multiple=True,
+        metavar="NAME[=VALUE]",
+        help="set an ARG (repeats)",
+    ),
+    _option(
+        "Image", "--build-context", "contexts", multiple=True, metavar="NAME=PLACE", help="a named context"
+    ),
+    _option(
+        "Image",
+        "--pull",
+        "pull",
+        is_flag=False,
+        flag_value="always",
+        default="missing",
+        metavar="[missing|always|never|newer]",
+        help="when to ask the registry for base images",
+    ),
+    _option("Image", "--ignorefile", default="", metavar="FILE", help="use this instead of .dockerignore"),
+)
+_CACHE = (
+    _option("Cache", "--no-cache", is_flag=True, help="run every step"),
+    _option(
+        "Cache",
+        "--no-cache-filter",
+        multiple=True,
+        metavar="STAGE",
+        help="run every step of a stage (repeats)",
+    ),
+)
+_STEP = (
+    _option(
+        "RUN step",
+        "--isolation",
+        default="auto",
+        envvar="BUILDFRONT_ISOLATION",
+        metavar="[auto|oci|rootless|chroot]",
+        help="how RUN is isolated",
+    ),
+    _option("RUN step", "--runtime", default="", metavar="NAME", help="the OCI runtime"),
+    _option(
+        "RUN step", "--runtime-flag", "runtime_flags", multiple=True, help="a global flag for it (repeats)"
+    ),
+    _option("RUN step", "--no-pivot", is_flag=True, help="do not use pivot_root in the OCI runtime"),
+    _option(
+        "RUN step", "--network", default="default", metavar="[default|none|host|ns:PATH]", help="the network"
+    ),
+    _option(
+        "RUN step",
+        "--add-host",
+        "add_hosts",
+        multiple=True,
+        metavar="NAME:ADDRESS",
+        help="a line in /etc/hosts",
+    ),
+    _option(
+        "RUN step", "--dns", multiple=True, metavar="ADDRESS", help="a name server; none keeps the image's"
+    ),
+    _option("RUN step", "--dns-search", multiple=True, metavar="DOMAIN", help="a search domain"),
+    _option(
+        "RUN step", "--dns-option", "dns_options", multiple=True, metavar="OPTION", help="a resolver option"
+    ),
+    _option("RUN step", "--no-hosts", is_flag=True, help="leave the image's /etc/hosts alone"),
+    _option("RUN step", "--no-hostname", is_flag=True, help="leave the image's /etc/hostname alone"),
+    _option("RUN step", "--hostname", default="", help="the hostname of the steps"),
+    _option(
+        "RUN step", "-v", "--volume", "volumes", multiple=True, metavar="HOST:PATH[:OPTS]", help="bind a path"
+    ),
+    _option(
+        "RUN step", "--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="a resource limit"
+    ),
+    _option("RUN step", "--shm-size", default="", metavar="SIZE", help="size of /dev/shm"),
+    _option("RUN step", "--cap-add", multiple=True, metavar="NAME", help="add a capability"),
+    _option("RUN step", "--cap-drop", multiple=True, metavar="NAME", help="drop a capability"),
+    _option(
+        "RUN step", "--http-proxy/--no-http-proxy", "http_proxy", default=True, help="pass proxy variables on"
+    ),
+    _option("RUN step", "-m", "--memory", default="", metavar="SIZE", help="limit the memory of a step"),
+    _option(
+        "RUN step", "--memory-swap", default="", metavar="SIZE", help="limit of memory and swap; -1 is none"
+    ),
+    _option("RUN step", "--cpu-period", type=int, default=0, metavar="US", help="CFS period"),
+    _option("RUN step", "--cpu-quota", type=int, default=0, metavar="US", help="CFS quota"),
+    _option("RUN step", "-c", "--cpu-shares", type=int, default=0, help="relative CPU weight"),
+    _option("RUN step", "--cpuset-cpus", default="", metavar="LIST", help="the CPUs that may be used"),
+    _option(
+        "RUN step", "--cpuset-mems", default="", metavar="LIST", help="the memory nodes that may be used"
+    ),
+    _option("RUN step", "--cgroup-parent", default="", metavar="PATH", help="the parent cgroup"),
+)
+
+
+def shared(function: F) -> F:
+    """All options that build, plan and spec have in common, and the context argument."""
+    for option in reversed((*_IMAGE, *_CACHE, *_STEP)):
+        function = option(function)
+    return click.argument("context", default=".", required=False)(function)
+
+
+def _pairs(texts: tuple[str, ...], flag: str) -> list[tuple[str, str]]:
+    out = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise BuildError(f"{flag} {text!r}: the form is NAME=VALUE", status=2)
+        out.append((name, value))
+    return out
+
+
+def build_args(texts: tuple[str, ...]) -> dict[str, str]:
+    """``NAME=VALUE``, or ``NAME`` with the value of our own environment, as docker does."""
+    import os
+
+    out = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name:
+            raise BuildError(f"--build-arg {text!r}: the form is NAME=VALUE", status=2)
+        if equals:
+            out[name] = value
+        elif name in os.environ:
+            out[name] = os.environ[name]
+    return out
+
+
+_STEP_DEFAULTS = {"isolation": "auto", "network": "default", "http_proxy": True}
+_STEP_NAMES = (
+    "isolation runtime runtime_flags no_pivot network add_hosts dns dns_search dns_options no_hosts no_hostname"
+    " hostname volumes ulimits shm_size cap_add cap_drop http_proxy"
+).split()
+_RESOURCES = (
+    "memory memory_swap cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems cgroup_parent".split()
+)
+
+
+def run_template(values: dict[str, Any], *, always: bool = False) -> Any:
+    """The RunRequest that carries the RUN options; None when none differs from its default (and not ``always``).
+
+    Raises BuildError for a malformed value, before anything is touched.
+    """
+    given = {name: values[name] for name in _STEP_NAMES if values[name] not in ((), "", False)}
+    resources = {name: values[name] for name in _RESOURCES if values[name]}
+    if not always and not resources and given == _STEP_DEFAULTS:
+        return None
+    from run_step import RequestError, Resources, RunRequest, check
+
+    try:
+        for name in ("memory", "memory_swap"):
+            if name in resources:
+                resources[name] = check.size(resources[name], f"--{name.replace('_', '-')}")
+        request = RunRequest(args=("",), rootfs="/", resources=Resources(**resources), **given)
+        check.options(request)
+    except RequestError as error:
+        raise BuildError(str(error), status=2) from None
+    return request
+
+
+def to_options(values: dict[str, Any], root: str | None, **more: Any) -> BuildOptions:
+    """What click read, as BuildOptions. Raises BuildError with status 2 for a malformed value."""
+    from ..api import BuildOptions
+    from ..resolve import PULL
+
+    if values["pull"] not in PULL:
+        raise BuildError(f"--pull={values['pull']}: known are {', '.join(PULL)}", status=2)
+    return BuildOptions(
+        context=values["context"],
+        dockerfile=values["dockerfile"],
+        ignorefile=values["ignorefile"],
+        tags=values["tags"],
+        target=values["target"],
+        platform=values["platform"],
+        build_args=build_args(values["build_args"]),
+        labels=tuple(_pairs(values["labels"], "--label")),
+        contexts=dict(_pairs(values["contexts"], "--build-context")),
+        pull=values["pull"],
+        no_cache=values["no_cache"],
+        no_cache_filter=values["no_cache_filter"],
+        root=root,
+        **more,
+    )

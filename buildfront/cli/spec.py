@@ -1,0 +1,61 @@
+"""``buildfront spec``: what each RUN would be given."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from typing import Any
+
+import click
+
+from ..errors import BuildError
+from .options import GroupedCommand, _option, run_template, shared, to_options
+
+
+@click.command("spec", cls=GroupedCommand)
+@shared
+@_option("Output", "--step", default="", metavar="N", help="only this step, by the number that plan prints")
+@_option("Output", "--plan", "whole", is_flag=True, help="the whole RunPlan, not only the OCI config")
+@_option("Output", "--host-facts", default="", metavar="FILE", help="plan for a recorded host")
+@click.pass_obj
+def spec_command(root: str | None, **values: Any) -> None:
+    """Print the OCI runtime config of each RUN step as JSON. Nothing runs.
+
+    "rootfs_from" says which root filesystem names were looked up in: that of the parent step when the cache
+    holds it, else that of the nearest earlier step that is known, and then names that RUN steps in between
+    would create are not seen.
+    """
+    from ..specs import plan_runs
+
+    template = run_template(values, always=True)
+    options = to_options(values, root, run=template)
+    facts = _facts(values["host_facts"])
+    with ExitStack() as stack:
+        found = plan_runs(options, stack, facts)
+    if values["step"]:
+        chosen = [item for item in found if str(item["step"]) == values["step"]]
+        if not chosen:
+            known = ", ".join(str(item["step"]) for item in found) or "none"
+            raise BuildError(
+                f"no RUN step has the number {values['step']!r}", hint=f"RUN steps are {known}", status=2
+            )
+        found = chosen
+    if not values["whole"]:
+        found = [{**item, "spec": item["plan"]["spec"]} for item in found]
+        for item in found:
+            del item["plan"]
+    click.echo(json.dumps(found[0] if values["step"] else found, indent=2))
+
+
+def _facts(path: str) -> Any:
+    if not path:
+        return None
+    from run_step import HostFacts, RequestError
+
+    try:
+        with open(path, encoding="utf-8") as stream:
+            return HostFacts.from_json(json.load(stream))
+    except OSError as error:
+        raise BuildError(f"{path} can't be read: {error.strerror}", status=2) from None
+    except (ValueError, RequestError) as error:
+        raise BuildError(f"{path} holds no host facts: {error}", status=2) from None

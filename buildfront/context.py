@@ -1,0 +1,127 @@
+"""The build context and the Dockerfile: from a directory, a tar, or standard input."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .dockerfile import ignore
+from .errors import BuildError
+
+if TYPE_CHECKING:
+    from .store import Session
+
+_REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
+
+
+@dataclass(frozen=True)
+class DirectoryContext:
+    """A directory and what of it is left out."""
+
+    path: str
+    ignore: ignore.Ignore
+
+    def excludes(self, path: str) -> bool:
+        """See :class:`buildfront.engine.model.Context`."""
+        return self.ignore.excludes(path)
+
+    @property
+    def prune(self) -> bool:
+        """An excluded directory may be passed over unless an exception could lie in it."""
+        return not self.ignore.has_exceptions
+
+
+@dataclass(frozen=True)
+class Source:
+    """The text to build from and the context. ``name`` is what error messages call the Dockerfile."""
+
+    text: str
+    name: str
+    context: DirectoryContext
+
+
+def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | None) -> Source:
+    """Read the Dockerfile and find the context.
+
+    ``session`` is where a context that comes as a tar is unpacked. Raises BuildError that says what is missing.
+    """
+    if path == "-" and dockerfile == "-":
+        raise BuildError("the context and the Dockerfile can't both come from standard input")
+    if path.startswith(_REMOTE):
+        raise BuildError(
+            f"a remote context ({path}) is not supported yet", hint="fetch it and name its directory"
+        )
+    directory = path
+    if path == "-" or os.path.isfile(path):
+        if session is None:
+            raise BuildError(f"the context {path} is an archive, which can't be used here")
+        directory = _unpack(path, session)
+    elif not os.path.isdir(path):
+        raise BuildError(
+            f"the build context {path!r} does not exist", hint="name a directory, a tar file, or -"
+        )
+    place, text, name = _read_dockerfile(directory, dockerfile)
+    return Source(
+        text, name, DirectoryContext(os.path.abspath(directory), _ignore(directory, place, ignorefile))
+    )
+
+
+def _unpack(path: str, session: Session) -> str:
+    from run_step import Root
+
+    from .image.compression import damaged, reader
+    from .image.layer import Applier
+
+    target = session.directory("context")
+    stream = sys.stdin.buffer if path == "-" else open(path, "rb")
+    try:
+        with Root(target) as root:
+            Applier(root, whiteouts=False, owner=(os.geteuid(), os.getegid())).apply(reader(stream))
+    except damaged() as error:
+        raise BuildError(f"the context {path} is no tar archive, or is cut off: {error}") from None
+    finally:
+        if path != "-":
+            stream.close()
+    return target
+
+
+def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
+    if dockerfile == "-":
+        return "", sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "-"
+    if dockerfile:
+        tried = [dockerfile]
+        if not os.path.isabs(dockerfile):
+            tried.append(os.path.join(directory, dockerfile))
+    else:
+        tried = [os.path.join(directory, name) for name in ("Dockerfile", "Containerfile")]
+    for path in tried:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+                return path, stream.read(), os.path.basename(path) if not dockerfile else dockerfile
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise BuildError(f"{path} can't be read: {error.strerror}") from None
+    if dockerfile:
+        raise BuildError(f"the Dockerfile {dockerfile} does not exist", hint="give its path with -f")
+    raise BuildError(
+        f"there is no Dockerfile and no Containerfile in {directory}",
+        hint="name it with -f, or another context",
+    )
+
+
+def _ignore(directory: str, dockerfile: str, ignorefile: str) -> ignore.Ignore:
+    tried = [ignorefile] if ignorefile else []
+    if not ignorefile:
+        tried += [dockerfile + ".dockerignore"] if dockerfile else []
+        tried += [os.path.join(directory, name) for name in (".containerignore", ".dockerignore")]
+    for path in tried:
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+                return ignore.parse(stream.read())
+        except FileNotFoundError:
+            if ignorefile:
+                raise BuildError(f"the ignore file {ignorefile} does not exist") from None
+    return ignore.Ignore(())

@@ -1,0 +1,167 @@
+"""The walk over the graph.
+
+First, on the caller's thread and without touching anything, every step whose result is known is taken from the
+cache. Only when something has to be done, a thread is started that moves into a mount namespace of its own and
+runs the rest, independent steps side by side; the caller waits for it. Other threads of the program never see
+a mount.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import BuildError
+from ..graph.model import CopyOp, SourceOp, Step, StepGraph
+from ..store import Store
+from . import cache
+from .content import ContentDigests
+from .model import BaseImage, Context, Event, Listener, Result
+
+
+@dataclass(frozen=True)
+class EngineOptions:
+    """How to walk. ``template`` is a RunRequest with the options that every RUN gets, None for the defaults.
+    ``run_step`` names the entry point of the executor."""
+
+    jobs: int = 0
+    no_cache: bool = False
+    no_cache_stages: frozenset[int] = frozenset()
+    template: Any = None
+    run_step: str = "local"
+    compression: str = "gzip"
+    compression_level: int | None = None
+    timeout: float | None = None
+
+
+@dataclass
+class State:
+    """What one build knows so far."""
+
+    store: Store
+    graph: StepGraph
+    bases: Mapping[str, BaseImage]
+    contexts: Mapping[str, Context]
+    options: EngineOptions
+    emit: Listener
+    digests: ContentDigests
+    results: dict[int, Result] = field(default_factory=dict)
+    run_options: Mapping[str, Any] = field(default_factory=dict)
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+
+class Engine:
+    """One build of one graph."""
+
+    def __init__(
+        self,
+        store: Store,
+        graph: StepGraph,
+        bases: Mapping[str, BaseImage],
+        contexts: Mapping[str, Context],
+        options: EngineOptions,
+        emit: Listener,
+    ) -> None:
+        run_options = cache.options_of(options.template) if options.template is not None else {}
+        digests = ContentDigests(store, contexts)
+        self.state = State(store, graph, bases, contexts, options, emit, digests, run_options=run_options)
+
+    def build(self) -> Mapping[int, Result]:
+        """The result of every step. Raises BuildError; KeyboardInterrupt cancels the steps that run."""
+        self.take_cached(announce=True)
+        self.state.digests.save()
+        if len(self.state.results) < len(self.state.graph.steps):
+            self._execute()
+            self.state.digests.save()
+        return self.state.results
+
+    def take_cached(self, *, announce: bool = False) -> None:
+        """Fill in the results that the cache holds, as far as they can be known without running anything."""
+        for step in self.state.graph.steps:
+            if all(number in self.state.results for number in step.inputs):
+                try:
+                    result = lookup(self.state, step)
+                except BuildError as error:
+                    raise error.at(step.source) from None
+                if result is not None:
+                    self.state.results[step.id] = result
+                    if announce:
+                        self.state.emit(Event("cached", step.id, step.title))
+
+    def _execute(self) -> None:
+        failure: list[BaseException] = []
+
+        def body() -> None:
+            from .work import Worker
+
+            try:
+                with self.state.store.session() as session:
+                    Worker(self.state, session).run()
+            except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
+                failure.append(error)
+
+        thread = threading.Thread(target=body, name="buildfront-engine")
+        thread.start()
+        try:
+            while thread.is_alive():
+                thread.join(3600)
+        except BaseException:
+            self.state.cancel.set()
+            thread.join()
+            raise
+        if failure:
+            raise failure[0]
+
+
+def lookup(state: State, step: Step) -> Result | None:
+    """The cached result of a step whose inputs are known, or None when it has to be worked for."""
+    op = step.op
+    if isinstance(op, SourceOp):
+        base = state.bases.get(op.reference)
+        content = base.config_digest if base is not None else "scratch"
+        key = cache.key_of(cache.components(step, "", state.graph.platform, content, {}))
+        return Result(key, None, base, changed=False, cached=True)
+    content = ""
+    if isinstance(op, CopyOp):
+        found = state.digests.known(op, source_key(state, op))
+        if found is None:
+            return None
+        content = found
+    return recall(state, step, key_for(state, step, content))
+
+
+def key_for(state: State, step: Step, content: str) -> tuple[str, dict[str, Any]]:
+    """The key of a step and the parts it is made of."""
+    assert step.parent is not None
+    parent = state.results[step.parent].key
+    parts = cache.components(step, parent, state.graph.platform, content, state.run_options)
+    return cache.key_of(parts), parts
+
+
+def source_key(state: State, op: CopyOp) -> str:
+    """The key of the step that a COPY reads; empty for a context."""
+    return state.results[op.origin.step].key if op.origin.kind == "step" else ""
+
+
+def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Result | None:
+    """What the catalogue has for this key, unless the user asked not to use it."""
+    key = keyed[0]
+    no_cache = state.options.no_cache or step.stage in state.options.no_cache_stages
+    if no_cache:
+        return None
+    row = state.store.catalogue.step(key)
+    if row is None:
+        return None
+    assert step.parent is not None
+    parent = state.results[step.parent]
+    if not row.changed:
+        return Result(key, parent.snapshot, parent.base, changed=False, cached=True)
+    snapshot = None if row.snapshot is None else state.store.catalogue.snapshot(row.snapshot)
+    if snapshot is None or not state.store.has_snapshot(snapshot.id):
+        state.store.catalogue.forget_step(key)
+        return None
+    if parent.snapshot is not None and snapshot.parent != parent.snapshot:
+        return None  # its parent ran again meanwhile: this result lies on the files of the earlier run
+    return Result(key, row.snapshot, None, changed=True, cached=True)

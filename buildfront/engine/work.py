@@ -1,0 +1,352 @@
+"""What happens when a step is not cached: snapshots, the step's own doing, layers written meanwhile.
+
+Runs on the engine's own thread and its pool, in a private mount namespace.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import io
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import IO, Any
+
+from run_step import HostError, ImageDefaults, RequestError, Root, RunRequest
+
+from ..errors import BuildError
+from ..graph.model import CopyOp, RunOp, Step, WorkdirOp
+from ..image.compression import writer
+from ..image.diff import Entry
+from ..image.layer import write_tar
+from ..image.model import LAYER, LAYER_GZIP, LAYER_ZSTD
+from ..steps import base as base_step
+from ..steps import workdir
+from ..steps.copy import Copier
+from ..store import Session
+from . import cache
+from .engine import State, key_for, lookup, recall, source_key
+from .model import Event, Result
+
+MEDIA_TYPES = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "uncompressed": LAYER}
+_TAIL = 4000
+
+
+class Cancelled(BuildError):
+    """Another step failed, or the user interrupted."""
+
+
+class _Tee(io.RawIOBase):
+    """Hashes the tar on its way into the compressor."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self.target = target
+        self.hash = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.hash.update(data)
+        self.target.write(data)
+        return len(data)
+
+
+class Worker:
+    """Runs the steps of a graph that have no result yet."""
+
+    def __init__(self, state: State, session: Session) -> None:
+        self.state = state
+        self.session = session
+        self._executor: Any = None
+        self._lock = threading.Lock()
+        self._base_locks: dict[str, threading.Lock] = {}
+        self._layers: list[concurrent.futures.Future[None]] = []
+
+    def run(self) -> None:
+        """Everything that is left. On a failure the steps that run are stopped; what is done stays cached."""
+        self._recover()
+        self._isolate()
+        jobs = self.state.options.jobs or max(2, os.cpu_count() or 1)
+        try:
+            with (
+                concurrent.futures.ThreadPoolExecutor(jobs, "buildfront-step") as pool,
+                concurrent.futures.ThreadPoolExecutor(2, "buildfront-layer") as self._layer_pool,
+            ):
+                self._schedule(pool)
+                for future in self._layers:
+                    future.result()
+        finally:
+            if self._executor is not None:
+                self._executor.close()
+
+    def _isolate(self) -> None:
+        from ..store.snapshots.mounts import enter_private_namespace
+
+        try:
+            enter_private_namespace()
+        except OSError:
+            # No privilege to mount: the copying snapshots need none, and a step says itself what it lacks.
+            if os.environ.get("BUILDFRONT_SNAPSHOTS") != "copy":
+                os.environ.setdefault("BUILDFRONT_SNAPSHOTS", "copy")
+
+    def _recover(self) -> None:
+        from run_step import recover
+
+        for path in self.state.store.stale_sessions():
+            recover(path)
+            self.state.store.remove_stale(path)
+
+    def _schedule(self, pool: concurrent.futures.ThreadPoolExecutor) -> None:
+        state = self.state
+        waiting = {step.id: step for step in state.graph.steps if step.id not in state.results}
+        running: dict[concurrent.futures.Future[Result], Step] = {}
+        failure: BaseException | None = None
+        while (waiting and failure is None) or running:
+            if failure is None:
+                for step in list(waiting.values()):
+                    if all(number in state.results for number in step.inputs):
+                        del waiting[step.id]
+                        running[pool.submit(self._step, step)] = step
+            done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
+            for future in done:
+                step = running.pop(future)
+                error = future.exception()
+                if error is None:
+                    state.results[step.id] = future.result()
+                elif failure is None or isinstance(failure, Cancelled):
+                    failure = error
+                    state.cancel.set()
+        if failure is not None:
+            raise failure
+
+    # one step
+
+    def _step(self, step: Step) -> Result:
+        if self.state.cancel.is_set():
+            raise Cancelled("the build was stopped", where=step.source, status=130)
+        began = time.monotonic()
+        try:
+            result = lookup(self.state, step)
+            if result is None:
+                result = self._perform(step, began)
+            if result.cached:
+                self.state.emit(Event("cached", step.id, step.title))
+            return result
+        except BuildError as error:
+            if not isinstance(error, Cancelled):
+                self.state.emit(Event("failed", step.id, step.title, {"error": error.what}))
+            raise error.at(step.source) from None
+        except (RequestError, HostError) as error:
+            self.state.emit(Event("failed", step.id, step.title, {"error": str(error)}))
+            raise BuildError(str(error), where=step.source) from error
+
+    def _perform(self, step: Step, began: float) -> Result:
+        op = step.op
+        if isinstance(op, RunOp):
+            return self._run(step, op, began)
+        if isinstance(op, CopyOp):
+            return self._copy(step, op, began)
+        assert isinstance(op, WorkdirOp)
+        self.state.emit(Event("start", step.id, step.title))
+        return self._change(
+            step,
+            key_for(self.state, step, ""),
+            began,
+            lambda root: workdir.perform(op, root),
+            keep_empty=False,
+        )
+
+    def _snapshot(self, result: Result) -> int | None:
+        """The snapshot of a result, its base unpacked when that is still to be done."""
+        if result.snapshot is not None or result.base is None:
+            return result.snapshot
+        with self._lock:
+            lock = self._base_locks.setdefault(result.base.config_digest, threading.Lock())
+        with lock:
+            return base_step.unpack(result.base, self.session)
+
+    def _parent(self, step: Step) -> int | None:
+        assert step.parent is not None
+        return self._snapshot(self.state.results[step.parent])
+
+    def _copy(self, step: Step, op: CopyOp, began: float) -> Result:
+        state = self.state
+        if op.origin.kind == "step":
+            with (
+                self.session.view(self._snapshot(state.results[op.origin.step])) as view,
+                Root(view.path) as source,
+            ):
+                content, selections = state.digests.of_tree(op, source, source_key(state, op))
+                keyed = key_for(state, step, content)
+                known = recall(state, step, keyed)
+                if known is not None:
+                    return known
+                state.emit(Event("start", step.id, step.title))
+
+                def copy(root: Root) -> bool:
+                    Copier(op, source, root, keep_owner=True).run(selections)
+                    return True
+
+                return self._change(step, keyed, began, copy)
+        keyed = key_for(state, step, state.digests.of_context(op))
+        state.emit(Event("start", step.id, step.title))
+        with Root(state.contexts[op.origin.name].path) as source:
+
+            def copy_context(root: Root) -> bool:
+                Copier(op, source, root, keep_owner=False).run(state.digests.select(op, source))
+                return True
+
+            return self._change(step, keyed, began, copy_context)
+
+    def _run(self, step: Step, op: RunOp, began: float) -> Result:
+        self.state.emit(Event("start", step.id, step.title))
+        executor = self._load_executor()
+        keyed = key_for(self.state, step, "")
+
+        def run(root: Root) -> bool:
+            template = self.state.options.template or RunRequest(args=("",), rootfs="/")
+            request = replace(
+                template,
+                args=op.command,
+                rootfs=root.path,
+                image=ImageDefaults(env=op.env, user=op.user, working_dir=op.cwd),
+                env=op.args + op.proxy,
+                container_id=keyed[0],
+                network=op.network if op.network not in ("", "default") else template.network,
+            )
+            tail = bytearray()
+
+            def output(stream: str, data: bytes) -> None:
+                tail.extend(data)
+                del tail[:-_TAIL]
+                self.state.emit(Event("output", step.id, step.title, {"stream": stream, "bytes": data}))
+
+            plan = executor.plan(request)
+            for warning in plan.warnings:
+                self.state.emit(Event("warning", step.id, step.title, {"text": warning}))
+            result = executor.execute(
+                plan, root.path, output=output, cancel=self.state.cancel, timeout=self.state.options.timeout
+            )
+            if result.cancelled and not result.timed_out:
+                raise Cancelled("the build was stopped", where=step.source, status=130)
+            if result.exit_status or result.timed_out:
+                raise BuildError(
+                    f"the command failed: {result.describe()}",
+                    where=step.source,
+                    output=tail.decode("utf-8", "replace"),
+                    status=result.exit_status or 1,
+                )
+            return True
+
+        return self._change(step, keyed, began, run)
+
+    def _load_executor(self) -> Any:
+        with self._lock:
+            if self._executor is None:
+                self._executor = load_executor(self.state.options.run_step, self.session.directory("run"))
+            return self._executor
+
+    # results
+
+    def _change(
+        self,
+        step: Step,
+        keyed: tuple[str, dict[str, Any]],
+        began: float,
+        doing: Callable[[Root], bool],
+        *,
+        keep_empty: bool = True,
+    ) -> Result:
+        """Do something to a copy of the parent's root filesystem, and keep what came of it."""
+        parent = self._parent(step)
+        self.session.store.catalogue.forget_contents(keyed[0])
+        active = self.session.prepare(parent)
+        try:
+            with Root(active.path) as root:
+                doing(root)
+            directory = active.finish()
+            tree, comparison = self.session.store.driver(self.session.path).comparison(directory)
+            flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+            with self.session.view(parent) as view:
+                new, old = os.open(tree, flags), os.open(view.path, flags)
+                try:
+                    entries = list(comparison.walk(new, old))
+                finally:
+                    os.close(new)
+                    os.close(old)
+            if not entries and not keep_empty:
+                active.discard()
+                self._remember(step, keyed, None, False, began)
+                self._done(step, began)
+                result = self.state.results[step.parent if step.parent is not None else step.id]
+                return replace(result, key=keyed[0], changed=False, cached=False)
+            number = self.session.commit(active, parent, empty=not entries)
+        except BaseException:
+            active.discard()
+            raise
+        self._done(step, began)
+        self._layers.append(self._layer_pool.submit(self._layer, step, keyed, number, entries, began))
+        return Result(keyed[0], number)
+
+    def _done(self, step: Step, began: float) -> None:
+        self.state.emit(Event("done", step.id, step.title, {"seconds": time.monotonic() - began}))
+
+    def _layer(
+        self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: list[Entry], began: float
+    ) -> None:
+        """Write the layer's blob; only then the step counts as cached."""
+        store = self.session.store
+        tree, _ = store.driver(self.session.path).comparison(store.snapshot_path(number))
+        blob = self.session.blob()
+        try:
+            compression = self.state.options.compression
+            compressed = writer(blob, compression, self.state.options.compression_level)  # type: ignore[arg-type]
+            tee = _Tee(compressed)
+            root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                with io.BufferedWriter(tee, 1 << 18) as out:
+                    write_tar(entries, root, out)  # type: ignore[arg-type]
+                    out.flush()
+                    compressed.close()
+            finally:
+                os.close(root)
+            descriptor = blob.commit(MEDIA_TYPES[compression])
+        except BaseException:
+            blob.discard()
+            raise
+        diff_id = "sha256:" + tee.hash.hexdigest()
+        store.catalogue.set_layer(number, diff_id, descriptor.digest, descriptor.size, descriptor.media_type)
+        self._remember(step, keyed, number, True, began)
+
+    def _remember(
+        self, step: Step, keyed: tuple[str, dict[str, Any]], number: int | None, changed: bool, began: float
+    ) -> None:
+        wall = time.monotonic() - began
+        slot = f"{step.stage}:{step.source.start}:{step.op.kind}"
+        self.session.store.catalogue.set_step(
+            keyed[0], slot, number, changed, cache.canonical(keyed[1]), int(wall * 1e6), int(time.time())
+        )
+
+
+def load_executor(name: str, work_dir: str) -> Any:
+    """The RUN executor registered as ``name`` in the entry point group ``buildfront.run_step``.
+
+    Raises BuildError that names those that exist.
+    """
+    if name == "local":
+        # The one that comes along needs no search through every installed distribution.
+        from run_step import LocalExecutor
+
+        return LocalExecutor(work_dir=work_dir)
+    from importlib.metadata import entry_points
+
+    found = {item.name: item for item in entry_points(group="buildfront.run_step")}
+    if name not in found:
+        raise BuildError(
+            f"no RUN executor is called {name!r}", hint=f"known are {', '.join(sorted(found)) or 'local'}"
+        )
+    return found[name].load()(work_dir=work_dir)

@@ -1,0 +1,54 @@
+"""``-o``: what the user wrote, as data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import BuildError, nearest
+
+TYPES = ("oci", "docker", "local", "tar", "registry", "image")
+
+
+class Output(NamedTuple):
+    """``dest`` ``-`` is stdout. ``tar`` false: an OCI layout as a directory. ``push``: to the registry."""
+
+    type: str
+    dest: str = ""
+    tar: bool = True
+    push: bool = False
+    name: str = ""
+
+
+def parse(text: str) -> Output:
+    """``type=oci,dest=FILE``; a bare path is ``type=local``, ``-`` is ``type=tar`` on stdout, as in buildx.
+
+    Raises BuildError that quotes what is wrong.
+    """
+    if "=" not in text:
+        if not text:
+            raise BuildError("-o is empty", hint="for instance -o type=oci,dest=image.tar")
+        return Output("tar", "-") if text == "-" else Output("local", text)
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if not equals or name not in ("type", "dest", "tar", "push", "name"):
+            hint = (
+                nearest(name, ("type", "dest", "tar", "push", "name"))
+                or "known are type, dest, tar, push, name"
+            )
+            raise BuildError(f"-o {text!r}: {part!r} is not understood", hint=hint)
+        values[name] = value
+    kind = values.get("type", "")
+    if kind not in TYPES:
+        raise BuildError(f"-o {text!r}: unknown type {kind!r}", hint=f"known are {', '.join(TYPES)}")
+    for name in ("tar", "push"):
+        if values.get(name, "true") not in ("true", "false"):
+            raise BuildError(f"-o {text!r}: {name} is true or false")
+    if kind in ("local", "oci", "docker", "tar") and not values.get("dest"):
+        raise BuildError(f"-o {text!r}: dest is missing", hint=f"write type={kind},dest=PATH")
+    if kind == "local" and values["dest"] == "-":
+        raise BuildError(f"-o {text!r}: a directory can't go to stdout", hint="use type=tar")
+    push = kind == "registry" or values.get("push", "false") == "true"
+    return Output(
+        kind, values.get("dest", ""), values.get("tar", "true") == "true", push, values.get("name", "")
+    )

@@ -1,0 +1,92 @@
+"""Streams in and out of compression, told by their first bytes."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import IO, Any
+
+from ..errors import BuildError
+
+GZIP, ZSTD, XZ, BZIP2 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh"
+
+
+def kind(head: bytes) -> str:
+    """``gzip``, ``zstd``, ``xz``, ``bzip2`` or ``plain``."""
+    for magic, name in ((GZIP, "gzip"), (ZSTD, "zstd"), (XZ, "xz"), (BZIP2, "bzip2")):
+        if head.startswith(magic):
+            return name
+    return "plain"
+
+
+def reader(stream: IO[bytes]) -> IO[bytes]:
+    """The uncompressed bytes of ``stream``, whatever it is compressed with. Errors come while reading:
+    EOFError, OSError or ValueError for a stream that is damaged or cut off."""
+    buffered: Any = stream if hasattr(stream, "peek") else io.BufferedReader(stream, 1 << 18)  # type: ignore[type-var]
+    name = kind(buffered.peek(6)[:6])
+    if name == "gzip":
+        from isal import igzip
+
+        return igzip.IGzipFile(fileobj=buffered, mode="rb")  # type: ignore[no-any-return]
+    if name == "zstd":
+        import zstandard
+
+        return zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+    if name == "xz":
+        import lzma
+
+        return lzma.LZMAFile(buffered)
+    if name == "bzip2":
+        import bz2
+
+        return bz2.BZ2File(buffered)
+    return buffered  # type: ignore[no-any-return]
+
+
+def writer(stream: IO[bytes], name: str, level: int | None = None) -> IO[bytes]:
+    """A stream that compresses into ``stream``; closing it leaves ``stream`` open. Equal input, equal output."""
+    if name == "gzip":
+        from isal import igzip
+
+        chosen = 2 if level is None else max(0, min(3, level // 3))
+        return igzip.IGzipFile(filename="", fileobj=stream, mode="wb", compresslevel=chosen, mtime=0)  # type: ignore[no-any-return]
+    if name == "zstd":
+        import zstandard
+
+        return zstandard.ZstdCompressor(level=level or 3).stream_writer(stream, closefd=False)
+    if name == "uncompressed":
+        return _Uncompressed(stream)
+    raise BuildError(f"unknown compression {name!r}", hint="known are gzip, zstd, uncompressed")
+
+
+class _Uncompressed(io.RawIOBase):
+    """Passes bytes on, and can be closed without closing what is below."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.stream = stream
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        return self.stream.write(data)
+
+
+def damaged() -> tuple[type[BaseException], ...]:
+    """The exceptions that mean a damaged stream, of the libraries that are loaded."""
+    import tarfile
+
+    found: list[type[BaseException]] = [EOFError, tarfile.TarError]
+    if "zstandard" in sys.modules:
+        found.append(sys.modules["zstandard"].ZstdError)
+    if "lzma" in sys.modules:
+        found.append(sys.modules["lzma"].LZMAError)
+    import zlib
+
+    found.append(zlib.error)
+    if "isal.isal_zlib" in sys.modules:
+        found.append(sys.modules["isal.isal_zlib"].error)
+    import gzip
+
+    found.append(gzip.BadGzipFile)
+    return tuple(found)

@@ -1,0 +1,62 @@
+"""Image references: ``[domain/]path[:tag][@digest]`` (distribution spec; docker's short names)."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from ..errors import BuildError
+
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_NAME = re.compile(rf"{_PATH}(?:/{_PATH})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+DEFAULT_DOMAIN = "docker.io"
+
+
+class Reference(NamedTuple):
+    """A parsed name. ``tag`` is ``latest`` where neither tag nor digest was written."""
+
+    domain: str
+    path: str
+    tag: str
+    digest: str
+
+    def __str__(self) -> str:
+        """The full form, as it stands in the store."""
+        tail = f":{self.tag}" if self.tag else ""
+        return f"{self.domain}/{self.path}{tail}" + (f"@{self.digest}" if self.digest else "")
+
+    @property
+    def familiar(self) -> str:
+        """The short form, as people write it."""
+        text = str(self)
+        return text.removeprefix(f"{DEFAULT_DOMAIN}/library/").removeprefix(f"{DEFAULT_DOMAIN}/")
+
+    @property
+    def target(self) -> str:
+        """What a registry is asked for: the digest if there is one, else the tag."""
+        return self.digest or self.tag
+
+
+def parse(text: str) -> Reference:
+    """Raises BuildError that quotes ``text`` and says what is wrong."""
+    rest, at, digest = text.partition("@")
+    if at and not _DIGEST.fullmatch(digest):
+        raise BuildError(f"invalid image reference {text!r}: {digest!r} is not sha256:<64 hex digits>")
+    first, slash, remainder = rest.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first):
+        domain, path = first, remainder
+    else:
+        domain, path = DEFAULT_DOMAIN, rest
+    path, colon, tag = path.partition(":")
+    if colon and not _TAG.fullmatch(tag):
+        raise BuildError(f"invalid image reference {text!r}: {tag!r} is no tag")
+    if domain == DEFAULT_DOMAIN and "/" not in path:
+        path = f"library/{path}"
+    if not _NAME.fullmatch(path):
+        hint = "names are lower case" if path.lower() != path else ""
+        raise BuildError(
+            f"invalid image reference {text!r}", hint=hint or "the form is [HOST/]NAME[:TAG][@DIGEST]"
+        )
+    return Reference(domain, path, tag or ("" if digest else "latest"), digest)

@@ -1,0 +1,201 @@
+"""COPY and ADD: selected files written into a root filesystem."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import stat
+from collections.abc import Callable
+
+from run_step import RequestError, Root, resolve_group, resolve_user
+
+from ..errors import BuildError
+from ..graph.model import CopyOp
+from ..image.diff import at, xattrs
+from ..image.layer import Applier, remove
+from .select import Item, Selection
+
+Opener = Callable[[str], int]
+
+
+def parse_chmod(text: str) -> int | None:
+    """``755`` or ``0644``; None for nothing. Raises BuildError that quotes it."""
+    if not text:
+        return None
+    if not text.isdigit() or any(char in "89" for char in text) or int(text, 8) > 0o7777:
+        raise BuildError(f"--chmod={text}: an octal mode is wanted, as in --chmod=644")
+    return int(text, 8)
+
+
+def owner(root: Root, text: str) -> tuple[int, int] | None:
+    """``--chown`` as numbers; a user without a group has the group of its own number. Raises BuildError."""
+    if not text:
+        return None
+    who, colon, group = text.partition(":")
+    try:
+        identity = resolve_user(root, who)
+        if colon and group:
+            return identity.uid, resolve_group(root, group)
+        return identity.uid, identity.uid if who.isdigit() else identity.gid
+    except RequestError as error:
+        raise BuildError(f"--chown={text}: {error}") from None
+
+
+class Copier:
+    """One COPY or ADD into ``target``. ``keep_owner``: files keep the owner that they have in the source."""
+
+    def __init__(self, op: CopyOp, source: Root, target: Root, *, keep_owner: bool) -> None:
+        self.op = op
+        self.source = source
+        self.target = target
+        self.mode = parse_chmod(op.chmod)
+        self.owner = owner(target, op.chown)
+        self.keep_owner = keep_owner and self.owner is None
+        self.times: list[tuple[str, int, int]] = []
+        self.links: dict[tuple[int, int], str] = {}
+
+    def run(self, selections: list[Selection]) -> None:
+        """Raises BuildError when a destination can't be what the sources need it to be."""
+        dest = self.op.dest
+        existing = self.target.stat(dest)
+        if existing is not None and not stat.S_ISDIR(existing.st_mode) and dest.endswith("/"):
+            raise BuildError(f"the destination {dest!r} is a file in the image, and a directory is needed")
+        into = (
+            dest.endswith("/")
+            or len(selections) > 1
+            or (existing is not None and stat.S_ISDIR(existing.st_mode))
+        )
+        for selection in selections:
+            if selection.directory:
+                self._directory(selection, posixpath.normpath(dest))
+            elif self.op.unpack and self._unpack(selection, posixpath.normpath(dest)):
+                continue
+            else:
+                base = posixpath.basename(selection.path)
+                self._file(selection.items[0], posixpath.join(dest, base) if into else dest)
+        for path, atime, mtime in reversed(self.times):
+            with self.target.parent(path) as (fd, name):
+                os.utime(name, ns=(atime, mtime), dir_fd=fd, follow_symlinks=False)
+
+    def _parents(self, path: str) -> None:
+        uid, gid = self.owner or (0, 0)
+        try:
+            self.target.make_dirs(path, 0o755, uid, gid)
+        except NotADirectoryError:
+            raise BuildError(f"the destination {path!r} leads through a file of the image") from None
+
+    def _directory(self, selection: Selection, dest: str) -> None:
+        before = self.target.stat(dest)
+        if before is not None and not stat.S_ISDIR(before.st_mode):
+            raise BuildError(
+                f"the destination {dest!r} is a file in the image, and the source is a directory"
+            )
+        self._parents(dest)
+        for item in selection.items:
+            if item.name == "":
+                if before is None:
+                    self._finish(item, dest)
+                continue
+            self._item(item, posixpath.join(dest, item.name))
+
+    def _file(self, item: Item, dest: str) -> None:
+        self._parents(posixpath.dirname(dest))
+        self._item(item, dest)
+
+    def _item(self, item: Item, dest: str) -> None:
+        kind = item.status.st_mode
+        with self.target.parent(dest) as (fd, name):
+            try:
+                there = os.stat(name, dir_fd=fd, follow_symlinks=False)
+            except FileNotFoundError:
+                there = None
+            if stat.S_ISDIR(kind):
+                if there is not None and not stat.S_ISDIR(there.st_mode):
+                    if not (stat.S_ISLNK(there.st_mode) and self.target.stat(dest) is not None):
+                        raise BuildError(
+                            f"{dest!r} is a file in the image, and the source has a directory there"
+                        )
+                    return  # a link to a directory stays: what follows goes where it leads
+                if there is None:
+                    os.mkdir(name, 0o700, dir_fd=fd)
+            else:
+                if there is not None and stat.S_ISDIR(there.st_mode):
+                    raise BuildError(f"{dest!r} is a directory in the image, and the source has a file there")
+                remove(fd, name)
+                self._make(item, fd, name, dest)
+        self._finish(item, dest)
+
+    def _make(self, item: Item, fd: int, name: str, dest: str) -> None:
+        kind = item.status.st_mode
+        if stat.S_ISREG(kind):
+            identity = (item.status.st_dev, item.status.st_ino)
+            if item.status.st_nlink > 1 and identity in self.links:
+                with self.target.parent(self.links[identity]) as (other, original):
+                    os.link(original, name, src_dir_fd=other, dst_dir_fd=fd, follow_symlinks=False)
+                return
+            self.links[identity] = dest
+            nofollow = os.O_NOFOLLOW if item.name else 0
+            source = self.source.open(item.path, os.O_RDONLY | os.O_NONBLOCK | nofollow)
+            make = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            with (
+                os.fdopen(source, "rb") as reader,
+                os.fdopen(os.open(name, make, 0o600, dir_fd=fd), "wb") as out,
+            ):
+                shutil.copyfileobj(reader, out, 1 << 20)
+        elif stat.S_ISLNK(kind):
+            with self.source.parent(item.path) as (other, original):
+                os.symlink(os.readlink(original, dir_fd=other), name, dir_fd=fd)
+        elif stat.S_ISFIFO(kind):
+            os.mkfifo(name, 0o600, dir_fd=fd)
+        elif stat.S_ISSOCK(kind):
+            raise BuildError(f"{item.path!r} is a socket, which can't be copied")
+        else:
+            os.mknod(name, stat.S_IFMT(kind) | 0o600, item.status.st_rdev, dir_fd=fd)
+
+    def _finish(self, item: Item, dest: str) -> None:
+        uid, gid = self.owner or ((item.status.st_uid, item.status.st_gid) if self.keep_owner else (0, 0))
+        kind = item.status.st_mode
+        with self.target.parent(dest) as (fd, name):
+            os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
+            if not stat.S_ISLNK(kind):
+                os.chmod(at(fd, name), stat.S_IMODE(kind) if self.mode is None else self.mode)
+                if stat.S_ISREG(kind) and self.keep_owner:
+                    with self.source.parent(item.path) as (other, original):
+                        for key, value in xattrs(at(other, original)).items():
+                            os.setxattr(at(fd, name), key, value, follow_symlinks=False)
+            if stat.S_ISDIR(kind):
+                self.times.append((dest, item.status.st_atime_ns, item.status.st_mtime_ns))
+            else:
+                times = (item.status.st_atime_ns, item.status.st_mtime_ns)
+                os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
+
+    def _unpack(self, selection: Selection, dest: str) -> bool:
+        """Unpack a tar archive; False when the file is none."""
+        from ..image.compression import damaged, reader
+
+        fd = self.source.open(selection.path, os.O_RDONLY | os.O_NONBLOCK)
+        with os.fdopen(fd, "rb") as stream:
+            try:
+                if not is_tar(reader(stream).read(512)):
+                    return False
+            except damaged():
+                return False
+            stream.seek(0)
+            self._parents(dest)
+            try:
+                Applier(self.target, base=dest, whiteouts=False, owner=self.owner).apply(reader(stream))
+            except damaged() as error:
+                raise BuildError(f"the archive {selection.path!r} is damaged: {error}") from None
+        return True
+
+
+def is_tar(head: bytes) -> bool:
+    """Whether the first block is a tar header: its checksum fits (tar(5))."""
+    if len(head) < 512 or not head.strip(b"\0"):
+        return False
+    try:
+        stored = int(head[148:156].strip(b"\0 ") or b"-1", 8)
+    except ValueError:
+        return False
+    return stored == sum(head[:148]) + 8 * 32 + sum(head[156:])

@@ -1,0 +1,167 @@
+"""The catalogue: what the store knows beyond its blobs, in SQLite (WAL, so that builds may run side by side)."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from typing import Any, NamedTuple
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS snapshots(
+  id INTEGER PRIMARY KEY AUTOINCREMENT, parent INTEGER, empty INTEGER NOT NULL DEFAULT 0,
+  diff_id TEXT, digest TEXT, size INTEGER, media_type TEXT, created INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS chains(chain_id TEXT PRIMARY KEY, snapshot INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS steps(
+  key TEXT PRIMARY KEY, slot TEXT NOT NULL, snapshot INTEGER, changed INTEGER NOT NULL,
+  components TEXT NOT NULL, wall_us INTEGER NOT NULL, created INTEGER NOT NULL);
+CREATE INDEX IF NOT EXISTS steps_slot ON steps(slot, created);
+CREATE TABLE IF NOT EXISTS contents(source TEXT, selector TEXT, digest TEXT NOT NULL, PRIMARY KEY(source, selector));
+CREATE TABLE IF NOT EXISTS files(
+  dev INTEGER, ino INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, digest TEXT NOT NULL,
+  PRIMARY KEY(dev, ino)) WITHOUT ROWID;
+"""
+
+
+class SnapshotRow(NamedTuple):
+    """One committed change of a root filesystem; the layer's columns are empty until its blob is written."""
+
+    id: int
+    parent: int | None
+    empty: bool
+    diff_id: str | None
+    digest: str | None
+    size: int | None
+    media_type: str | None
+    created: int
+
+
+class StepRow(NamedTuple):
+    """A step that ran: where its result is. ``changed`` false: the result is its parent's."""
+
+    snapshot: int | None
+    changed: bool
+    components: str
+
+
+class Catalogue:
+    """One connection, shared by the threads of a build under a lock."""
+
+    def __init__(self, path: str) -> None:
+        self._lock = threading.Lock()
+        self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=NORMAL")
+        if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
+            self._db.executescript(_SCHEMA + "PRAGMA user_version=1;")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    def _one(self, sql: str, *args: Any) -> Any:
+        with self._lock:
+            return self._db.execute(sql, args).fetchone()
+
+    def _do(self, sql: str, *args: Any) -> int:
+        with self._lock:
+            return self._db.execute(sql, args).lastrowid or 0
+
+    def meta(self, name: str) -> str | None:
+        """A setting of this store."""
+        row = self._one("SELECT value FROM meta WHERE name=?", name)
+        return row[0] if row else None
+
+    def set_meta(self, name: str, value: str) -> None:
+        """Set it."""
+        self._do("INSERT OR REPLACE INTO meta VALUES(?,?)", name, value)
+
+    def new_snapshot(self, parent: int | None, empty: bool, now: int) -> int:
+        """A new number; the directory is put in place by the caller."""
+        return self._do(
+            "INSERT INTO snapshots(parent, empty, created) VALUES(?,?,?)", parent, int(empty), now
+        )
+
+    def drop_snapshot(self, number: int) -> None:
+        """Forget a snapshot whose directory could not be put in place."""
+        self._do("DELETE FROM snapshots WHERE id=?", number)
+
+    def set_layer(self, number: int, diff_id: str, digest: str, size: int, media_type: str) -> None:
+        """The layer of a snapshot, once its blob is there."""
+        sql = "UPDATE snapshots SET diff_id=?, digest=?, size=?, media_type=? WHERE id=?"
+        self._do(sql, diff_id, digest, size, media_type, number)
+
+    def snapshot(self, number: int) -> SnapshotRow | None:
+        """One row."""
+        sql = "SELECT id, parent, empty, diff_id, digest, size, media_type, created FROM snapshots WHERE id=?"
+        row = self._one(sql, number)
+        return SnapshotRow(row[0], row[1], bool(row[2]), *row[3:]) if row else None
+
+    def lineage(self, number: int | None) -> list[SnapshotRow]:
+        """The snapshot and its ancestors, the topmost first."""
+        out = []
+        while number is not None:
+            row = self.snapshot(number)
+            if row is None:
+                break
+            out.append(row)
+            number = row.parent
+        return out
+
+    def chain(self, chain_id: str) -> int | None:
+        """The snapshot that holds a stack of image layers."""
+        row = self._one("SELECT snapshot FROM chains WHERE chain_id=?", chain_id)
+        return row[0] if row else None
+
+    def set_chain(self, chain_id: str, snapshot: int) -> None:
+        """Remember it."""
+        self._do("INSERT OR REPLACE INTO chains VALUES(?,?)", chain_id, snapshot)
+
+    def step(self, key: str) -> StepRow | None:
+        """The result of an earlier run with this key."""
+        row = self._one("SELECT snapshot, changed, components FROM steps WHERE key=?", key)
+        return StepRow(row[0], bool(row[1]), row[2]) if row else None
+
+    def set_step(
+        self,
+        key: str,
+        slot: str,
+        snapshot: int | None,
+        changed: bool,
+        components: str,
+        wall_us: int,
+        now: int,
+    ) -> None:
+        """Remember a result. ``slot`` names the place in the Dockerfile, for comparing with earlier runs."""
+        sql = "INSERT OR REPLACE INTO steps VALUES(?,?,?,?,?,?,?)"
+        self._do(sql, key, slot, snapshot, int(changed), components, wall_us, now)
+
+    def forget_step(self, key: str) -> None:
+        """Drop a result whose snapshot is gone."""
+        self._do("DELETE FROM steps WHERE key=?", key)
+
+    def content(self, source: str, selector: str) -> str | None:
+        """The digest of files selected from a step's result."""
+        row = self._one("SELECT digest FROM contents WHERE source=? AND selector=?", source, selector)
+        return row[0] if row else None
+
+    def set_content(self, source: str, selector: str, digest: str) -> None:
+        """Remember it."""
+        self._do("INSERT OR REPLACE INTO contents VALUES(?,?,?)", source, selector, digest)
+
+    def forget_contents(self, source: str) -> None:
+        """Drop the digests of a step that runs again: the same key may give other files."""
+        self._do("DELETE FROM contents WHERE source=?", source)
+
+    def file(self, dev: int, ino: int, size: int, mtime: int, ctime: int) -> str | None:
+        """The digest of a file of the host that has not changed since it was hashed."""
+        sql = "SELECT digest FROM files WHERE dev=? AND ino=? AND size=? AND mtime=? AND ctime=?"
+        row = self._one(sql, dev, ino, size, mtime, ctime)
+        return row[0] if row else None
+
+    def set_files(self, rows: list[tuple[int, int, int, int, int, str]]) -> None:
+        """Remember digests: (dev, ino, size, mtime_ns, ctime_ns, digest)."""
+        with self._lock:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?)", rows)
+            self._db.execute("COMMIT")

@@ -1,0 +1,41 @@
+"""The store's own mounts, and the mount namespace that makes them end with the builder."""
+
+from __future__ import annotations
+
+import os
+
+from run_step.linux import mount as m
+
+
+def enter_private_namespace() -> None:
+    """Move this thread, and all that it starts, into a mount namespace of its own.
+
+    Whatever ends the build, the kernel then unmounts everything that was mounted for it. Other threads of the
+    program stay where they are. Raises OSError where the privilege is missing.
+    """
+    m.unshare(m.CLONE_NEWNS)
+    m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+
+
+def mount_overlay(target: str, lower: list[str], upper: str = "", work: str = "") -> None:
+    """Mount an overlay; without ``upper`` it is read-only. ``lower`` is the topmost first.
+
+    The directories are named by descriptors, so that a hundred of them fit into mount(2)'s one page.
+    redirect_dir, metacopy and index are off: an upper directory must mean the same to every reader.
+    """
+    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lower]
+    try:
+        options = "lowerdir=" + ":".join(f"/proc/self/fd/{fd}" for fd in fds)
+        if upper:
+            fds += [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (upper, work)]
+            options += f",upperdir=/proc/self/fd/{fds[-2]},workdir=/proc/self/fd/{fds[-1]}"
+        options += ",redirect_dir=off,metacopy=off,index=off"
+        m.mount("overlay", target, "overlay", 0 if upper else m.MS_RDONLY, options)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def unmount(target: str) -> None:
+    """Detach; whatever still holds it keeps it alive, but nothing new can reach it."""
+    m.umount(target, m.MNT_DETACH)

@@ -1,0 +1,80 @@
+"""Snapshots on the kernel's overlayfs: one directory of changes each, in the overlay's own format."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from ...image.diff import Comparison
+from . import View
+from .mounts import mount_overlay, unmount
+
+
+def works(directory: str) -> bool:
+    """Whether an overlay can be mounted with its upper directory here."""
+    base = os.path.join(directory, "overlay-probe")
+    names = [os.path.join(base, name) for name in ("lower", "upper", "work", "merged")]
+    try:
+        for name in names:
+            os.makedirs(name)
+        mount_overlay(names[3], [names[0]], names[1], names[2])
+        unmount(names[3])
+        return True
+    except OSError:
+        return False
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+
+
+class OverlayActive:
+    """An overlay mounted to be changed."""
+
+    def __init__(self, work: str, lineage: list[str]) -> None:
+        self.path = os.path.join(work, "rootfs")
+        self._work = work
+        self._snapshot = os.path.join(work, "snapshot")
+        diff, scratch = os.path.join(self._snapshot, "diff"), os.path.join(work, "work")
+        for name in (self.path, self._snapshot, diff, scratch):
+            os.mkdir(name, 0o755)
+        lower = [os.path.join(item, "diff") for item in lineage]
+        if lower:
+            root = os.stat(lower[0])
+            os.chown(diff, root.st_uid, root.st_gid)
+            os.chmod(diff, root.st_mode & 0o7777)
+            os.utime(diff, ns=(root.st_atime_ns, root.st_mtime_ns))
+        else:
+            # An overlay needs a lower directory; an empty one is what scratch is.
+            lower = [os.path.join(work, "empty")]
+            os.mkdir(lower[0], 0o755)
+        mount_overlay(self.path, lower, diff, scratch)
+        self._mounted = True
+
+    def finish(self) -> str:
+        if self._mounted:
+            unmount(self.path)
+            self._mounted = False
+        return self._snapshot
+
+    def discard(self) -> None:
+        self.finish()
+        shutil.rmtree(self._work, ignore_errors=True)
+
+
+class OverlayDriver:
+    """See :class:`buildfront.store.snapshots.Driver`."""
+
+    name = "overlay"
+
+    def prepare(self, work: str, lineage: list[str]) -> OverlayActive:
+        return OverlayActive(work, lineage)
+
+    def view(self, work: str, lineage: list[str]) -> View:
+        if not lineage:
+            return View(work)
+        if len(lineage) == 1:
+            return View(os.path.join(lineage[0], "diff"))
+        mount_overlay(work, [os.path.join(item, "diff") for item in lineage])
+        return View(work, mounted=True)
+
+    def comparison(self, directory: str) -> tuple[str, Comparison]:
+        return os.path.join(directory, "diff"), Comparison(complete=False)

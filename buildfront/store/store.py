@@ -1,0 +1,237 @@
+"""One store on disk: opening it, sessions that own what is temporary, blobs, snapshots.
+
+Layout: ``oci-layout``, ``index.json``, ``blobs/sha256/`` (a valid OCI image layout), ``snapshots/ID/``,
+``catalogue.sqlite``, ``tmp/SESSION/``. Everything is made in a session's directory and renamed into place, so
+what a killed build leaves is exactly its session's directory, found by its free lock at the next start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import BuildError
+from ..image.model import Descriptor
+from .blobs import BlobWriter
+from .catalogue import Catalogue
+from .index import ImageIndex
+from .snapshots import Active, Driver, View, best, driver
+
+
+def default_root() -> str:
+    """``BUILDFRONT_ROOT``, else /var/lib/buildfront as root, else the user's data directory."""
+    asked = os.environ.get("BUILDFRONT_ROOT")
+    if asked:
+        return asked
+    if os.geteuid() == 0:
+        return "/var/lib/buildfront"
+    return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "buildfront")
+
+
+class Store:
+    """Open, and create when missing. Raises BuildError when the place can't be used."""
+
+    def __init__(self, root: str | None = None) -> None:
+        self.root = os.path.abspath(root or default_root())
+        self.blobs = os.path.join(self.root, "blobs", "sha256")
+        self.tmp = os.path.join(self.root, "tmp")
+        self._snapshots = os.path.join(self.root, "snapshots")
+        try:
+            if not os.path.exists(os.path.join(self.root, "oci-layout")):
+                self._create()
+        except OSError as error:
+            raise BuildError(
+                f"the store {self.root} can't be made: {error.strerror}",
+                hint="choose another place with --root or BUILDFRONT_ROOT",
+            ) from None
+        self.index = ImageIndex(self.root)
+        self.catalogue = Catalogue(os.path.join(self.root, "catalogue.sqlite"))
+        self._driver: Driver | None = None
+
+    def _create(self) -> None:
+        for path in (self.root, self.blobs, self.tmp, self._snapshots):
+            os.makedirs(path, mode=0o711 if path == self.root else 0o755, exist_ok=True)
+        os.chmod(self.tmp, 0o711)
+        temporary = os.path.join(self.root, "oci-layout.new")
+        with open(temporary, "w", encoding="utf-8") as stream:
+            json.dump({"imageLayoutVersion": "1.0.0"}, stream)
+        if not os.path.exists(os.path.join(self.root, "index.json")):
+            ImageIndex(self.root).change(lambda items: items)
+        os.rename(temporary, os.path.join(self.root, "oci-layout"))
+
+    def close(self) -> None:
+        """Close the catalogue."""
+        self.catalogue.close()
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # blobs
+
+    def blob_path(self, digest: str) -> str:
+        """Where a blob is. Raises BuildError for what is no sha256 digest."""
+        algorithm, _, value = digest.partition(":")
+        if algorithm != "sha256" or len(value) != 64 or not all(c in "0123456789abcdef" for c in value):
+            raise BuildError(f"unsupported digest {digest!r}", hint="only sha256 is supported")
+        return os.path.join(self.blobs, value)
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether it is here."""
+        return os.path.exists(self.blob_path(digest))
+
+    def read_blob(self, digest: str) -> bytes:
+        """A small blob (a manifest, a config), its digest checked. Raises BuildError."""
+        from ..image.model import digest_of
+
+        try:
+            with open(self.blob_path(digest), "rb") as stream:
+                data = stream.read()
+        except FileNotFoundError:
+            raise BuildError(f"the blob {digest} is not in the store") from None
+        if digest_of(data) != digest:
+            raise BuildError(
+                f"the blob {digest} is damaged", hint="remove the image and load or pull it again"
+            )
+        return data
+
+    def read_json(self, digest: str) -> dict[str, Any]:
+        """A JSON blob. Raises BuildError."""
+        try:
+            value = json.loads(self.read_blob(digest))
+        except ValueError:
+            raise BuildError(f"the blob {digest} is no JSON") from None
+        if not isinstance(value, dict):
+            raise BuildError(f"the blob {digest} is no JSON object")
+        return value
+
+    # sessions
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A directory that this process owns; gone at the end, in every outcome."""
+        session = Session(self)
+        try:
+            yield session
+        finally:
+            session.close()
+
+    def stale_sessions(self) -> list[str]:
+        """Directories of sessions whose process is gone."""
+        out = []
+        for name in os.listdir(self.tmp):
+            path = os.path.join(self.tmp, name)
+            try:
+                fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
+            except FileNotFoundError:
+                if time.time() - os.stat(path).st_mtime > 60:
+                    out.append(path)  # died between making the directory and its lock
+                continue
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                out.append(path)
+            except BlockingIOError:
+                continue
+            finally:
+                os.close(fd)
+        return out
+
+    def remove_stale(self, path: str) -> None:
+        """Remove one of them."""
+        shutil.rmtree(path, ignore_errors=True)
+
+    # snapshots
+
+    def driver(self, work: str) -> Driver:
+        """The driver of this store, chosen when the first snapshot is made."""
+        if self._driver is None:
+            name = self.catalogue.meta("snapshots")
+            if name is None:
+                name = best(work)
+                self.catalogue.set_meta("snapshots", name)
+            self._driver = driver(name)
+        return self._driver
+
+    def snapshot_path(self, number: int) -> str:
+        """The directory of a snapshot."""
+        return os.path.join(self._snapshots, str(number))
+
+    def has_snapshot(self, number: int) -> bool:
+        """Whether its directory is there."""
+        return os.path.isdir(self.snapshot_path(number))
+
+    def lineage(self, number: int | None) -> list[str]:
+        """The directories of a snapshot and its ancestors, topmost first; those that changed nothing left out."""
+        return [self.snapshot_path(row.id) for row in self.catalogue.lineage(number) if not row.empty]
+
+
+class Session:
+    """What one process makes in a store before it is complete. Methods may be called by several threads."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.path = tempfile.mkdtemp(prefix="s-", dir=store.tmp)
+        os.chmod(self.path, 0o711)
+        self._lock_fd = os.open(os.path.join(self.path, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        self._mutex = threading.Lock()
+        self._count = 0
+
+    def close(self) -> None:
+        """Remove the directory and give the lock back."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock_fd)
+
+    def place(self, kind: str) -> str:
+        """A new name in the session's directory; nothing is made."""
+        with self._mutex:
+            self._count += 1
+            return os.path.join(self.path, f"{kind}-{self._count}")
+
+    def directory(self, kind: str) -> str:
+        """A new empty directory."""
+        path = self.place(kind)
+        os.mkdir(path, 0o711)
+        return path
+
+    def blob(self) -> BlobWriter:
+        """A blob that goes into the store when it is committed."""
+        return BlobWriter(self.store.blobs, self.place("blob"))
+
+    def put(self, data: bytes, media_type: str, expected: str = "") -> Descriptor:
+        """A small blob, at once."""
+        writer = self.blob()
+        writer.write(data)
+        return writer.commit(media_type, expected)
+
+    def prepare(self, parent: int | None) -> Active:
+        """A writable root filesystem on top of a snapshot (None: empty)."""
+        work = self.directory("active")
+        return self.store.driver(self.path).prepare(work, self.store.lineage(parent))
+
+    def view(self, number: int | None) -> View:
+        """A snapshot to read. Close it."""
+        work = self.directory("view")
+        return self.store.driver(self.path).view(work, self.store.lineage(number))
+
+    def commit(self, active: Active, parent: int | None, *, empty: bool = False) -> int:
+        """Make an active root filesystem a snapshot; returns its number."""
+        directory = active.finish()
+        number = self.store.catalogue.new_snapshot(parent, empty, int(time.time()))
+        try:
+            os.rename(directory, self.store.snapshot_path(number))
+        except OSError:
+            self.store.catalogue.drop_snapshot(number)
+            raise
+        active.discard()
+        return number
