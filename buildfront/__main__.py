@@ -7,9 +7,16 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    argv = sys.argv[1:]
+    if "build" in argv[:3]:
+        from .memo import replay
+
+        status = replay(argv)
+        if status is not None:
+            sys.exit(status)
     from .cli import run
 
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(run(argv))
 
 
 if __name__ == "__main__":

@@ -10,19 +10,20 @@ Functions raise :class:`buildfront.errors.BuildError`; it says what, where and w
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .engine.engine import Engine, EngineOptions
-from .engine.model import BaseImage, Event, Listener, Result
+from .engine.model import BaseImage, Context, Event, Listener, Result
 from .errors import BuildError, SourceRange
 from .graph import GraphOptions, NamedContext, StepGraph, build_graph, references
 from .image import platform as platforms
 from .image import reference as image_reference
 from .image.assemble import HistoryLine, image_config
 from .image.model import CONFIG, MANIFEST, Descriptor, Layer, digest_of, dumps, image_manifest
+from .names import find
 from .resolve import resolve
 from .store import Store
 
@@ -78,7 +79,7 @@ class Prepared:
     source: Source
     graph: StepGraph
     bases: dict[str, BaseImage]
-    contexts: dict[str, DirectoryContext]
+    contexts: dict[str, Context]
     engine: Engine
     session: Session | None
 
@@ -140,11 +141,10 @@ def _prepare(
         except BuildError as error:
             raise error.at(where) from None
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
-    for where, text in graph.warnings:
-        emit(Event("warning", data={"text": text, "line": where.start if where else 0}))
-    contexts = {"": source.context} | {
-        name: _directory(value.value) for name, value in named.items() if value.kind == "dir"
-    }
+    for place, text in graph.warnings:
+        emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
+    contexts: dict[str, Context] = {"": source.context}
+    contexts.update({name: _directory(value.value) for name, value in named.items() if value.kind == "dir"})
     engine_options = EngineOptions(
         jobs=options.jobs,
         no_cache=options.no_cache,
@@ -187,8 +187,14 @@ def _named_context(name: str, value: str) -> NamedContext:
     return NamedContext("dir", value)
 
 
-def build(options: BuildOptions, emit: Listener = _silent) -> BuildOutcome:
+def build(
+    options: BuildOptions,
+    emit: Listener = _silent,
+    finished: Callable[[Prepared, BuildOutcome], None] | None = None,
+) -> BuildOutcome:
     """Build an image, put it into the store under its tags, write the outputs.
+
+    ``finished`` is called at the end with all that is known of the build.
 
     Raises BuildError; the store then has at most the results of the steps that succeeded.
     """
@@ -204,6 +210,8 @@ def build(options: BuildOptions, emit: Listener = _silent) -> BuildOutcome:
             from .exporting import write_outputs
 
             write_outputs(prepared.store, options, image, outcome, emit)
+        if finished is not None:
+            finished(prepared, outcome)
         return outcome
 
 
@@ -329,10 +337,8 @@ def images(root: str | None = None) -> list[ImageRow]:
 
 def inspect(name: str, root: str | None = None) -> dict[str, Any]:
     """An image's manifest and config as one JSON value. Raises BuildError for an unknown name."""
-    from . import transfer
-
     with Store(root) as store:
-        entry = transfer.find(store, name)
+        entry = find(store, name)
         if entry is None:
             raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
         manifest = store.read_json(entry["digest"])
@@ -347,11 +353,9 @@ def inspect(name: str, root: str | None = None) -> dict[str, Any]:
 
 def tag(name: str, new: str, root: str | None = None) -> str:
     """Give an image another name; returns the full one. Raises BuildError."""
-    from . import transfer
-
     full = str(image_reference.parse(new))
     with Store(root) as store:
-        entry = transfer.find(store, name)
+        entry = find(store, name)
         if entry is None:
             raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
         store.index.set(full, {key: value for key, value in entry.items() if key != "annotations"})

@@ -35,11 +35,13 @@ class DirectoryContext:
 
 @dataclass(frozen=True)
 class Source:
-    """The text to build from and the context. ``name`` is what error messages call the Dockerfile."""
+    """The text to build from and the context. ``name`` is what error messages call the Dockerfile;
+    ``looked_at`` are the paths that were tried for it and for the ignore file, there or not."""
 
     text: str
     name: str
     context: DirectoryContext
+    looked_at: tuple[str, ...] = ()
 
 
 def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | None) -> Source:
@@ -63,9 +65,10 @@ def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | 
             f"the build context {path!r} does not exist", hint="name a directory, a tar file, or -"
         )
     place, text, name = _read_dockerfile(directory, dockerfile)
-    return Source(
-        text, name, DirectoryContext(os.path.abspath(directory), _ignore(directory, place, ignorefile))
-    )
+    looked_at = [*_dockerfile_paths(directory, dockerfile), *_ignore_paths(directory, place, ignorefile)]
+    patterns = _ignore(directory, place, ignorefile)
+    context = DirectoryContext(os.path.abspath(directory), patterns)
+    return Source(text, name, context, tuple(os.path.abspath(item) for item in looked_at))
 
 
 def _unpack(path: str, session: Session) -> str:
@@ -87,19 +90,19 @@ def _unpack(path: str, session: Session) -> str:
     return target
 
 
+def _dockerfile_paths(directory: str, dockerfile: str) -> list[str]:
+    if not dockerfile:
+        return [os.path.join(directory, name) for name in ("Dockerfile", "Containerfile")]
+    return [dockerfile] if os.path.isabs(dockerfile) else [dockerfile, os.path.join(directory, dockerfile)]
+
+
 def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
     if dockerfile == "-":
         return "", sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "-"
-    if dockerfile:
-        tried = [dockerfile]
-        if not os.path.isabs(dockerfile):
-            tried.append(os.path.join(directory, dockerfile))
-    else:
-        tried = [os.path.join(directory, name) for name in ("Dockerfile", "Containerfile")]
-    for path in tried:
+    for path in _dockerfile_paths(directory, dockerfile):
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-                return path, stream.read(), os.path.basename(path) if not dockerfile else dockerfile
+                return path, stream.read(), dockerfile if dockerfile else os.path.basename(path)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -112,12 +115,15 @@ def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
     )
 
 
+def _ignore_paths(directory: str, dockerfile: str, ignorefile: str) -> list[str]:
+    if ignorefile:
+        return [ignorefile]
+    beside = [dockerfile + ".dockerignore"] if dockerfile else []
+    return beside + [os.path.join(directory, name) for name in (".containerignore", ".dockerignore")]
+
+
 def _ignore(directory: str, dockerfile: str, ignorefile: str) -> ignore.Ignore:
-    tried = [ignorefile] if ignorefile else []
-    if not ignorefile:
-        tried += [dockerfile + ".dockerignore"] if dockerfile else []
-        tried += [os.path.join(directory, name) for name in (".containerignore", ".dockerignore")]
-    for path in tried:
+    for path in _ignore_paths(directory, dockerfile, ignorefile):
         try:
             with open(path, encoding="utf-8", errors="surrogateescape") as stream:
                 return ignore.parse(stream.read())

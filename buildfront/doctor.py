@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from run_step import choose_isolation, probe
 
-from .store.store import default_root
+from .place import default_root
 
 
 class Row(NamedTuple):

@@ -9,6 +9,7 @@ from .engine.model import BaseImage
 from .errors import BuildError
 from .image import reference as references
 from .image.model import Descriptor, Layer
+from .names import find
 from .store import Store
 
 PULL = ("missing", "always", "never", "newer")
@@ -20,19 +21,21 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
     Raises BuildError when it is nowhere. ``pull``: ``missing`` asks a registry only for what the store lacks,
     ``never`` asks none, ``always`` and ``newer`` ask first.
     """
-    from . import transfer
-
     if name.startswith("oci-layout://"):
+        from . import transfer
+
         return read_base(store, name, transfer.load_layout_reference(store, name, platform).to_json())
     name = name.removeprefix("docker-image://")
     reference = references.parse(name)
-    entry = transfer.find(store, name)
+    entry = find(store, name)
     if entry is not None and pull in ("missing", "never"):
         return read_base(store, name, entry)
     if pull == "never":
         raise BuildError(
             f"{reference.familiar} is not in the store", hint="load or pull it, or leave out --pull=never"
         )
+    from . import transfer
+
     try:
         descriptor: Descriptor = transfer.pull(store, name, platform=platform, report=report)
     except BuildError as error:

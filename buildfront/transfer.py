@@ -17,7 +17,7 @@ from typing import IO, Any
 from .errors import BuildError
 from .image import platform as platforms
 from .image import reference as references
-from .image.compression import damaged, kind, reader
+from .image.compression import damaged, kind, reader, unreadable
 from .image.model import (
     CONFIG,
     INDEXES,
@@ -32,6 +32,7 @@ from .image.model import (
     dumps,
     image_manifest,
 )
+from .names import find
 from .store import Session, Store
 from .store.blobs import BlobWriter
 
@@ -119,7 +120,7 @@ def check_manifest(value: Mapping[str, Any], what: str) -> tuple[dict[str, Any],
         for item in entries
     ):
         raise BuildError(f"{what} is no image manifest")
-    return entries[0], entries[1:]  # type: ignore[return-value]
+    return entries[0], entries[1:]
 
 
 # archives and layouts
@@ -140,7 +141,7 @@ class _Files:
                 self.members[posixpath.normpath("/" + member.name)[1:]] = member
         except FileNotFoundError:
             raise BuildError(f"{path} does not exist") from None
-        except (*damaged(), OSError) as error:
+        except unreadable() as error:
             raise BuildError(f"{path} is no image archive, or is cut off: {error}") from None
 
     def has(self, name: str) -> bool:
@@ -181,7 +182,7 @@ class _Files:
             try:
                 while data := stream.read(1 << 20):
                     yield data
-            except (*damaged(), OSError) as error:
+            except unreadable() as error:
                 raise BuildError(f"{self.path} is cut off in {name}: {error}") from None
 
 
@@ -287,7 +288,7 @@ def _load_docker(files: _Files, staging: Staging) -> list[tuple[Descriptor, list
                     uncompressed = reader(stream)
                     while data := uncompressed.read(1 << 20):
                         total.update(data)
-                except (*damaged(), OSError) as error:
+                except unreadable() as error:
                     raise BuildError(f"{files.path} is cut off in {name}: {error}") from None
             found = "sha256:" + total.hexdigest()
             if found != diff_id:
@@ -338,10 +339,10 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
             with tarfile.open(fileobj=source, mode="r|") as tar:
                 for _member in tar:
                     count += 1
-                    tar.members.clear()
+                    tar.members.clear()  # type: ignore[attr-defined]
             while source.read(1 << 20):
                 pass
-        except (*damaged(), OSError) as error:
+        except unreadable() as error:
             raise BuildError(f"{path} is no tar archive, or is cut off: {error}") from None
         if count == 0:
             raise BuildError(f"{path} is an empty archive")
@@ -460,21 +461,3 @@ def push(store: Store, name: str, target: str = "", *, report: Report | None = N
                 done.result()
         repository.put_manifest(reference.tag or entry["digest"], data, entry["mediaType"])
     return str(entry["digest"])
-
-
-def find(store: Store, name: str) -> dict[str, Any] | None:
-    """The descriptor for a name, a digest, or an image ID (at least its first 7 digits)."""
-    bare = name.removeprefix("sha256:")
-    if 7 <= len(bare) <= 64 and all(char in "0123456789abcdef" for char in bare):
-        for item in store.index.read():
-            if item["digest"].startswith(f"sha256:{bare}"):
-                return item
-            config = store.read_json(item["digest"]).get("config", {})
-            if str(config.get("digest", "")).startswith(f"sha256:{bare}"):
-                return item
-        if name.startswith("sha256:"):
-            return None
-    reference = references.parse(name)
-    if reference.digest:
-        return next((item for item in store.index.read() if item["digest"] == reference.digest), None)
-    return store.index.find(str(reference))

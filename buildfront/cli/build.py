@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import BuildError
 from .options import GroupedCommand, _option, run_template, shared, to_options
+
+if TYPE_CHECKING:
+    from ..api import BuildOutcome, Prepared
 
 
 @click.command("build", cls=GroupedCommand)
@@ -47,7 +50,7 @@ from .options import GroupedCommand, _option, run_template, shared, to_options
     "Run", "--timeout", type=float, default=None, metavar="SECONDS", help="stop a step that takes longer"
 )
 @click.pass_obj
-def build_command(root: str | None, **values: Any) -> None:
+def build_command(root: str | None, /, **values: Any) -> None:
     """Build an image from CONTEXT: a directory, a tar file, or - for a tar on stdin."""
     from ..api import build
     from ..export.output import Output, parse
@@ -80,8 +83,22 @@ def build_command(root: str | None, **values: Any) -> None:
         timeout=values["timeout"],
     )
     progress = create("quiet" if values["quiet"] else values["progress"])
+
+    def note(prepared: Prepared, outcome: BuildOutcome) -> None:
+        """A build that was wholly cached may be answered faster the next time."""
+        from ..progress.plain import Plain
+
+        if not all(result.cached for result in prepared.engine.state.results.values()):
+            return
+        if isinstance(progress, Plain) or values["quiet"]:
+            from ..memo import record
+
+            err = "".join(progress.written) if isinstance(progress, Plain) else ""
+            err += "".join(f"named {name}\n" for name in outcome.names) if err else ""
+            record(sys.argv[1:], prepared, outcome, err)
+
     try:
-        outcome = build(options, progress)
+        outcome = build(options, progress, note)
     finally:
         progress.close()
     if values["iidfile"]:

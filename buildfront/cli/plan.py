@@ -20,7 +20,7 @@ FORMATS = ("table", "json", "dot", "mermaid")
     "Output", "--format", "form", default="table", metavar="[table|json|dot|mermaid]", help="how to print it"
 )
 @click.pass_obj
-def plan_command(root: str | None, **values: Any) -> None:
+def plan_command(root: str | None, /, **values: Any) -> None:
     """Print the step graph of CONTEXT and which steps the cache holds. Nothing runs."""
     from ..api import plan_cached
     from ..graph import render

@@ -18,7 +18,7 @@ from .options import GroupedCommand, _option, run_template, shared, to_options
 @_option("Output", "--plan", "whole", is_flag=True, help="the whole RunPlan, not only the OCI config")
 @_option("Output", "--host-facts", default="", metavar="FILE", help="plan for a recorded host")
 @click.pass_obj
-def spec_command(root: str | None, **values: Any) -> None:
+def spec_command(root: str | None, /, **values: Any) -> None:
     """Print the OCI runtime config of each RUN step as JSON. Nothing runs.
 
     "rootfs_from" says which root filesystem names were looked up in: that of the parent step when the cache

@@ -17,7 +17,7 @@ def take(rest: str, known: tuple[str, ...], instruction: str, escape: str) -> tu
     """The leading flags and what follows them. Raises BuildError for an unknown, repeated or malformed one."""
     found: dict[str, str] = {}
     while rest.startswith("--"):
-        word = words.split(rest.split("\n")[0], escape)[0] if rest.strip() else ""
+        word = words.split(rest.split("\n", 1)[0], escape)[0] if rest.strip() else ""
         if word == "--":
             break
         name, equals, value = word[2:].partition("=")

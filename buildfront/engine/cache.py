@@ -83,10 +83,16 @@ def selector(op: CopyOp) -> str:
     return canonical({"sources": list(op.sources)})
 
 
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return value
+
+
 def options_of(request: Any) -> dict[str, Any]:
     """The option fields of a RunRequest as JSON values."""
     return {
-        name: [dataclasses.asdict(item) if dataclasses.is_dataclass(item) else item for item in value]
+        name: [_plain(item) for item in value]
         if isinstance(value := getattr(request, name), tuple)
         else value
         for name in RUN_OPTIONS

@@ -52,9 +52,13 @@ Listener = Callable[[Event], None]
 class Context(Protocol):
     """A directory that COPY reads: the build context or a named one."""
 
-    path: str
+    @property
+    def path(self) -> str:
+        """The directory."""
 
     def excludes(self, path: str) -> bool:
         """Whether this path counts as absent."""
 
-    prune: bool
+    @property
+    def prune(self) -> bool:
+        """Whether an excluded directory need not be entered."""

@@ -304,12 +304,12 @@ class Worker:
         blob = self.session.blob()
         try:
             compression = self.state.options.compression
-            compressed = writer(blob, compression, self.state.options.compression_level)  # type: ignore[arg-type]
+            compressed = writer(blob, compression, self.state.options.compression_level)
             tee = _Tee(compressed)
             root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 with io.BufferedWriter(tee, 1 << 18) as out:
-                    write_tar(entries, root, out)  # type: ignore[arg-type]
+                    write_tar(entries, root, out)
                     out.flush()
                     compressed.close()
             finally:

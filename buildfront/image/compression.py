@@ -19,37 +19,38 @@ def kind(head: bytes) -> str:
     return "plain"
 
 
-def reader(stream: IO[bytes]) -> IO[bytes]:
+def reader(stream: Any) -> IO[bytes]:
     """The uncompressed bytes of ``stream``, whatever it is compressed with. Errors come while reading:
     EOFError, OSError or ValueError for a stream that is damaged or cut off."""
-    buffered: Any = stream if hasattr(stream, "peek") else io.BufferedReader(stream, 1 << 18)  # type: ignore[type-var]
+    buffered: Any = stream if hasattr(stream, "peek") else io.BufferedReader(stream, 1 << 18)
     name = kind(buffered.peek(6)[:6])
+    opened: Any = buffered
     if name == "gzip":
         from isal import igzip
 
-        return igzip.IGzipFile(fileobj=buffered, mode="rb")  # type: ignore[no-any-return]
-    if name == "zstd":
+        opened = igzip.IGzipFile(fileobj=buffered, mode="rb")  # type: ignore[no-untyped-call]
+    elif name == "zstd":
         import zstandard
 
-        return zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
-    if name == "xz":
+        opened = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+    elif name == "xz":
         import lzma
 
-        return lzma.LZMAFile(buffered)
-    if name == "bzip2":
+        opened = lzma.LZMAFile(buffered)
+    elif name == "bzip2":
         import bz2
 
-        return bz2.BZ2File(buffered)
-    return buffered  # type: ignore[no-any-return]
+        opened = bz2.BZ2File(buffered)
+    return opened  # type: ignore[no-any-return]
 
 
-def writer(stream: IO[bytes], name: str, level: int | None = None) -> IO[bytes]:
+def writer(stream: Any, name: str, level: int | None = None) -> Any:
     """A stream that compresses into ``stream``; closing it leaves ``stream`` open. Equal input, equal output."""
     if name == "gzip":
         from isal import igzip
 
         chosen = 2 if level is None else max(0, min(3, level // 3))
-        return igzip.IGzipFile(filename="", fileobj=stream, mode="wb", compresslevel=chosen, mtime=0)  # type: ignore[no-any-return]
+        return igzip.IGzipFile(filename="", fileobj=stream, mode="wb", compresslevel=chosen, mtime=0)  # type: ignore[no-untyped-call]
     if name == "zstd":
         import zstandard
 
@@ -72,11 +73,11 @@ class _Uncompressed(io.RawIOBase):
         return self.stream.write(data)
 
 
-def damaged() -> tuple[type[BaseException], ...]:
+def damaged() -> tuple[type[Exception], ...]:
     """The exceptions that mean a damaged stream, of the libraries that are loaded."""
     import tarfile
 
-    found: list[type[BaseException]] = [EOFError, tarfile.TarError]
+    found: list[type[Exception]] = [EOFError, tarfile.TarError]
     if "zstandard" in sys.modules:
         found.append(sys.modules["zstandard"].ZstdError)
     if "lzma" in sys.modules:
@@ -90,3 +91,8 @@ def damaged() -> tuple[type[BaseException], ...]:
 
     found.append(gzip.BadGzipFile)
     return tuple(found)
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """:func:`damaged` and the errors of reading at all."""
+    return (*damaged(), OSError)

@@ -131,7 +131,7 @@ class Applier:
             with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
                 for member in tar:
                     self._member(tar, member)
-                    tar.members.clear()  # the list would grow with the archive, and nothing reads it
+                    tar.members.clear()  # type: ignore[attr-defined] # the list would grow with the archive, and nothing reads it
             while stream.read(1 << 16):
                 pass  # to the very end, so that a digest over the stream is a digest over all of it
         except (tarfile.TarError, EOFError) as error:

@@ -10,9 +10,14 @@ from ..engine.model import Event
 from ..graph import StepGraph
 from ..graph.render import label
 
+_KEPT = 1000
+
 
 class Plain:
-    """See :class:`buildfront.progress.Progress`. A step's unfinished last line is held until it is complete."""
+    """See :class:`buildfront.progress.Progress`. A step's unfinished last line is held until it is complete.
+
+    ``written`` is the text so far, of a short build; a long one's is not kept.
+    """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -20,6 +25,7 @@ class Plain:
         self._graph: StepGraph | None = None
         self._began: dict[int, float] = {}
         self._partial: dict[tuple[int, str], bytes] = {}
+        self.written: list[str] = []
 
     def __call__(self, event: Event) -> None:
         with self._lock:
@@ -72,6 +78,9 @@ class Plain:
 
     def _write(self, text: str) -> None:
         self._out.write(text)
+        self.written.append(text)
+        if len(self.written) > _KEPT:
+            self.written.clear()
 
     def close(self) -> None:
         self._out.flush()

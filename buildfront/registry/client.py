@@ -107,7 +107,7 @@ class Repository:
             return
         if scheme != "bearer" or "realm" not in parameters:
             raise BuildError(f"{self.reference.domain} asks for an unknown kind of login: {header!r}")
-        query = {key: parameters[key] for key in ("service", "scope") if key in parameters}
+        query: dict[str, str] = {key: parameters[key] for key in ("service", "scope") if key in parameters}
         query.setdefault("scope", f"repository:{self.reference.path}:pull")
         try:
             response = self._client.get(parameters["realm"], params=query, auth=known)

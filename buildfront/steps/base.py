@@ -9,7 +9,7 @@ from run_step import Root
 
 from ..engine.model import BaseImage
 from ..errors import BuildError
-from ..image.compression import damaged, reader
+from ..image.compression import reader, unreadable
 from ..image.layer import Applier
 from ..image.model import Layer, chain_id
 from ..store import Session
@@ -56,7 +56,7 @@ def _layer(layer: Layer, parent: int | None, session: Session) -> int:
             hashed: Any = _Hashed(reader(blob))
             try:
                 Applier(root).apply(hashed)
-            except (*damaged(), OSError) as error:
+            except unreadable() as error:
                 raise BuildError(f"the layer {layer.descriptor.digest} can't be unpacked: {error}") from None
             found = "sha256:" + hashed.hash.hexdigest()
         if found != layer.diff_id:

@@ -20,20 +20,11 @@ from typing import Any
 
 from ..errors import BuildError
 from ..image.model import Descriptor
+from ..place import default_root
 from .blobs import BlobWriter
 from .catalogue import Catalogue
 from .index import ImageIndex
 from .snapshots import Active, Driver, View, best, driver
-
-
-def default_root() -> str:
-    """``BUILDFRONT_ROOT``, else /var/lib/buildfront as root, else the user's data directory."""
-    asked = os.environ.get("BUILDFRONT_ROOT")
-    if asked:
-        return asked
-    if os.geteuid() == 0:
-        return "/var/lib/buildfront"
-    return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "buildfront")
 
 
 class Store:

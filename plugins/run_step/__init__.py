@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .executor import LocalExecutor, recover, run
     from .host import HostFacts, probe
     from .pipeline.isolation import choose as choose_isolation
-    from .pipeline.user import Identity, group as resolve_group, resolve as resolve_user
+    from .pipeline.user import Identity
+    from .pipeline.user import group as resolve_group
+    from .pipeline.user import resolve as resolve_user
     from .plan import RunPlan, plan
     from .request import IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
     from .rootfs import Root

@@ -148,13 +148,13 @@ def _chroot(run: socket.socket, job: dict[str, Any], streams: tuple[int, int, in
     os.close(writer)
     for fd in streams:
         os.close(fd)
-    message = b""
+    words = b""
     while chunk := os.read(reader, 4096):
-        message += chunk
+        words += chunk
     os.close(reader)
     result = _wait(run, pid)
-    if message and not result["cancelled"]:
-        result["setup"] = message.decode("utf-8", "replace")
+    if words and not result["cancelled"]:
+        result["setup"] = words.decode("utf-8", "replace")
     return result
 
 
@@ -179,5 +179,5 @@ def _oci(run: socket.socket, job: dict[str, Any], streams: tuple[int, int, int])
 
 
 if __name__ == "__main__":
-    sys.stdin = None  # type: ignore[assignment]
+    sys.stdin = None
     main()

@@ -21,7 +21,7 @@ def find(name: str) -> str | None:
     """The path of an executable on PATH or in the directories where distributions put runtimes."""
     if "/" in name:
         return name if os.access(name, os.X_OK) else None
-    places = os.environ.get("PATH", "").split(":") + ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]
+    places = [*os.environ.get("PATH", "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]
     for place in places:
         path = os.path.join(place or ".", name)
         if os.access(path, os.X_OK) and os.path.isfile(path):

@@ -1,0 +1,174 @@
+"""The same build again, answered before anything is parsed.
+
+A build that was wholly cached leaves a note: the exact command line, the status (inode, size, times) of
+every file and directory that it looked at, and what it printed. The next call with the same command line
+looks at those again; when all of them are as they were, it prints the same and is done. Anything else, one
+changed time included, goes the ordinary way. So a note can be out of date, but never wrong.
+
+Hot path: imports os, sys and marshal. It holds no cache of its own; :mod:`buildfront.engine` does.
+"""
+
+from __future__ import annotations
+
+import marshal
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from . import __version__
+from .place import default_root
+
+if TYPE_CHECKING:
+    from .api import BuildOutcome, Prepared
+
+_RACY_NS = 100_000_000
+"""A file that changed less than this before it was noted could change again without its times telling."""
+
+_PLAIN = (
+    "-t",
+    "--tag",
+    "-f",
+    "--file",
+    "--target",
+    "--build-arg",
+    "--label",
+    "--isolation",
+    "--progress",
+    "--root",
+)
+_FLAGS = ("-q", "--quiet", "build")
+"""What a command line may consist of to be answered from a note."""
+
+Signature = tuple[int, int, int, int, int, int]
+
+
+def _eligible(argv: list[str]) -> bool:
+    waiting = ""
+    positional = 0
+    for word in argv:
+        if waiting:
+            if waiting == "--build-arg" and "=" not in word:
+                return False  # its value is our environment's
+            if waiting == "--progress" and word not in ("auto", "plain", "quiet"):
+                return False
+            if word == "-":
+                return False
+            waiting = ""
+            continue
+        name, equals, _ = word.partition("=")
+        if word in _FLAGS:
+            continue
+        if name in _PLAIN:
+            if not equals:
+                waiting = name
+            elif name in ("--build-arg", "--progress"):
+                return False  # rare spelling: not worth a parser here
+            continue
+        if word.startswith("-") or positional:
+            return False
+        positional += 1
+    return not waiting
+
+
+def _place(argv: list[str]) -> str | None:
+    """The file that holds the note for this command line; None when there can't be one."""
+    if "build" not in argv[:3] or not _eligible(argv):
+        return None
+    if sys.stderr.isatty() and "-q" not in argv:
+        return None
+    root = default_root()
+    if "--root" in argv:
+        root = argv[argv.index("--root") + 1]
+    elif any(word.startswith("--root=") for word in argv):
+        return None
+    try:
+        from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        from hashlib import sha256
+    own = sorted(item for item in os.environ.items() if item[0].startswith("BUILDFRONT_"))
+    identity = marshal.dumps((__version__, argv, os.getcwd(), own, os.geteuid(), sys.version))
+    return os.path.join(root, "memo", sha256(identity).hexdigest())
+
+
+def signature(path: str) -> Signature | None:
+    """What tells that a file is still the same; None where there is nothing."""
+    try:
+        s = os.lstat(path)
+    except OSError:
+        return None
+    return (s.st_mode, s.st_ino, s.st_dev, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
+
+
+def replay(argv: list[str]) -> int | None:
+    """Print what the noted build printed and return 0; None when there is no note, or anything has changed."""
+    place = _place(argv)
+    if place is None:
+        return None
+    try:
+        with open(place, "rb") as stream:
+            witnesses, blobs, out, err = marshal.loads(stream.read())
+    except (OSError, ValueError, EOFError, TypeError):
+        return None
+    for path, known in witnesses:
+        if signature(path) != known:
+            return None
+    for path in blobs:
+        if not os.path.exists(path):
+            return None
+    sys.stderr.write(err)
+    sys.stdout.write(out)
+    sys.stdout.flush()
+    return 0
+
+
+def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str) -> None:
+    """Leave a note of a build that was wholly cached. Does nothing where that can't be done safely."""
+    place = _place(argv)
+    if place is None:
+        return
+    paths = _looked_at(prepared)
+    if paths is None:
+        return
+    import time
+
+    limit = time.time_ns() - _RACY_NS
+    witnesses: list[tuple[str, Any]] = []
+    for path in dict.fromkeys(paths):
+        known = signature(path)
+        if known is not None and max(known[4], known[5]) > limit:
+            return
+        witnesses.append((path, known))
+    store = prepared.store
+    manifest = store.read_json(outcome.digest)
+    digests = [outcome.digest, outcome.image_id, *(item["digest"] for item in manifest["layers"])]
+    note = (witnesses, [store.blob_path(digest) for digest in digests], outcome.image_id + "\n", err)
+    try:
+        os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
+        temporary = f"{place}.{os.getpid()}"
+        with open(temporary, "xb") as stream:
+            stream.write(marshal.dumps(note))
+        os.rename(temporary, place)
+    except OSError:
+        return  # a full disk or a read-only store: the next build is only slower
+
+
+def _looked_at(prepared: Prepared) -> Iterable[str] | None:
+    """Every path that the build's result depends on; None where one can't be told by its own status."""
+    if prepared.session is not None or prepared.source.name == "-":
+        return None
+    if any(name.startswith("oci-layout://") for name in prepared.bases):
+        return None
+    paths = [os.path.join(prepared.store.root, "index.json"), *prepared.source.looked_at]
+    for (name, _), selections in prepared.engine.state.digests.selected.items():
+        top = prepared.contexts[name].path
+        paths.append(top)
+        for selection in selections:
+            parts = selection.path.split("/") if selection.path else []
+            for count in range(1, len(parts) + 1):
+                path = os.path.join(top, *parts[:count])
+                if os.path.islink(path):
+                    return None  # what it leads to would have to be watched as well
+                paths.append(path)
+            paths += [os.path.join(top, item.path) for item in selection.items if item.path]
+    return paths
