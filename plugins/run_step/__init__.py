@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import check
     from .errors import HostError, RequestError, RunStepError, StepFailed
-    from .execute import RunResult, Supervisor, execute, materialise, write_files
+    from .execution import RunResult, Supervisor, execute, materialise, write_files
     from .executor import LocalExecutor, recover, run
     from .host import HostFacts, probe
     from .pipeline.isolation import choose as choose_isolation
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
-    from .plan import RunPlan, plan
+    from .planning import RunPlan, plan
     from .request import IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
     from .rootfs import Root
 
@@ -31,18 +31,18 @@ _HOME = {
     "RequestError": "errors",
     "RunStepError": "errors",
     "StepFailed": "errors",
-    "RunResult": "execute",
-    "Supervisor": "execute",
-    "execute": "execute",
-    "materialise": "execute",
-    "write_files": "execute",
+    "RunResult": "execution",
+    "Supervisor": "execution",
+    "execute": "execution",
+    "materialise": "execution",
+    "write_files": "execution",
     "LocalExecutor": "executor",
     "run": "executor",
     "recover": "executor",
     "HostFacts": "host",
     "probe": "host",
-    "RunPlan": "plan",
-    "plan": "plan",
+    "RunPlan": "planning",
+    "plan": "planning",
     "IDMapping": "request",
     "ImageDefaults": "request",
     "NamespaceOption": "request",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
-from .execute import Output, RunResult, Supervisor, execute
+from .execution import Output, RunResult, Supervisor, execute
 from .host import HostFacts, probe
 from .pipeline.isolation import choose
-from .plan import RunPlan, plan
+from .planning import RunPlan, plan
 from .request import RunRequest
 
 

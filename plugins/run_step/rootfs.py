@@ -9,13 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 from .linux.openat2 import open_in_root
 
 _DIR = os.O_PATH | os.O_DIRECTORY
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What the kernel says of a path that leads to nothing."""
+_MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
 
 
 class Created(NamedTuple):
@@ -72,15 +75,17 @@ class Root:
         try:
             with self.parent(path) as (fd, name):
                 return os.stat(name, dir_fd=fd, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except OSError as error:
+            if error.errno in _ABSENT:
+                return None
+            raise
 
     def stat(self, path: str) -> os.stat_result | None:
         """The status of what ``path`` leads to inside the root, or None."""
         try:
             fd = self.open(path, os.O_PATH)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            if error.errno in _ABSENT:
                 return None
             raise
         try:
@@ -91,18 +96,48 @@ class Root:
     def read_text(self, path: str, limit: int = 1 << 20) -> str | None:
         """At most ``limit`` bytes of a regular file, or None where there is none.
 
-        Opened without blocking, so a FIFO put there by an image can't hang the build.
+        Anything else is not opened at all: a FIFO put there by an image could hang the build, a device do worse.
         """
+        status = self.stat(path)
+        if status is None or not stat.S_ISREG(status.st_mode):
+            return None
         try:
             fd = self.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            if error.errno in _ABSENT:
                 return None
             raise
         with os.fdopen(fd, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                return None
             return stream.read(limit).decode("utf-8", "surrogateescape")
+
+    def _reach(self, path: str, make: Callable[[str, bool], None]) -> None:
+        """Walk to ``path``, links followed inside the root, also those to what is not there yet.
+
+        ``make`` is called with the true path of each thing missing and whether it is the last; it has to make it.
+        """
+        todo = [part for part in os.path.normpath("/" + path).split("/") if part]
+        real, links = "/", 0
+        while todo:
+            part = todo.pop(0)
+            if part == "..":
+                real = os.path.dirname(real)
+                continue
+            here = os.path.join(real, part)
+            status = self.lstat(here)
+            if status is None:
+                make(here, not todo)
+            elif stat.S_ISLNK(status.st_mode):
+                links += 1
+                if links > _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                with self.parent(here) as (fd, name):
+                    target = os.readlink(name, dir_fd=fd)
+                real = "/" if target.startswith("/") else real
+                todo[:0] = [item for item in target.split("/") if item not in ("", ".")]
+                continue
+            elif todo and not stat.S_ISDIR(status.st_mode):
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
+            real = here
 
     def make_dirs(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> list[str]:
         """Create ``path`` and its missing parents, all with ``mode`` and owner; return what was created.
@@ -110,56 +145,47 @@ class Root:
         Links on the way are followed inside the root. Raises NotADirectoryError where a file is in the way.
         """
         made: list[str] = []
-        todo = [part for part in os.path.normpath("/" + path).split("/") if part]
-        done = "/"
-        for part in todo:
-            here = os.path.join(done, part)
-            try:
-                os.close(self.open(here, _DIR))
-            except FileNotFoundError:
-                with self.parent(here) as (fd, name):
-                    try:
-                        os.mkdir(name, 0o700, dir_fd=fd)
-                    except FileExistsError:
-                        # A dangling link: what it names is made inside the root.
-                        target = os.readlink(name, dir_fd=fd)
-                        made += self.make_dirs(os.path.join(done, target), mode, uid, gid)
-                        done = here
-                        continue
-                    os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
-                    child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
-                    try:
-                        os.fchmod(child, mode)
-                    finally:
-                        os.close(child)
-                made.append(here)
-            done = here
+
+        def make(here: str, last: bool) -> None:
+            with self.parent(here) as (fd, name):
+                os.mkdir(name, 0o700, dir_fd=fd)
+                os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
+                child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
+                try:
+                    os.fchmod(child, mode)
+                finally:
+                    os.close(child)
+            made.append(here)
+
+        self._reach(path, make)
+        os.close(self.open(path, _DIR))
         return made
 
     def make_mount_point(self, path: str, directory: bool) -> list[Created]:
         """Make ``path`` when missing, and say what :meth:`remove_mount_point` needs to undo it."""
         created: list[Created] = []
-        parts = [part for part in os.path.normpath("/" + path).split("/") if part]
-        for index, part in enumerate(parts):
-            here = "/" + "/".join(parts[: index + 1])
-            is_dir = directory or index < len(parts) - 1
-            if self.stat(here) is not None:
-                continue
-            head = os.path.dirname(here)
+
+        def make(here: str, last: bool) -> None:
+            head, name = os.path.split(here)
+            is_dir = directory or not last
             fd = self.open(head, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 before = os.fstat(fd)
                 if is_dir:
-                    os.mkdir(part, 0o755, dir_fd=fd)
+                    os.mkdir(name, 0o755, dir_fd=fd)
                 else:
                     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                    os.close(os.open(part, flags, 0o644, dir_fd=fd))
+                    os.close(os.open(name, flags, 0o644, dir_fd=fd))
                 after = os.fstat(fd).st_mtime_ns
-            except FileExistsError:
-                raise OSError(errno.ELOOP, "a link that leads nowhere is in the way", here) from None
             finally:
                 os.close(fd)
             created.append(Created(here, is_dir, before.st_atime_ns, before.st_mtime_ns, after))
+
+        try:
+            self._reach(path, make)
+        except OSError:
+            self.remove_mount_point(created)
+            raise
         return created
 
     def remove_mount_point(self, created: list[Created]) -> None:

@@ -7,12 +7,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..plan import ROOTFS, Draft, NetworkPlan, RunPlan
+from ..planning import ROOTFS, Draft, NetworkPlan, RunPlan
 from ..request import ISOLATIONS, RunRequest
 from ..rootfs import Root
 from . import (
@@ -58,6 +58,10 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
     name = request.isolation or "oci"
     if name not in ISOLATIONS:
         raise RequestError(f"unknown isolation {name!r}; known are {', '.join(ISOLATIONS)}")
+    if not request.rootfs.startswith("/"):
+        raise RequestError(f"rootfs {request.rootfs!r}: the path must be absolute")
+    if "\0" in "".join((*_texts(request), *_texts(request.image))):
+        raise RequestError("the request has a null byte in a text; the kernel can't be given one")
     container_id = request.container_id or hashlib.sha256(repr(request).encode()).hexdigest()
     with Root(request.rootfs) as root:
         draft = Draft(root=root, isolation=name, container_id=container_id, spec=_empty_spec(request))
@@ -78,6 +82,12 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
         no_pivot=request.no_pivot,
         warnings=tuple(draft.warnings),
     )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text that a dataclass holds, those in its tuples too."""
+    for item in vars(value).values():
+        yield from (text for text in (item if isinstance(item, tuple) else (item,)) if isinstance(text, str))
 
 
 def _empty_spec(request: RunRequest) -> dict[str, Any]:

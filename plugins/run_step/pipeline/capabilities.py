@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import RequestError
 from ..host import HostFacts
 from ..linux.process import CAPABILITIES
-from ..plan import Draft
+from ..planning import Draft
 from ..request import RunRequest
 
 DEFAULT = (

@@ -6,7 +6,7 @@ import posixpath
 import stat
 
 from ..host import HostFacts
-from ..plan import Draft
+from ..planning import Draft
 from ..request import RunRequest
 
 FALLBACK_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 
 from ..host import HostFacts
-from ..plan import Draft, MakeDirectory
+from ..planning import Draft, MakeDirectory
 from ..request import RunRequest
 
 

@@ -6,7 +6,7 @@ import ipaddress
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..plan import Draft, GeneratedFile
+from ..planning import Draft, GeneratedFile
 from ..request import RunRequest
 
 HEADER = "# Made by buildfront for this step\n"
@@ -41,9 +41,8 @@ def hosts_text(host: str, entries: tuple[str, ...], hostname: str) -> str:
     """
     out = [HEADER, host if host.endswith("\n") or not host else host + "\n"]
     for entry in entries:
-        name, colon, address = entry.partition(":")
-        if not colon:
-            name, colon, address = entry.partition("=")
+        equals = "=" in entry.partition(":")[0]
+        name, colon, address = entry.partition("=" if equals else ":")
         if not colon:
             raise RequestError(f"host entry {entry!r}: the form is NAME:ADDRESS")
         if not name:

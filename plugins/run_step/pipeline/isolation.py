@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import HostError
 from ..host import HostFacts
-from ..plan import Draft
+from ..planning import Draft
 from ..request import RunRequest
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..plan import BUNDLE, CopyVolume, Draft, MountPoint
+from ..planning import BUNDLE, CopyVolume, Draft, MountPoint
 from ..request import RunRequest
 
 Mount = dict[str, Any]
@@ -86,7 +86,7 @@ _SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.ASCII | re.IGNORECASE)
 def parse_size(text: str, what: str = "size") -> int:
     """``64m`` in bytes; units b, k, m, g. Raises RequestError that quotes ``text``."""
     match = _SIZE.fullmatch(text.strip())
-    if match is None:
+    if match is None or len(match[1]) > 18:
         raise RequestError(f"{what} {text!r}: a number with an optional unit b, k, m or g is wanted")
     return int(match[1]) * {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
 
@@ -122,6 +122,8 @@ def _image_volumes(draft: Draft, volumes: tuple[str, ...]) -> list[Mount]:
     out = []
     for volume in volumes:
         path = posixpath.normpath("/" + volume.lstrip("/"))
+        if path == "/":
+            raise RequestError(f"the image declares the volume {volume!r}: the root directory can't be a volume")
         status = draft.root.stat(path)
         if status is not None and not stat.S_ISDIR(status.st_mode):
             raise RequestError(f"the image declares the volume {volume!r}, but that is no directory")
@@ -149,7 +151,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         for action in draft.actions
         if not isinstance(action, CopyVolume) or f"{BUNDLE}/volumes/{action.name}" in kept
     ]
-    _mount_points(draft, {text.split(":")[0] for text in request.volumes})
+    _mount_points(draft, {item["source"] for item in volumes})
 
 
 def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..plan import Draft, NetworkPlan
+from ..planning import Draft, NetworkPlan
 from ..request import NAMESPACES, NamespaceOption, RunRequest
 
 DEFAULTS: dict[str, bool] = {

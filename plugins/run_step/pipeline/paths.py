@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..host import HostFacts
-from ..plan import Draft
+from ..planning import Draft
 from ..request import RunRequest
 
 MASKED = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..host import HostFacts
-from ..plan import Draft
+from ..planning import Draft
 from ..request import RunRequest
 
 

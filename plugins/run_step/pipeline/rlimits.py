@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..plan import Draft
+from ..planning import Draft
 from ..request import RunRequest
 
 NAMES = (
@@ -41,7 +41,7 @@ def parse(text: str) -> tuple[str, int, int]:
 def _number(text: str) -> int:
     if text in ("-1", "unlimited"):
         return UNLIMITED
-    if not text.isascii() or not text.isdigit():
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) > UNLIMITED:
         raise ValueError(text)
     return int(text)
 

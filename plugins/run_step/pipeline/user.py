@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..plan import Draft
+from ..planning import Draft
 from ..request import RunRequest
 from ..rootfs import Root
 
@@ -32,10 +32,18 @@ def _rows(root: Root, path: str, fields: int) -> list[list[str]]:
 def _number(text: str, what: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
-    value = int(text)
-    if value > MAX_ID:
+    value = _id(text)
+    if value is None:
         raise RequestError(f"{what} {text!r}: the largest ID is {MAX_ID}")
     return value
+
+
+def _id(text: str) -> int | None:
+    """The number that ``text`` is; None for what can be no ID."""
+    digits = text.lstrip("0") or "0"
+    if not (text.isascii() and text.isdigit()) or len(digits) > 10 or int(digits) > MAX_ID:
+        return None
+    return int(digits)
 
 
 def resolve(root: Root, text: str) -> Identity:
@@ -52,9 +60,10 @@ def resolve(root: Root, text: str) -> Identity:
     known = False
     for row in _rows(root, "/etc/passwd", 4):
         if (number is None and row[0] == who) or (number is not None and row[2] == str(number)):
-            if not (row[2].isdigit() and row[3].isdigit()):
+            row_uid, row_gid = _id(row[2]), _id(row[3])
+            if row_uid is None or row_gid is None:
                 continue
-            uid, gid, name, known = int(row[2]), int(row[3]), row[0], True
+            uid, gid, name, known = row_uid, row_gid, row[0], True
             home = row[5] if len(row) > 5 and row[5] else "/"
             break
     if not known and number is None:
@@ -66,8 +75,9 @@ def resolve(root: Root, text: str) -> Identity:
         gid = group(root, group_text)
     elif name:
         for row in _rows(root, "/etc/group", 4):
-            if row[2].isdigit() and name in row[3].split(","):
-                groups.append(int(row[2]))
+            row_gid = _id(row[2])
+            if row_gid is not None and name in row[3].split(","):
+                groups.append(row_gid)
     return Identity(uid, gid, tuple(sorted(set(groups) - {gid})), home)
 
 
@@ -77,8 +87,9 @@ def group(root: Root, text: str) -> int:
     if number is not None:
         return number
     for row in _rows(root, "/etc/group", 3):
-        if row[0] == text and row[2].isdigit():
-            return int(row[2])
+        row_gid = _id(row[2])
+        if row[0] == text and row_gid is not None:
+            return row_gid
     raise RequestError(f"group {text!r} is not in the image's /etc/group; create it or use a number")
 
 

@@ -60,6 +60,8 @@ _LINKS = (
 )
 """The default devices and links of the OCI specification (config-linux.md, "Default Devices")."""
 
+_RLIMIT_LOCKS = 10  # asm-generic/resource.h; Python has all the others
+
 
 class SetupError(Exception):
     """The sandbox could not be set up; the text is for the user."""
@@ -103,7 +105,7 @@ def become(spec: dict[str, Any]) -> None:
     """Limits, identity and privileges, then the command. Returns only by an exception."""
     process = spec["process"]
     for limit in process.get("rlimits", ()):
-        number = getattr(resource, limit["type"])
+        number = getattr(resource, limit["type"], _RLIMIT_LOCKS)
         values = tuple(-1 if v >= (1 << 63) else v for v in (limit["soft"], limit["hard"]))
         resource.setrlimit(number, (values[0], values[1]))
     try:
@@ -121,6 +123,8 @@ def become(spec: dict[str, Any]) -> None:
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     args = process["args"]
+    if "/" not in args[0]:
+        raise SetupError(f"exec {args[0]!r}: not found on PATH")
     env = dict(entry.split("=", 1) for entry in process["env"])
     p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
     try:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import HostError
-from .plan import BUNDLE, ROOTFS, CopyVolume, MakeDirectory, MountPoint, RunPlan
+from .planning import BUNDLE, ROOTFS, CopyVolume, MakeDirectory, MountPoint, RunPlan
 from .rootfs import Created, Root
 from .supervisor import LENGTH, send
 
@@ -170,6 +170,13 @@ def materialise(value: Any, rootfs: str, bundle: str) -> Any:
     return value
 
 
+def _real_spec(spec: dict[str, Any], rootfs: str, bundle: str) -> dict[str, Any]:
+    """The process is left alone: a token that stands in the user's own command or environment is text."""
+    return {
+        key: value if key == "process" else materialise(value, rootfs, bundle) for key, value in spec.items()
+    }
+
+
 def write_files(plan: RunPlan, bundle: str) -> None:
     """The generated files, below ``bundle/files``."""
     directory = os.path.join(bundle, "files")
@@ -196,6 +203,7 @@ def _prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> 
 
 def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
     os.makedirs(target, mode=0o755)
+    os.chmod(target, 0o755)
     try:
         fd = root.open(action.path, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
@@ -248,10 +256,10 @@ def _run(
 ) -> RunResult:
     job = {
         "isolation": plan.isolation,
-        "spec": materialise(plan.spec, rootfs, bundle),
+        "spec": _real_spec(plan.spec, rootfs, bundle),
         "rootfs": rootfs,
         "bundle": bundle,
-        "state": os.path.join(os.path.dirname(bundle), "runtime"),
+        "state": os.path.join(bundle, "runtime"),
         "runtime": plan.runtime or "runc",
         "runtime_flags": list(plan.runtime_flags),
         "no_pivot": plan.no_pivot,
@@ -268,6 +276,12 @@ def _run(
             os.close(fd)
     try:
         answer, timed_out = _relay(run, {out_r: "stdout", err_r: "stderr"}, output, cancel, timeout)
+    except BaseException:
+        # What is undone after this must not be undone below a step that still runs.
+        _kill(run)
+        while run.recv(65536):
+            pass
+        raise
     finally:
         run.close()
         os.close(out_r)
@@ -321,7 +335,7 @@ def _relay(
             timed_out = timed_out or (deadline is not None and time.monotonic() >= deadline and not ended)
             if not stopped and not ended and (timed_out or (cancel is not None and cancel.is_set())):
                 stopped = True
-                run.send(b"k")
+                _kill(run)
     # The step is over. What a process that still holds the pipe may write later is nobody's output.
     for fd, name in pipes.items():
         while _pass_on(fd, name, output, again=True):
@@ -329,6 +343,13 @@ def _relay(
     if len(raw) < LENGTH.size:
         return None, timed_out
     return json.loads(raw[LENGTH.size :]), timed_out
+
+
+def _kill(run: socket.socket) -> None:
+    try:
+        run.send(b"k")
+    except OSError:
+        pass  # it has just ended
 
 
 def _size(raw: bytes) -> int:

@@ -1,0 +1,41 @@
+# make demo, make test, make check: each sets up what it needs first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+TESTS ?= tests
+
+.PHONY: setup system demo test check golden bench clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $(STAMP)
+
+setup: $(STAMP)
+
+# What comes from Debian: runtimes, and the peers that tests and benchmarks compare with.
+system:
+	sh tools/system-packages
+
+demo: $(STAMP)
+	sh tools/system-packages demo
+	sh examples/quickstart/run $(BIN)/buildfront
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: $(STAMP) system
+	$(BIN)/python -m pytest -p strict -n 2 --dist worksteal $(TESTS)
+
+golden: $(STAMP)
+	PYTHONPATH=tests $(BIN)/python tests/golden_cases.py
+
+bench: $(STAMP)
+	$(BIN)/python bench/bench.py
+
+clean:
+	rm -rf $(VENV) .cache
