@@ -90,8 +90,7 @@ class Worker:
             enter_private_namespace()
         except OSError:
             # No privilege to mount: the copying snapshots need none, and a step says itself what it lacks.
-            if os.environ.get("BUILDFRONT_SNAPSHOTS") != "copy":
-                os.environ.setdefault("BUILDFRONT_SNAPSHOTS", "copy")
+            self.state.store.can_mount = False
 
     def _recover(self) -> None:
         from run_step import recover

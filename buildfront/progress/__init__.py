@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Protocol
 
 from ..engine.model import Event
@@ -30,6 +31,35 @@ class Quiet:
         return None
 
 
+class OnDemand:
+    """Plain lines for what is cached; the live display, and rich with it, comes with the first step that runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._live: Progress | None = None
+        self._graph: Event | None = None
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            if self._live is None:
+                if event.kind == "graph":
+                    self._graph = event
+                    return
+                if event.kind == "cached":
+                    sys.stderr.write(f" CACHED {event.title}\n")
+                    return
+                from .tty import Live
+
+                self._live = Live()
+                if self._graph is not None:
+                    self._live(self._graph)
+        self._live(event)
+
+    def close(self) -> None:
+        if self._live is not None:
+            self._live.close()
+
+
 def create(mode: str) -> Progress:
     """``auto`` is live lines on a terminal and plain text elsewhere. Raises BuildError for an unknown mode."""
     if mode not in MODES:
@@ -41,9 +71,7 @@ def create(mode: str) -> Progress:
 
         return RawJson(sys.stderr)
     if mode == "tty" or (mode == "auto" and sys.stderr.isatty()):
-        from .tty import Live
-
-        return Live()
+        return OnDemand()
     from .plain import Plain
 
     return Plain(sys.stderr)

@@ -46,6 +46,7 @@ class Store:
         self.index = ImageIndex(self.root)
         self.catalogue = Catalogue(os.path.join(self.root, "catalogue.sqlite"))
         self._driver: Driver | None = None
+        self.can_mount = True
 
     def _create(self) -> None:
         for path in (self.root, self.blobs, self.tmp, self._snapshots):
@@ -148,7 +149,7 @@ class Store:
         if self._driver is None:
             name = self.catalogue.meta("snapshots")
             if name is None:
-                name = best(work)
+                name = best(work) if self.can_mount else "copy"
                 self.catalogue.set_meta("snapshots", name)
             self._driver = driver(name)
         return self._driver
