@@ -25,63 +25,54 @@ if TYPE_CHECKING:
 _RACY_NS = 100_000_000
 """A file that changed less than this before it was noted could change again without its times telling."""
 
-_PLAIN = (
-    "-t",
-    "--tag",
-    "-f",
-    "--file",
-    "--target",
-    "--build-arg",
-    "--label",
-    "--isolation",
-    "--progress",
-    "--root",
+_VALUED = (
+    *("-t", "--tag", "-f", "--file", "--target", "--build-arg", "--label"),
+    *("--isolation", "--progress", "--root", "--iidfile"),
 )
-_FLAGS = ("-q", "--quiet", "build")
+_FLAGS = ("-q", "--quiet")
 """What a command line may consist of to be answered from a note."""
 
 Signature = tuple[int, int, int, int, int, int]
 
 
-def _eligible(argv: list[str]) -> bool:
+def _options(argv: list[str]) -> dict[str, str] | None:
+    """The options of a command line that a note can answer, the last of each; None for any other one."""
+    found: dict[str, str] = {}
     waiting = ""
-    positional = 0
+    commands = 0
     for word in argv:
+        name, equals, value = word.partition("=")
         if waiting:
-            if waiting == "--build-arg" and "=" not in word:
-                return False  # its value is our environment's
-            if waiting == "--progress" and word not in ("auto", "plain", "quiet"):
-                return False
-            if word == "-":
-                return False
-            waiting = ""
+            name, value, waiting = waiting, word, ""
+        elif word in _FLAGS:
+            found[word] = word
             continue
-        name, equals, _ = word.partition("=")
-        if word in _FLAGS:
+        elif name in _VALUED and not equals:
+            waiting = name
             continue
-        if name in _PLAIN:
-            if not equals:
-                waiting = name
-            elif name in ("--build-arg", "--progress"):
-                return False  # rare spelling: not worth a parser here
+        elif name not in _VALUED:
+            commands += 1
+            if word.startswith("-") or commands > 2 or (commands == 1 and word != "build"):
+                return None
             continue
-        if word.startswith("-") or positional:
-            return False
-        positional += 1
-    return not waiting
+        if value == "-" or not _answerable(name, value):
+            return None
+        found[name] = value
+    return None if waiting or commands == 0 else found
+
+
+def _answerable(name: str, value: str) -> bool:
+    if name == "--build-arg":
+        return "=" in value  # without one its value is our environment's
+    return name != "--progress" or value in ("auto", "plain", "quiet")
 
 
 def _place(argv: list[str]) -> str | None:
     """The file that holds the note for this command line; None when there can't be one."""
-    if "build" not in argv[:3] or not _eligible(argv):
+    options = _options(argv)
+    if options is None or (sys.stderr.isatty() and "-q" not in options and "--quiet" not in options):
         return None
-    if sys.stderr.isatty() and "-q" not in argv:
-        return None
-    root = default_root()
-    if "--root" in argv:
-        root = argv[argv.index("--root") + 1]
-    elif any(word.startswith("--root=") for word in argv):
-        return None
+    root = options.get("--root") or default_root()
     try:
         from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
@@ -106,8 +97,8 @@ def replay(argv: list[str]) -> int | None:
     if place is None:
         return None
     try:
-        with open(place, "rb") as stream:
-            witnesses, blobs, out, err = marshal.loads(stream.read())
+        with open(place, "rb") as note:
+            witnesses, blobs, out, err = marshal.loads(note.read())
     except (OSError, ValueError, EOFError, TypeError):
         return None
     for path, known in witnesses:
@@ -116,6 +107,10 @@ def replay(argv: list[str]) -> int | None:
     for path in blobs:
         if not os.path.exists(path):
             return None
+    iidfile = (_options(argv) or {}).get("--iidfile")
+    if iidfile:
+        with open(iidfile, "w", encoding="utf-8") as stream:
+            stream.write(out.strip())
     sys.stderr.write(err)
     sys.stdout.write(out)
     sys.stdout.flush()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ..errors import BuildError, nearest
-from . import words
 
 LATER = {
     "RUN": ("mount", "security", "device"),
@@ -17,8 +16,9 @@ def take(rest: str, known: tuple[str, ...], instruction: str, escape: str) -> tu
     """The leading flags and what follows them. Raises BuildError for an unknown, repeated or malformed one."""
     found: dict[str, str] = {}
     while rest.startswith("--"):
-        word = words.split(rest.split("\n", 1)[0], escape)[0] if rest.strip() else ""
+        word, after = _first(rest, escape)
         if word == "--":
+            rest = after
             break
         name, equals, value = word[2:].partition("=")
         if name in LATER.get(instruction, ()):
@@ -35,8 +35,31 @@ def take(rest: str, known: tuple[str, ...], instruction: str, escape: str) -> tu
         if name in found:
             raise BuildError(f"{instruction} --{name} is given twice")
         found[name] = value
-        rest = rest[len(word) :].lstrip()
+        rest = after
     return found, rest
+
+
+def _first(rest: str, escape: str) -> tuple[str, str]:
+    """The first word without its quotes and escapes, and what follows it. Variables stay as they are."""
+    word = quote = ""
+    at = 0
+    while at < len(rest):
+        char = rest[at]
+        if not quote and char.isspace():
+            break
+        if char == quote:
+            quote = ""
+        elif not quote and char in "'\"":
+            quote = char
+        elif char == escape and quote != "'" and at + 1 < len(rest):
+            at += 1
+            word += rest[at]
+        else:
+            word += char
+        at += 1
+    if quote:
+        raise BuildError(f"a closing {quote} is missing in {rest!r}")
+    return word, rest[at:].lstrip()
 
 
 def _known(known: tuple[str, ...]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..errors import SourceRange
 
 
 @dataclass(frozen=True)
 class Instruction:
-    """``text`` is what was written, continuations joined, for progress and history."""
+    """``text`` is what was written, continuations joined, for progress and history. ``escape`` is the escape
+    character of the file, for words that are expanded later."""
 
     source: SourceRange
     text: str
+    escape: str = field(default="\\", kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,6 @@ class Words(Instruction):
 
     kind: str
     values: tuple[str, ...]
-    literal: bool = False
 
 
 @dataclass(frozen=True)

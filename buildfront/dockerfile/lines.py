@@ -41,24 +41,28 @@ def split(text: str, file: str) -> Lines:
     directives = _directives(text, file)
     escape = directives.get("escape", "\\")
     physical = text.split("\n")
-    structure = DockerfileParser(fileobj=io.BytesIO(text.encode("utf-8", "surrogateescape"))).structure
+    structure = DockerfileParser(fileobj=io.BytesIO(text.encode("utf-8", "replace"))).structure
     covered: set[int] = set()
     starts: list[tuple[int, int]] = []
     for item in structure:
         covered.update(range(item["startline"], item["endline"] + 1))
         if item["instruction"] != "COMMENT":
             starts.append((item["startline"], item["endline"]))
-    last = len(physical) - 1
     for number, line in enumerate(physical):
         if number not in covered and line.strip():
             starts.append((number, number))
     out = []
     reached = -1
-    for start, end in sorted(starts):
-        if start <= reached:
+    todo = sorted(starts, reverse=True)
+    while todo:
+        start, told = todo.pop()
+        if start <= reached or not physical[start].strip() or _COMMENT.match(physical[start]):
             continue
-        rest, end = _join(physical, start, min(end, last), escape)
+        rest, end = _join(physical, start, escape)
         reached = end
+        # dockerfile-parse takes an escaped escape character at the end for a continuation: what it joined
+        # beyond the end stands for itself.
+        todo += [(number, number) for number in range(told, end, -1)]
         words = rest.split(None, 1)
         if not words:
             continue
@@ -68,27 +72,30 @@ def split(text: str, file: str) -> Lines:
     return Lines(tuple(out), escape, directives)
 
 
-def _join(physical: list[str], start: int, end: int, escape: str) -> tuple[str, int]:
-    """The instruction's text with continuations taken out; comment and empty lines inside are passed over.
+def _join(physical: list[str], start: int, escape: str) -> tuple[str, int]:
+    """The instruction's text with continuations taken out, and its last line; comment and empty lines inside
+    are passed over.
 
-    dockerfile-parse says where an instruction starts and ends; joining is done here because it keeps
-    comment lines apart from empty ones, which the reference treats alike.
+    dockerfile-parse says where an instruction starts; joining is done here because it keeps comment lines
+    apart from empty ones, which the reference treats alike. An escaped escape character continues nothing.
     """
-    pattern = re.compile(re.escape(escape) + r"[ \t]*$")
+    mark = re.escape(escape)
+    pattern = re.compile(rf"(?<!{mark}){mark}[ \t]*$")
     out = ""
-    number = start
+    number = last = start
     while number < len(physical):
         line = physical[number]
         if number > start and (_COMMENT.match(line) or not line.strip()):
             number += 1
             continue
+        last = number
         match = pattern.search(line)
         if match is None:
             out += line
             break
         out += line[: match.start()]
         number += 1
-    return out, min(max(number, end), len(physical) - 1)
+    return out, last
 
 
 def _directives(text: str, file: str) -> dict[str, str]:

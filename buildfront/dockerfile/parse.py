@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from ..errors import BuildError, SourceRange, nearest
 from . import flags, lines, words
@@ -42,10 +43,10 @@ KNOWN = (
     "VOLUME",
     "WORKDIR",
 )
-_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?\s*['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
+_HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
 _STAGE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)")
-_UNITS = {"ns": 1, "us": 1000, "µs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_DURATION = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
+_UNITS = {"ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
 
 def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
@@ -64,7 +65,8 @@ def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
     out = []
     for line in split.lines:
         try:
-            out.append(instruction(line.name, line.rest, line.source, split.escape))
+            item = instruction(line.name, line.rest, line.source, split.escape)
+            out.append(item if split.escape == "\\" else replace(item, escape=split.escape))
         except BuildError as error:
             raise error.at(line.source) from None
     return tuple(out)
@@ -72,8 +74,13 @@ def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
 
 def trigger(text: str, source: SourceRange) -> Instruction:
     """One instruction from an image's ONBUILD trigger."""
-    name, _, rest = text.strip().partition(" ")
-    return instruction(name.upper(), rest.strip(), source, "\\")
+    name, rest = _name_and_rest(text)
+    return instruction(name.upper(), rest, source, "\\")
+
+
+def _name_and_rest(text: str) -> tuple[str, str]:
+    name, rest = [*text.split(None, 1), "", ""][:2]
+    return name, rest.strip()
 
 
 def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instruction:
@@ -83,15 +90,15 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
             f"unknown instruction {name}", hint=nearest(name, KNOWN) or f"known are {', '.join(KNOWN)}"
         )
     text = f"{name} {rest}".rstrip()
-    if not rest and name != "MAINTAINER":
+    if not rest:
         raise BuildError(f"{name} needs an argument")
-    if name in ("RUN", "COPY", "ADD") and _HEREDOC.search(rest) and not rest.lstrip().startswith("["):
-        match = _HEREDOC.search(rest)
-        if match and "<<<" not in rest and not _quoted(rest, match.start()):
-            raise BuildError(
-                f"{name} with a here-document (<<{match[1]}) is not supported yet",
-                hint="write the lines with && and continuation, or put them in a file and COPY it",
-            )
+    if name in ("RUN", "COPY", "ADD") and "<<" in rest and json_array(rest) is None:
+        for match in _HEREDOC.finditer(rest):
+            if not _quoted(rest, match.start()):
+                raise BuildError(
+                    f"{name} with a here-document (<<{match[1]}) is not supported yet",
+                    hint="write the lines with && and continuation, or put them in a file and COPY it",
+                )
     if name == "FROM":
         return _from(rest, source, text, escape)
     if name == "RUN":
@@ -104,6 +111,9 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
         return Run(source, text, command(rest), network)
     if name in ("COPY", "ADD"):
         return _copy(name, rest, source, text, escape)
+    if name == "HEALTHCHECK":
+        return _healthcheck(rest, source, text, escape)
+    rest = flags.take(rest, (), name, escape)[1]  # the others take none, and say so
     if name in ("ENV", "LABEL"):
         return Pairs(source, text, name, tuple(words.pairs(rest, name, escape)))
     if name == "ARG":
@@ -113,25 +123,30 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
     if name in ("EXPOSE", "VOLUME"):
         array = json_array(rest) if name == "VOLUME" else None
         if array is not None:
-            return Words(source, text, name, tuple(array), literal=True)
+            if not array:
+                raise BuildError("VOLUME needs at least one path")
+            return Words(source, text, name, tuple(array))
         return Words(source, text, name, tuple(words.split(rest, escape)))
     if name in ("CMD", "ENTRYPOINT"):
-        return Entry(source, text, name, command(rest))
+        return Entry(source, text, name, command(rest, empty=True))
     if name == "SHELL":
         array = json_array(rest)
         if not array:
             raise BuildError("SHELL needs a JSON array", hint='for instance SHELL ["/bin/bash", "-c"]')
         return Shell(source, text, tuple(array))
-    if name == "HEALTHCHECK":
-        return _healthcheck(rest, source, text, escape)
     return _onbuild(rest, source, text, escape)
 
 
 def _quoted(text: str, at: int) -> bool:
     """Whether the character at ``at`` is inside quotation marks."""
     quote = ""
+    escaped = False
     for char in text[:at]:
-        if quote:
+        if escaped:
+            escaped = False
+        elif char == "\\" and quote != "'":
+            escaped = True
+        elif quote:
             quote = "" if char == quote else quote
         elif char in "'\"":
             quote = char
@@ -139,7 +154,10 @@ def _quoted(text: str, at: int) -> bool:
 
 
 def json_array(text: str) -> list[str] | None:
-    """The strings of a JSON array, or None where the text is none (and is to be read as words)."""
+    """The strings of a JSON array, or None where the text is none (and is to be read as words).
+
+    Raises BuildError for an array of something else.
+    """
     if not text.startswith("["):
         return None
     import json
@@ -148,17 +166,18 @@ def json_array(text: str) -> list[str] | None:
         value = json.loads(text)
     except ValueError:
         return None
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        return None
-    return value
+    if not all(isinstance(item, str) for item in value):
+        raise BuildError(f"{text}: a JSON array must hold strings alone", hint="put each word in double quotes")
+    return list(value)
 
 
-def command(rest: str) -> Command:
-    """An exec form where the text is a JSON array of strings, else a shell form."""
+def command(rest: str, *, empty: bool = False) -> Command:
+    """An exec form where the text is a JSON array of strings, else a shell form. ``empty``: ``[]`` is allowed,
+    as CMD and ENTRYPOINT have it to take away what the base image has."""
     array = json_array(rest)
     if array is None:
         return Command((rest,), shell=True)
-    if not array:
+    if not array and not empty:
         raise BuildError("the exec form is an empty list", hint="give at least the program to run")
     return Command(tuple(array), shell=False)
 
@@ -189,8 +208,7 @@ def _copy(name: str, rest: str, source: SourceRange, text: str, escape: str) -> 
     *sources, dest = parts
     if name == "ADD":
         for item in sources:
-            if item.startswith(("http://", "https://", "git@", "git://")) or item.endswith(".git"):
-                raise BuildError(f"ADD of a URL ({item}) is not supported yet", hint="fetch it in a RUN step")
+            refuse_url(item)
     return Copy(
         source,
         text,
@@ -202,6 +220,12 @@ def _copy(name: str, rest: str, source: SourceRange, text: str, escape: str) -> 
         chmod=found.get("chmod", ""),
         link=link == "true",
     )
+
+
+def refuse_url(item: str) -> None:
+    """Raises BuildError for a source of ADD that is fetched from somewhere."""
+    if item.startswith(("http://", "https://", "git@", "git://", "ssh://", "github.com/")):
+        raise BuildError(f"ADD of a URL ({item}) is not supported yet", hint="fetch it in a RUN step")
 
 
 def _arg(rest: str, source: SourceRange, text: str, escape: str) -> Arg:
@@ -216,21 +240,28 @@ def _arg(rest: str, source: SourceRange, text: str, escape: str) -> Arg:
 
 def duration(text: str) -> int:
     """``1m30s`` in nanoseconds (Go's time.ParseDuration). Raises BuildError that quotes the text."""
+    if text == "0":
+        return 0
     matches = list(_DURATION.finditer(text))
     if not matches or "".join(match[0] for match in matches) != text:
         raise BuildError(f"invalid duration {text!r}", hint="for instance 30s or 1m30s")
-    return int(sum(float(match[1]) * _UNITS[match[2]] for match in matches))
+    total = 0
+    for whole, fraction, unit in (match.groups("") for match in matches):
+        total += int(whole or "0") * _UNITS[unit] + int(fraction or "0") * _UNITS[unit] // 10 ** len(fraction)
+    if 0 < total < 10**6:
+        raise BuildError(f"the duration {text!r} is too short", hint="one millisecond is the least")
+    return total
 
 
 def _healthcheck(rest: str, source: SourceRange, text: str, escape: str) -> Healthcheck:
     known = ("interval", "timeout", "start-period", "start-interval", "retries")
     found, rest = flags.take(rest, known, "HEALTHCHECK", escape)
-    kind, _, tail = rest.partition(" ")
-    if kind.upper() == "NONE" and not tail.strip():
+    kind, tail = _name_and_rest(rest)
+    if kind.upper() == "NONE" and not tail:
         if found:
             raise BuildError("HEALTHCHECK NONE takes no flags")
         return Healthcheck(source, text, None)
-    if kind.upper() != "CMD" or not tail.strip():
+    if kind.upper() != "CMD" or not tail:
         raise BuildError(f"HEALTHCHECK {rest}: the form is HEALTHCHECK [FLAGS] CMD command, or NONE")
     retries = found.get("retries", "0")
     if not (retries.isascii() and retries.isdigit()):
@@ -239,7 +270,7 @@ def _healthcheck(rest: str, source: SourceRange, text: str, escape: str) -> Heal
     return Healthcheck(
         source,
         text,
-        command(tail.strip()),
+        command(tail),
         interval=times.get("interval", 0),
         timeout=times.get("timeout", 0),
         start_period=times.get("start-period", 0),
@@ -249,8 +280,8 @@ def _healthcheck(rest: str, source: SourceRange, text: str, escape: str) -> Heal
 
 
 def _onbuild(rest: str, source: SourceRange, text: str, escape: str) -> Onbuild:
-    name, _, tail = rest.partition(" ")
+    name, tail = _name_and_rest(rest)
     if name.upper() in ("ONBUILD", "FROM", "MAINTAINER"):
         raise BuildError(f"{name.upper()} is not allowed as an ONBUILD trigger")
-    instruction(name.upper(), tail.strip(), source, escape)  # its form is checked now, its effect comes later
+    instruction(name.upper(), tail, source, escape)  # its form is checked now, its effect comes later
     return Onbuild(source, text, rest)

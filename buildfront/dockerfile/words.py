@@ -39,7 +39,11 @@ class _Reader:
             return self._braced()
         if char and char in _NAME_START:
             return self._value(self._name()) or ""
-        if char and (char.isdigit() or char in "@*#?-!$"):
+        if char and char in "0123456789":
+            while self.peek() and self.peek() in "0123456789":
+                self.at += 1
+            return ""
+        if char and char in "@*#?-!$":
             self.at += 1  # the shell's special parameters: none here
             return ""
         return "$"
@@ -183,10 +187,10 @@ def pairs(text: str, instruction: str, escape: str = "\\") -> list[tuple[str, st
     if not words:
         raise BuildError(f"{instruction} needs at least one NAME=VALUE")
     if "=" not in words[0]:
-        if instruction == "LABEL" or len(words) < 2:
+        if len(words) < 2:
             raise BuildError(f"{instruction} {words[0]!r}: the form is NAME=VALUE")
-        name, _, rest = text.strip().partition(" ") if " " in text.strip() else text.strip().partition("\t")
-        return [(name, rest.strip())]
+        name, rest = text.strip().split(None, 1)
+        return [(name, rest)]
     out = []
     for word in words:
         name, equals, value = word.partition("=")
