@@ -74,7 +74,7 @@ def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | 
 def _unpack(path: str, session: Session) -> str:
     from run_step import Root
 
-    from .image.compression import damaged, reader
+    from .image.compression import reader, unreadable
     from .image.layer import Applier
 
     target = session.directory("context")
@@ -82,7 +82,7 @@ def _unpack(path: str, session: Session) -> str:
     try:
         with Root(target) as root:
             Applier(root, whiteouts=False, owner=(os.geteuid(), os.getegid())).apply(reader(stream))
-    except damaged() as error:
+    except unreadable() as error:
         raise BuildError(f"the context {path} is no tar archive, or is cut off: {error}") from None
     finally:
         if path != "-":

@@ -41,7 +41,7 @@ class Ignore:
 def parse(text: str) -> Ignore:
     """Raises BuildError for a malformed pattern."""
     out = []
-    for number, line in enumerate(text.removeprefix("\ufeff").splitlines()):
+    for number, line in enumerate(text.removeprefix("\ufeff").split("\n")):
         if line.startswith("#"):
             continue
         word = line.strip()
@@ -59,7 +59,9 @@ def parse(text: str) -> Ignore:
 
 
 def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Go's filepath.Match with ``**`` for any number of directories."""
+    """Go's filepath.Match with ``**`` for any number of directories, as moby/patternmatcher reads it."""
+    if pattern.startswith("**") and not any(char in pattern[2:] for char in "*?[\\/"):
+        return re.compile(".*" + re.escape(pattern[2:]), re.DOTALL)  # a suffix of any path
     out = ""
     at = 0
     while at < len(pattern):
@@ -68,9 +70,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             at += 2
             if pattern.startswith("/", at):
                 at += 1
-                out += "(?:.*/)?"
-            else:
-                out += ".*"
+            out += "(?:.*/)?" if at < len(pattern) else ".*"
             continue
         if char == "*":
             out += "[^/]*"
@@ -80,7 +80,7 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             end = pattern.find("]", at + 2)
             if end < 0:
                 raise BuildError(f"bad pattern {pattern!r}", hint="a closing ] is missing")
-            inner = pattern[at + 1 : end].replace("\\", "\\\\")
+            inner = re.sub(r"([\\[&|~])", r"\\\1", pattern[at + 1 : end])
             out += "[" + ("^" + inner[1:] if inner.startswith("^") else inner) + "]"
             at = end
         elif char == "\\" and at + 1 < len(pattern):

@@ -46,7 +46,16 @@ KNOWN = (
 _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
 _STAGE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
 _DURATION = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
-_UNITS = {"ns": 1, "us": 1000, "µs": 1000, "μs": 1000, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_UNITS = {
+    "ns": 1,
+    "us": 1000,
+    "µs": 1000,
+    "μs": 1000,
+    "ms": 10**6,
+    "s": 10**9,
+    "m": 60 * 10**9,
+    "h": 3600 * 10**9,
+}
 
 
 def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
@@ -167,7 +176,9 @@ def json_array(text: str) -> list[str] | None:
     except ValueError:
         return None
     if not all(isinstance(item, str) for item in value):
-        raise BuildError(f"{text}: a JSON array must hold strings alone", hint="put each word in double quotes")
+        raise BuildError(
+            f"{text}: a JSON array must hold strings alone", hint="put each word in double quotes"
+        )
     return list(value)
 
 

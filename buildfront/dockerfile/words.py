@@ -83,7 +83,7 @@ class _Reader:
                     f"{name}: {word or 'the variable is not set'}", hint="give it with --build-arg or ENV"
                 )
             return value or ""
-        if char == "":
+        if operator == "":
             raise BuildError(f"bad substitution in {self.text!r}", hint="the closing } is missing")
         raise BuildError(
             f"the modifier {char + (operator if colon else '')!r} in {self.text!r} is not supported yet",

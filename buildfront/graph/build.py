@@ -10,7 +10,7 @@ from typing import Any
 
 from ..dockerfile import instructions as ast
 from ..dockerfile import words
-from ..dockerfile.parse import trigger
+from ..dockerfile.parse import refuse_url, trigger
 from ..errors import BuildError, SourceRange, nearest
 from . import config as fold
 from .model import CopyOp, History, Operation, Origin, RunOp, SourceOp, Stage, Step, StepGraph, WorkdirOp
@@ -63,6 +63,7 @@ class _Scope:
     author: str = ""
     history: list[History] = field(default_factory=list)
     cmd_set: bool = False
+    escape: str = "\\"
 
     def variables(self) -> dict[str, str]:
         return {**self.args, **fold.env_of(self.config)}
@@ -92,6 +93,7 @@ class _Builder:
         self.global_names: set[str] = set()
         self.warnings: list[tuple[SourceRange | None, str]] = []
         self.used_args: set[str] = set()
+        self.stage_args: dict[int, dict[str, str]] = {}
         self.stages = self._split(instructions)
         self.names = {stage.head.name: stage.index for stage in self.stages if stage.head.name}
         self.target = self._target()
@@ -104,8 +106,8 @@ class _Builder:
         for item in instructions:
             if isinstance(item, ast.From):
                 scope = {**self.automatic, **self.globals}
-                image = self._expand(item.image, scope, item.source)
-                platform = self._expand(item.platform, scope, item.source) if item.platform else ""
+                image = self._expand(item.image, scope, item)
+                platform = self._expand(item.platform, scope, item) if item.platform else ""
                 if not image:
                     raise BuildError(
                         f"FROM {item.image}: the image's name is empty after its variables were replaced",
@@ -138,13 +140,13 @@ class _Builder:
                 self.used_args.add(name)
                 self.globals[name] = self.options.build_args[name]
             elif default is not None:
-                self.globals[name] = self._expand(default, {**self.automatic, **self.globals}, item.source)
+                self.globals[name] = self._expand(default, {**self.automatic, **self.globals}, item)
 
-    def _expand(self, text: str, variables: Mapping[str, str], where: SourceRange) -> str:
+    def _expand(self, text: str, variables: Mapping[str, str], item: ast.Instruction) -> str:
         try:
-            return words.expand(text, variables)
+            return words.expand(text, variables, item.escape)
         except BuildError as error:
-            raise error.at(where) from None
+            raise error.at(item.source) from None
 
     # which stages are needed
 
@@ -154,7 +156,7 @@ class _Builder:
             return len(self.stages) - 1
         if wanted.lower() in self.names:
             return self.names[wanted.lower()]
-        if wanted.isdigit() and int(wanted) < len(self.stages):
+        if wanted.isdecimal() and int(wanted) < len(self.stages):
             return int(wanted)
         hint = nearest(wanted, tuple(self.names)) or "known are " + (", ".join(self.names) or "no names")
         raise BuildError(f"no stage is called {wanted!r}", hint=hint)
@@ -167,7 +169,7 @@ class _Builder:
     def _origin_stage(self, name: str, before: int) -> int | None:
         if name.lower() in self.names:
             index = self.names[name.lower()]
-        elif name.isdigit():
+        elif name.isdecimal():
             index = int(name)
         else:
             return None
@@ -207,7 +209,10 @@ class _Builder:
         for index in self.needed:
             stage = self.stages[index]
             if self.base_stage(stage) is None and stage.image != SCRATCH:
-                out.setdefault(self._image(stage.image), stage.head.source)
+                try:
+                    out.setdefault(self._image(stage.image), stage.head.source)
+                except BuildError as error:
+                    raise error.at(stage.head.source) from None
             for item in self._copies(stage):
                 context = self.options.contexts.get(item.from_)
                 if self._origin_stage(item.from_, index) is None and (
@@ -268,7 +273,10 @@ class _StageBuilder:
         scope, base = self._start()
         triggers = list(scope.config.pop("OnBuild", None) or [])
         for text in triggers:
-            self._apply(trigger(text, self.raw.head.source), scope)
+            try:
+                self._trigger(trigger(text, self.raw.head.source), scope)
+            except BuildError as error:
+                raise error.at(self.raw.head.source) from None
         for item in self.raw.body:
             try:
                 self._apply(item, scope)
@@ -279,6 +287,7 @@ class _StageBuilder:
             labels.update(self.whole.options.labels)
             scope.config["Labels"] = labels
         assert self.last is not None
+        self.whole.stage_args[self.raw.index] = scope.args
         return Stage(
             index=self.raw.index,
             name=self.raw.head.name,
@@ -296,8 +305,12 @@ class _StageBuilder:
             earlier = self.stages[base_stage]
             self.last = self.first = earlier.last
             scope = _Scope(
-                copy.deepcopy(earlier.config), author=earlier.author, history=list(earlier.history)
+                copy.deepcopy(earlier.config),
+                dict(self.whole.stage_args[base_stage]),  # a stage inherits the arguments of its base
+                author=earlier.author,
+                history=list(earlier.history),
             )
+            scope.declared |= set(scope.args)
             return scope, earlier.base
         name = self.raw.image
         reference = SCRATCH if name == SCRATCH else self.whole._image(name)
@@ -318,13 +331,26 @@ class _StageBuilder:
             self.last = number
         return number
 
+    def _trigger(self, item: ast.Instruction, scope: _Scope) -> None:
+        """An ONBUILD trigger of the base. What it copies from must be known without it."""
+        if isinstance(item, ast.Copy) and item.from_:
+            index = self.whole._origin_stage(item.from_, self.raw.index)
+            if index is None or index not in self.stages:
+                raise BuildError(
+                    f"the base image's trigger ONBUILD {item.text!r} copies from {item.from_!r}, "
+                    "which is not supported yet",
+                    hint="write the COPY into this Dockerfile",
+                )
+        self._apply(item, scope)
+
     def _expand(self, text: str, scope: _Scope) -> str:
-        return words.expand(text, scope.variables())
+        return words.expand(text, scope.variables(), scope.escape)
 
     def _note(self, scope: _Scope, created_by: str, step: int | None = None) -> None:
         scope.history.append(History(created_by, step))
 
     def _apply(self, item: ast.Instruction, scope: _Scope) -> None:
+        scope.escape = item.escape
         if isinstance(item, ast.Run):
             self._run(item, scope)
         elif isinstance(item, ast.Copy):
@@ -343,7 +369,10 @@ class _StageBuilder:
         note = item.text
         if isinstance(item, ast.Pairs):
             before = scope.variables()  # all values of one instruction see the variables from before it
-            pairs = [(words.expand(name, before), words.expand(value, before)) for name, value in item.pairs]
+            pairs = [
+                (words.expand(name, before, item.escape), words.expand(value, before, item.escape))
+                for name, value in item.pairs
+            ]
             if item.kind == "ENV":
                 for name, value in pairs:
                     fold.set_env(config, name, value)
@@ -358,8 +387,8 @@ class _StageBuilder:
                 config["User" if item.kind == "USER" else "StopSignal"] = value
             note = f"{item.kind} {value}"
         elif isinstance(item, ast.Words):
-            values = list(item.values) if item.literal else []
-            for word in () if item.literal else item.values:
+            values: list[str] = []
+            for word in item.values:
                 values += (
                     self._expand(word, scope).split()
                     if item.kind == "EXPOSE"
@@ -388,13 +417,14 @@ class _StageBuilder:
 
     def _arg(self, item: ast.Arg, scope: _Scope) -> None:
         given = self.whole.options.build_args
+        before = scope.variables()  # as with ENV
         for name, default in item.args:
             scope.declared.add(name)
             if name in given:
                 self.whole.used_args.add(name)
                 scope.args[name] = given[name]
             elif default is not None:
-                scope.args[name] = self._expand(default, scope)
+                scope.args[name] = words.expand(default, before, item.escape)
             elif name in self.whole.globals:
                 scope.args[name] = self.whole.globals[name]
             elif name in self.whole.automatic:
@@ -424,8 +454,10 @@ class _StageBuilder:
     def _copy(self, item: ast.Copy, scope: _Scope) -> None:
         name = "ADD" if item.add else "COPY"
         variables = scope.variables()
-        sources = tuple(words.expand(text, variables) for text in item.sources)
-        dest = words.expand(item.dest, variables)
+        sources = tuple(words.expand(text, variables, item.escape) for text in item.sources)
+        dest = words.expand(item.dest, variables, item.escape)
+        for text in sources if item.add else ():
+            refuse_url(text)
         if any(not text for text in sources) or not dest:
             raise BuildError(f"{name} {' '.join(item.sources)} {item.dest}: a path is empty")
         if len(sources) > 1 and not dest.endswith("/") and dest not in (".", ".."):
@@ -442,8 +474,8 @@ class _StageBuilder:
             sources=sources,
             dest=absolute,
             origin=origin,
-            chown=words.expand(item.chown, variables),
-            chmod=words.expand(item.chmod, variables),
+            chown=words.expand(item.chown, variables, item.escape),
+            chmod=words.expand(item.chmod, variables, item.escape),
             unpack=item.add,
         )
         more = (extra,) if extra is not None else ()
@@ -461,12 +493,10 @@ class _StageBuilder:
         if context is not None and context.kind == "dir":
             return Origin("context", name=item.from_), None
         reference = self.whole._image(item.from_)
-        known = next(
-            (s.id for s in self.steps if isinstance(s.op, SourceOp) and s.op.reference == reference), None
-        )
+        op = SourceOp(reference, self.whole.options.platform)
+        known = next((step.id for step in self.steps if step.op == op), None)
         if known is None:
             known = len(self.steps)
-            op = SourceOp(reference, self.whole.options.platform)
             self.steps.append(Step(known, self.raw.index, f"FROM {reference}", item.source, op, None, ()))
         return Origin("step", step=known), known
 

@@ -30,9 +30,7 @@ def reader(stream: Any) -> IO[bytes]:
 
         opened = igzip.IGzipFile(fileobj=buffered, mode="rb")  # type: ignore[no-untyped-call]
     elif name == "zstd":
-        import zstandard
-
-        opened = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+        opened = io.BufferedReader(_Zstd(buffered), 1 << 18)
     elif name == "xz":
         import lzma
 
@@ -42,6 +40,41 @@ def reader(stream: Any) -> IO[bytes]:
 
         opened = bz2.BZ2File(buffered)
     return opened  # type: ignore[no-any-return]
+
+
+class _Zstd(io.RawIOBase):
+    """zstd frames; one that is cut off raises EOFError, where the library's own reader ends in silence."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        import zstandard
+
+        self._stream = stream
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._frame: Any = None
+        self._data = memoryview(b"")
+        self._unused = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._data:
+            # Little at a time: a block of a few bytes can stand for 128 KiB.
+            chunk = self._unused or self._stream.read(1 << 13)
+            self._unused = b""
+            if not chunk:
+                if self._frame is not None:
+                    raise EOFError("the zstd stream is cut off")
+                return 0
+            if self._frame is None:
+                self._frame = self._decompressor.decompressobj()
+            self._data = memoryview(self._frame.decompress(chunk))
+            if self._frame.eof:
+                self._unused, self._frame = self._frame.unused_data, None
+        count = min(len(buffer), len(self._data))
+        buffer[:count] = self._data[:count]
+        self._data = self._data[count:]
+        return count
 
 
 def writer(stream: Any, name: str, level: int | None = None) -> Any:

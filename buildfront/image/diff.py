@@ -50,8 +50,12 @@ class Comparison:
         self.complete = complete
         self.since_ns = since_ns
 
-    def walk(self, new: int, old: int | None, prefix: str = "") -> Iterator[Entry]:
-        """The changes below two open directories, names in order, a directory before what is in it."""
+    def walk(self, new: int, old: int | None, prefix: str = "", *, opaque: bool = False) -> Iterator[Entry]:
+        """The changes below two open directories, names in order, a directory before what is in it.
+
+        ``opaque``: a directory above hides what was there before, and so does everything in it.
+        """
+        opaque = opaque or self.complete or _is_opaque(new)
         names = sorted(os.listdir(new))
         seen = set()
         for name in names:
@@ -64,10 +68,10 @@ class Comparison:
                     yield Entry(path, None)
                 continue
             if stat.S_ISDIR(status.st_mode):
-                yield from self._directory(new, old, name, path, status, before)
+                yield from self._directory(new, old, name, path, status, before, opaque)
             elif before is None or not self._same(new, old, name, status, before):
                 yield Entry(path, status)
-        if old is not None and (self.complete or _is_opaque(new)):
+        if old is not None and opaque:
             for name in sorted(set(os.listdir(old)) - seen):
                 yield Entry(prefix + name, None)
 
@@ -79,6 +83,7 @@ class Comparison:
         path: str,
         status: os.stat_result,
         before: os.stat_result | None,
+        opaque: bool,
     ) -> Iterator[Entry]:
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
         was_dir = before is not None and stat.S_ISDIR(before.st_mode)
@@ -88,7 +93,7 @@ class Comparison:
             told = not was_dir or not self._same(new, old, name, status, before)
             if told:
                 yield Entry(path, status)
-            for entry in self.walk(inner, below, path + "/"):
+            for entry in self.walk(inner, below, path + "/", opaque=opaque):
                 if not told:
                     # What holds a change is told too: a layer then carries the owner and mode of its directories.
                     told = True

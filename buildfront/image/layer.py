@@ -25,6 +25,17 @@ _BLOCK = 512
 _XATTR = "SCHILY.xattr."
 
 
+class _Member(tarfile.TarInfo):
+    """A header that is damaged or cut off after the first entry is an error; tarfile takes it for the end."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> _Member:
+        try:
+            return super().fromtarfile(tarfile_)
+        except (tarfile.TruncatedHeaderError, tarfile.InvalidHeaderError) as error:  # type: ignore[attr-defined]
+            raise tarfile.ReadError(str(error)) from None
+
+
 def write_tar(entries: Iterable[Entry], root: int, out: IO[bytes]) -> int:
     """Write ``entries`` of the tree under the directory descriptor ``root``; returns how many there were."""
     links: dict[tuple[int, int], str] = {}
@@ -128,9 +139,16 @@ class Applier:
     def apply(self, stream: IO[bytes]) -> None:
         """Raises BuildError for a tar that is cut off or names something impossible."""
         try:
-            with tarfile.open(fileobj=stream, mode="r|", encoding="utf-8", errors="surrogateescape") as tar:
+            with tarfile.open(
+                fileobj=stream, mode="r|", tarinfo=_Member, encoding="utf-8", errors="surrogateescape"
+            ) as tar:
                 for member in tar:
-                    self._member(tar, member)
+                    try:
+                        self._member(tar, member)
+                    except OSError as error:
+                        raise BuildError(
+                            f"the tar entry {member.name!r} can't be unpacked: {error.strerror or error}"
+                        ) from None
                     tar.members.clear()  # type: ignore[attr-defined] # the list would grow with the archive, and nothing reads it
             while stream.read(1 << 16):
                 pass  # to the very end, so that a digest over the stream is a digest over all of it
@@ -164,6 +182,8 @@ class Applier:
             keep_dir = member.isdir() and self._is_real_dir(fd, name)
             if not keep_dir:
                 remove(fd, name)
+                if path in self.directories:
+                    self._forget(path)
                 self._create(tar, member, fd, name)
             if not member.islnk():
                 self._attributes(member, fd, name, member.isdir())
@@ -172,6 +192,12 @@ class Applier:
         while path not in self.written and path != "/":
             self.written.add(path)
             path = posixpath.dirname(path)
+
+    def _forget(self, path: str) -> None:
+        """A directory of this tar was replaced: its times, and those of what was in it, are of no use."""
+        gone = [item for item in self.directories if item == path or item.startswith(path + "/")]
+        for item in gone:
+            del self.directories[item]
 
     def _is_real_dir(self, fd: int, name: str) -> bool:
         try:
@@ -187,20 +213,34 @@ class Applier:
             except (FileNotFoundError, NotADirectoryError):
                 return
             try:
-                for child in os.listdir(fd):
-                    if posixpath.join(head, child) not in self.written:
-                        remove(fd, child)
+                self._hide(fd, head)
             finally:
                 os.close(fd)
             return
         victim = name.removeprefix(WHITEOUT)
         if victim in ("", ".", ".."):
             raise BuildError(f"the layer has an impossible whiteout {path!r}")
+        if posixpath.join(head, victim) in self.written:
+            return  # a whiteout is about the layers below
         try:
             with self.root.parent(posixpath.join(head, victim)) as (fd, last):
                 remove(fd, last)
         except (FileNotFoundError, NotADirectoryError):
             return
+
+    def _hide(self, fd: int, path: str) -> None:
+        """Remove what an open directory has from the layers below, at every depth."""
+        for child in os.listdir(fd):
+            inner = posixpath.join(path, child)
+            if inner not in self.written:
+                remove(fd, child)
+            elif self._is_real_dir(fd, child):
+                flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                below = os.open(child, flags, dir_fd=fd)
+                try:
+                    self._hide(below, inner)
+                finally:
+                    os.close(below)
 
     def _create(self, tar: tarfile.TarFile, member: tarfile.TarInfo, fd: int, name: str) -> None:
         if member.isdir():

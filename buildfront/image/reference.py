@@ -9,6 +9,8 @@ from ..errors import BuildError
 
 _PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PATH}(?:/{_PATH})*")
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 DEFAULT_DOMAIN = "docker.io"
@@ -49,6 +51,10 @@ def parse(text: str) -> Reference:
         domain, path = first, remainder
     else:
         domain, path = DEFAULT_DOMAIN, rest
+    if domain == "index.docker.io":
+        domain = DEFAULT_DOMAIN
+    if not _DOMAIN.fullmatch(domain):
+        raise BuildError(f"invalid image reference {text!r}: {domain!r} is no HOST[:PORT]")
     path, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
         raise BuildError(f"invalid image reference {text!r}: {tag!r} is no tag")

@@ -23,7 +23,7 @@ def parse_chmod(text: str) -> int | None:
     """``755`` or ``0644``; None for nothing. Raises BuildError that quotes it."""
     if not text:
         return None
-    if not text.isdigit() or any(char in "89" for char in text) or int(text, 8) > 0o7777:
+    if not (text.isascii() and text.isdigit()) or any(char in "89" for char in text) or int(text, 8) > 0o7777:
         raise BuildError(f"--chmod={text}: an octal mode is wanted, as in --chmod=644")
     return int(text, 8)
 
@@ -58,7 +58,7 @@ class Copier:
     def run(self, selections: list[Selection]) -> None:
         """Raises BuildError when a destination can't be what the sources need it to be."""
         dest = self.op.dest
-        existing = self.target.stat(dest)
+        existing = self.target.stat(posixpath.normpath(dest))
         if existing is not None and not stat.S_ISDIR(existing.st_mode) and dest.endswith("/"):
             raise BuildError(f"the destination {dest!r} is a file in the image, and a directory is needed")
         into = (
@@ -75,8 +75,11 @@ class Copier:
                 base = posixpath.basename(selection.path)
                 self._file(selection.items[0], posixpath.join(dest, base) if into else dest)
         for path, atime, mtime in reversed(self.times):
-            with self.target.parent(path) as (fd, name):
-                os.utime(name, ns=(atime, mtime), dir_fd=fd, follow_symlinks=False)
+            fd = self.target.open(path, os.O_PATH | os.O_DIRECTORY)
+            try:
+                os.utime(f"/proc/self/fd/{fd}", ns=(atime, mtime))
+            finally:
+                os.close(fd)
 
     def _parents(self, path: str) -> None:
         uid, gid = self.owner or (0, 0)
@@ -84,6 +87,8 @@ class Copier:
             self.target.make_dirs(path, 0o755, uid, gid)
         except NotADirectoryError:
             raise BuildError(f"the destination {path!r} leads through a file of the image") from None
+        except OSError as error:
+            raise BuildError(f"the destination {path!r} can't be made: {error.strerror}") from None
 
     def _directory(self, selection: Selection, dest: str) -> None:
         before = self.target.stat(dest)
@@ -156,6 +161,16 @@ class Copier:
     def _finish(self, item: Item, dest: str) -> None:
         uid, gid = self.owner or ((item.status.st_uid, item.status.st_gid) if self.keep_owner else (0, 0))
         kind = item.status.st_mode
+        if stat.S_ISDIR(kind):
+            # The destination itself can be a link: it is followed inside the root, never by the kernel's own rules.
+            fd = self.target.open(dest, os.O_PATH | os.O_DIRECTORY)
+            try:
+                os.chown(f"/proc/self/fd/{fd}", uid, gid)
+                os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(kind) if self.mode is None else self.mode)
+            finally:
+                os.close(fd)
+            self.times.append((dest, item.status.st_atime_ns, item.status.st_mtime_ns))
+            return
         with self.target.parent(dest) as (fd, name):
             os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
             if not stat.S_ISLNK(kind):
@@ -164,28 +179,25 @@ class Copier:
                     with self.source.parent(item.path) as (other, original):
                         for key, value in xattrs(at(other, original)).items():
                             os.setxattr(at(fd, name), key, value, follow_symlinks=False)
-            if stat.S_ISDIR(kind):
-                self.times.append((dest, item.status.st_atime_ns, item.status.st_mtime_ns))
-            else:
-                times = (item.status.st_atime_ns, item.status.st_mtime_ns)
-                os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
+            times = (item.status.st_atime_ns, item.status.st_mtime_ns)
+            os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
 
     def _unpack(self, selection: Selection, dest: str) -> bool:
         """Unpack a tar archive; False when the file is none."""
-        from ..image.compression import damaged, reader
+        from ..image.compression import reader, unreadable
 
         fd = self.source.open(selection.path, os.O_RDONLY | os.O_NONBLOCK)
         with os.fdopen(fd, "rb") as stream:
             try:
                 if not is_tar(reader(stream).read(512)):
                     return False
-            except damaged():
+            except unreadable():
                 return False
             stream.seek(0)
             self._parents(dest)
             try:
                 Applier(self.target, base=dest, whiteouts=False, owner=self.owner).apply(reader(stream))
-            except damaged() as error:
+            except unreadable() as error:
                 raise BuildError(f"the archive {selection.path!r} is damaged: {error}") from None
         return True
 

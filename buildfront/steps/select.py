@@ -55,20 +55,27 @@ def select(
     """The files that ``sources`` name, in order.
 
     ``excludes`` tells paths (relative, no leading slash) that count as absent; with ``prune`` an excluded
-    directory is not entered. Raises BuildError for a source that is missing or leads out of the tree.
+    directory is not entered. A pattern that matches nothing is passed over where another source gives files.
+    Raises BuildError for a source that is missing or leads out of the tree.
     """
-    out = []
+    out: list[Selection] = []
+    empty: list[BuildError] = []
     for source in sources:
         found = [_one(root, path, excludes or _nothing, prune) for path in _paths(root, source, what)]
         present = [item for item in found if item is not None]
         if not present:
             relative = posixpath.normpath(source).lstrip("/")
             ignored = excludes is not None and excludes(relative) and root.lstat(relative) is not None
-            raise BuildError(
+            error = BuildError(
                 f"{source!r} is not in the {what}" + (": .dockerignore leaves it out" if ignored else ""),
                 hint="paths count from the root of the build context" if what == "build context" else "",
             )
+            if not has_wildcard(source):
+                raise error
+            empty.append(error)
         out += present
+    if empty and not out:
+        raise empty[0]
     return out
 
 

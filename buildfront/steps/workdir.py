@@ -14,3 +14,5 @@ def perform(op: WorkdirOp, root: Root) -> bool:
         return bool(root.make_dirs(op.path, 0o755, 0, 0))
     except NotADirectoryError:
         raise BuildError(f"WORKDIR {op.path}: a file of the image is in the way") from None
+    except OSError as error:
+        raise BuildError(f"WORKDIR {op.path} can't be made: {error.strerror}") from None

@@ -52,9 +52,10 @@ class Store:
         for path in (self.root, self.blobs, self.tmp, self._snapshots):
             os.makedirs(path, mode=0o711 if path == self.root else 0o755, exist_ok=True)
         os.chmod(self.tmp, 0o711)
-        temporary = os.path.join(self.root, "oci-layout.new")
-        with open(temporary, "w", encoding="utf-8") as stream:
+        fd, temporary = tempfile.mkstemp(prefix="oci-layout.", dir=self.root)
+        with open(fd, "w", encoding="utf-8") as stream:
             json.dump({"imageLayoutVersion": "1.0.0"}, stream)
+        os.chmod(temporary, 0o644)
         if not os.path.exists(os.path.join(self.root, "index.json")):
             ImageIndex(self.root).change(lambda items: items)
         os.rename(temporary, os.path.join(self.root, "oci-layout"))
@@ -126,9 +127,15 @@ class Store:
             try:
                 fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
-                if time.time() - os.stat(path).st_mtime > 60:
+                try:
+                    age = time.time() - os.stat(path).st_mtime
+                except FileNotFoundError:
+                    continue  # its owner removed it just now
+                if age > 60:
                     out.append(path)  # died between making the directory and its lock
                 continue
+            except NotADirectoryError:
+                continue  # no session
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 out.append(path)
@@ -174,8 +181,11 @@ class Session:
         self.store = store
         self.path = tempfile.mkdtemp(prefix="s-", dir=store.tmp)
         os.chmod(self.path, 0o711)
-        self._lock_fd = os.open(os.path.join(self.path, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Locked before it has its name, so that nobody can find it free.
+        temporary = os.path.join(self.path, "lock.new")
+        self._lock_fd = os.open(temporary, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+        os.rename(temporary, os.path.join(self.path, "lock"))
         self._mutex = threading.Lock()
         self._count = 0
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .execution import RunResult, Supervisor, execute, materialise, write_files
     from .executor import LocalExecutor, recover, run
     from .host import HostFacts, probe
+    from .lookup import look_up, security_options
     from .pipeline.isolation import choose as choose_isolation
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from .rootfs import Root
 
 _HOME = {
+    "look_up": "lookup",
+    "security_options": "lookup",
     "check": "check",
     "HostError": "errors",
     "RequestError": "errors",
@@ -72,6 +75,8 @@ __all__ = [
     "LocalExecutor",
     "recover",
     "choose_isolation",
+    "look_up",
+    "security_options",
     "materialise",
     "write_files",
     "Root",

@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     try:
         try:
             data = json.load(sys.stdin)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RequestError(f"stdin is no JSON: {error}") from None
         request = RunRequest.from_json(data)
         plan = executor.plan(request)

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 from .errors import RequestError
 from .pipeline.capabilities import known
+from .pipeline.devices import parse as parse_device
 from .pipeline.files import hosts_text, resolv_text
+from .pipeline.isolation import network_option
+from .pipeline.labels import parse as parse_label
 from .pipeline.mounts import parse_size, parse_volume
-from .pipeline.namespaces import network_option
+from .pipeline.privileges import oom_score, umask
 from .pipeline.rlimits import parse
-from .request import ISOLATIONS, RunRequest
+from .request import ISOLATIONS, NAMESPACES, IDMapping, NamespaceOption, RunRequest
 
 
 def size(text: str, what: str) -> int:
     """``64m`` in bytes; ``-1`` is unlimited. Raises RequestError that quotes ``text``."""
     return -1 if text == "-1" else parse_size(text, what)
+
+
+def namespace(name: str, text: str) -> NamespaceOption:
+    """``host``, ``private`` (or ``container``), or an absolute path. Raises RequestError that quotes ``text``."""
+    if name not in NAMESPACES:
+        raise RequestError(f"unknown namespace {name!r}; known are {', '.join(NAMESPACES)}")
+    if text in ("private", "container", ""):
+        return NamespaceOption(name)
+    if text == "host":
+        return NamespaceOption(name, host=True)
+    path = text.removeprefix("ns:")
+    if not path.startswith("/") and name != "network":
+        raise RequestError(f"{name} namespace {text!r}: it is host, private or an absolute path")
+    return NamespaceOption(name, path=path)
+
+
+def id_map(text: str, flag: str) -> IDMapping:
+    """``CONTAINER:HOST:SIZE``. Raises RequestError that quotes ``text``."""
+    parts = text.split(":")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise RequestError(f"{flag} {text!r}: the form is CONTAINER-ID:HOST-ID:SIZE")
+    container, host, count = map(int, parts)
+    if count < 1 or max(container, host) + count > 1 << 32:
+        raise RequestError(f"{flag} {text!r}: the size is at least 1, and IDs end at 4294967295")
+    return IDMapping(container, host, count)
 
 
 def options(request: RunRequest) -> None:
@@ -24,6 +52,17 @@ def options(request: RunRequest) -> None:
         )
     for text in request.ulimits:
         parse(text)
+    for text in request.default_ulimits:
+        parse(text)
+    for text in request.devices:
+        parse_device(text)
+    parse_label(request.labels)
+    if request.umask:
+        umask(request.umask)
+    if request.oom_score_adj is not None:
+        oom_score(request.oom_score_adj)
+    for option in request.namespaces:
+        namespace(option.name, "host" if option.host else option.path or "private")
     for text in request.volumes:
         parse_volume(text)
     for text in (*request.cap_add, *request.cap_drop):

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .errors import HostError
-from .planning import BUNDLE, ROOTFS, CopyVolume, MakeDirectory, MountPoint, RunPlan
+from .planning import BUNDLE, ROOTFS, CopyTree, CopyVolume, MakeDirectory, MountPoint, RunPlan
 from .rootfs import Created, Root
 from .supervisor import LENGTH, send
 
@@ -134,6 +134,7 @@ def execute(
 
     Raises HostError when the step could not be started. A command that fails is a result, not an error.
     """
+    _refuse(plan)
     own = supervisor is None
     supervisor = supervisor or Supervisor()
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=work_dir)
@@ -149,6 +150,26 @@ def execute(
         shutil.rmtree(bundle, ignore_errors=True)
         if own:
             supervisor.close()
+
+
+def _refuse(plan: RunPlan) -> None:
+    """What can be planned and not yet be carried out, told before anything is changed."""
+    later = "is planned, but can't be carried out yet"
+    if plan.isolation == "rootless":
+        raise HostError(f"isolation 'rootless' {later}; use 'oci' or 'chroot' as root")
+    if os.geteuid() != 0:
+        raise HostError("a RUN step needs root for now: run the build as root")
+    if plan.network.mode not in ("host", "none", "path"):
+        asked = ",".join(plan.network.names) or plan.network.mode
+        raise HostError(f"network {asked!r} {later}; use host, none or ns:PATH")
+    if plan.spec["process"].get("terminal"):
+        raise HostError(f"a terminal for a step {later}; use terminal 'without'")
+    if plan.isolation == "chroot" and plan.spec["linux"].get("uidMappings"):
+        raise HostError(f"a user namespace with chroot isolation {later}; use --isolation oci")
+    if plan.isolation == "chroot" and any(
+        item["type"] == "user" for item in plan.spec["linux"]["namespaces"]
+    ):
+        raise HostError(f"a user namespace with chroot isolation {later}; use --isolation oci")
 
 
 def _passthrough(stream: str, data: bytes) -> None:
@@ -197,8 +218,19 @@ def _prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> 
             root.make_dirs(action.path, action.mode, action.uid, action.gid)
         elif isinstance(action, MountPoint):
             created += root.make_mount_point(action.path, action.directory)
+        elif isinstance(action, CopyTree):
+            _copy_host(action.source, os.path.join(bundle, action.name))
         elif isinstance(action, CopyVolume):
             _copy_volume(action, root, os.path.join(bundle, "volumes", action.name))
+
+
+def _copy_host(source: str, target: str) -> None:
+    """A directory or file of the host, whose owner asked for it: links in it are followed as the host would."""
+    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
+    if os.path.isdir(source):
+        shutil.copytree(source, target, symlinks=False)
+    else:
+        shutil.copy2(source, target)
 
 
 def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
@@ -265,6 +297,13 @@ def _run(
         "no_pivot": plan.no_pivot,
         "container_id": f"buildfront-{plan.container_id[:12]}-{os.path.basename(bundle)[7:]}",
     }
+    if plan.isolation == "chroot" and "seccomp" in plan.spec["linux"]:
+        from .linux.seccomp import compile_filter
+
+        try:
+            job["seccomp"] = compile_filter(plan.spec["linux"]["seccomp"]).hex()
+        except OSError as error:
+            raise HostError(f"the seccomp filter can't be made: {error.strerror or error}") from None
     began = time.monotonic()
     stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     out_r, out_w = os.pipe()
@@ -279,8 +318,7 @@ def _run(
     except BaseException:
         # What is undone after this must not be undone below a step that still runs.
         _kill(run)
-        while run.recv(65536):
-            pass
+        _await_end(run)
         raise
     finally:
         run.close()
@@ -350,6 +388,14 @@ def _kill(run: socket.socket) -> None:
         run.send(b"k")
     except OSError:
         pass  # it has just ended
+
+
+def _await_end(run: socket.socket) -> None:
+    try:
+        while run.recv(65536):
+            pass
+    except OSError:
+        pass  # ended with our word unread
 
 
 def _size(raw: bytes) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .execution import Output, RunResult, Supervisor, execute
 from .host import HostFacts, probe
+from .lookup import look_up
 from .pipeline.isolation import choose
 from .planning import RunPlan, plan
 from .request import RunRequest
@@ -20,6 +21,7 @@ class LocalExecutor:
 
     def __init__(self, host: HostFacts | None = None, work_dir: str | None = None) -> None:
         self._host = host
+        self._recorded = self._runtimes_known = host is not None
         self._lock = threading.Lock()
         self.work_dir = work_dir
         self.supervisor = Supervisor()
@@ -27,8 +29,9 @@ class LocalExecutor:
     def host(self, *, runtimes: bool) -> HostFacts:
         """The facts, probed once; runtimes are tried only when an isolation needs to know of them."""
         with self._lock:
-            if self._host is None or (runtimes and not self._host.runtimes):
+            if self._host is None or (runtimes and not self._runtimes_known):
                 self._host = probe(runtimes=runtimes)
+                self._runtimes_known = runtimes
             return self._host
 
     def plan(self, request: RunRequest) -> RunPlan:
@@ -37,6 +40,8 @@ class LocalExecutor:
         facts = self.host(runtimes=auto or (request.isolation == "oci" and not request.runtime))
         if auto:
             request = replace(request, isolation=choose("auto", facts)[0])
+        if not self._recorded and (request.devices or request.hooks_dirs or request.volumes):
+            facts = look_up(request, facts)
         return plan(request, facts)
 
     def execute(

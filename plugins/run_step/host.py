@@ -12,6 +12,7 @@ from typing import Any
 
 from .codec import decode, encode
 from .linux.process import CAPABILITIES
+from .linux.seccomp import available
 
 PROXY_VARIABLES = (
     "http_proxy",
@@ -45,6 +46,35 @@ class Rlimit:
 
 
 @dataclass(frozen=True)
+class DeviceFact:
+    """A device node of the host: ``type`` ``c`` or ``b``, ``mode`` the permission bits."""
+
+    path: str
+    type: str
+    major: int
+    minor: int
+    mode: int = 0o666
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True)
+class PathFact:
+    """A path of the host that a request mounts."""
+
+    path: str
+    directory: bool
+
+
+@dataclass(frozen=True)
+class TextFile:
+    """A file of the host that planning reads."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
 class HostFacts:
     """The host as the pipeline sees it."""
 
@@ -64,6 +94,21 @@ class HostFacts:
     has_dev_shm: bool = True
     has_dev_mqueue: bool = True
     has_sys: bool = True
+    has_sys_cgroup: bool = True
+    has_ping_group_range: bool = True
+    has_slirp4netns: bool = False
+    has_pasta: bool = False
+    selinux: bool = False
+    apparmor: bool = False
+    groups: tuple[int, ...] = ()
+    subuids: tuple[tuple[int, ...], ...] = ()
+    subgids: tuple[tuple[int, ...], ...] = ()
+    paths: tuple[PathFact, ...] = ()
+    devices: tuple[DeviceFact, ...] = ()
+    cdi_specs: tuple[str, ...] = ()
+    hooks: tuple[TextFile, ...] = ()
+    default_mounts: tuple[str, ...] = ()
+    has_libseccomp: bool = True
     stdio_is_terminal: bool = False
     proxy: tuple[str, ...] = ()
 
@@ -118,6 +163,39 @@ def _id_map(kind: str) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(map(int, line.split())) for line in _read(f"/proc/self/{kind}_map").splitlines())
 
 
+def which(name: str) -> str | None:
+    """The path of a helper program on PATH, or None."""
+    for place in os.environ.get("PATH", os.defpath).split(":"):
+        path = os.path.join(place or ".", name)
+        if os.access(path, os.X_OK) and os.path.isfile(path):
+            return path
+    return None
+
+
+def _sub_ids(path: str) -> tuple[tuple[int, ...], ...]:
+    """The ranges that subuid(5) gives to this user, as (first, count)."""
+    uid = os.getuid()
+    names = {str(uid)}
+    for line in _read("/etc/passwd").splitlines():
+        fields = line.split(":")
+        if len(fields) > 2 and fields[2] == str(uid):
+            names.add(fields[0])
+    rows = [line.split(":") for line in _read(path).splitlines()]
+    return tuple((int(row[1]), int(row[2])) for row in rows if len(row) == 3 and row[0] in names)
+
+
+def _default_mounts() -> list[str]:
+    """The lines of mounts.conf whose source exists (containers-mounts.conf(5))."""
+    home = os.path.expanduser("~/.config/containers/mounts.conf")
+    candidates = ("/etc/containers/mounts.conf", "/usr/share/containers/mounts.conf")
+    for path in (home, *candidates) if os.geteuid() else candidates:
+        text = _read(path)
+        if text:
+            lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
+            return [line for line in lines if line and os.path.exists(line.partition(":")[0])]
+    return []
+
+
 def probe(*, runtimes: bool = True) -> HostFacts:
     """Look at this host. ``runtimes=False`` leaves out the only slow part, running each OCI runtime once."""
     found: tuple[RuntimeFact, ...] = ()
@@ -143,6 +221,17 @@ def probe(*, runtimes: bool = True) -> HostFacts:
         has_dev_shm=os.path.isdir("/dev/shm"),
         has_dev_mqueue=os.path.isdir("/dev/mqueue"),
         has_sys=os.path.isdir("/sys"),
+        has_sys_cgroup=os.path.exists("/sys/fs/cgroup"),
+        has_ping_group_range=os.path.exists("/proc/sys/net/ipv4/ping_group_range"),
+        has_slirp4netns=which("slirp4netns") is not None,
+        has_pasta=which("pasta") is not None,
+        selinux=os.path.exists("/sys/fs/selinux/enforce"),
+        apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
+        groups=tuple(sorted(os.getgroups())),
+        subuids=_sub_ids("/etc/subuid"),
+        subgids=_sub_ids("/etc/subgid"),
+        default_mounts=tuple(_default_mounts()),
+        has_libseccomp=available(),
         stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
         proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
     )

@@ -13,7 +13,7 @@ from typing import Any
 
 from .codec import encode
 from .host import HostFacts
-from .request import RunRequest
+from .request import NamespaceOption, RunRequest
 from .rootfs import Root
 
 ROOTFS = "@rootfs@"
@@ -60,16 +60,26 @@ class CopyVolume:
     name: str
 
 
-Action = MakeDirectory | MountPoint | CopyVolume
+@dataclass(frozen=True)
+class CopyTree:
+    """Copy ``source`` of the host to ``@bundle@/NAME``, readable for the step's root alone."""
+
+    source: str
+    name: str
+
+
+Action = CopyTree | MakeDirectory | MountPoint | CopyVolume
 
 
 @dataclass(frozen=True)
 class NetworkPlan:
     """``host``: the builder's network. ``none``: a new namespace with the loopback device alone.
-    ``path``: an existing namespace."""
+    ``path``: an existing namespace. ``private``: a new one, connected by whatever this host has for that;
+    ``bridge``, ``slirp4netns``, ``pasta``: by that. ``cni``: connected to the networks ``names``."""
 
     mode: str
     path: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,11 +113,14 @@ class Draft:
     container_id: str
     spec: dict[str, Any]
     home: str = "/"
+    options: dict[str, NamespaceOption] = field(default_factory=dict)
     env: dict[str, str] = field(default_factory=dict)
     namespaces: dict[str, str] = field(default_factory=dict)
     host_namespaces: frozenset[str] = frozenset()
     network: NetworkPlan = NetworkPlan("host")
     files: list[GeneratedFile] = field(default_factory=list)
+    extra_mounts: list[dict[str, Any]] = field(default_factory=list)
+    container_root: tuple[int, int] = (0, 0)
     bound: list[tuple[str, str]] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

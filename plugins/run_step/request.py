@@ -52,6 +52,14 @@ class Resources:
 
 
 @dataclass(frozen=True)
+class ConsoleSize:
+    """Of a terminal, in characters."""
+
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class ImageDefaults:
     """What the image being built says about the processes that run in it (OCI image config, "config")."""
 
@@ -69,7 +77,11 @@ class RunRequest:
     ``args`` is the command as it will be executed (a shell form has its shell in front already).
     ``rootfs`` is the absolute path of a mounted, writable root filesystem.
     ``env`` (``NAME=value``) is the step's own environment, laid over the image's.
-    ``network`` is ``default``, ``host``, ``none``, or ``ns:PATH``.
+    ``seccomp`` is the text of a profile, ``unconfined``, or empty for the default profile.
+    ``network`` is ``default``, ``host``, ``none``, ``private``, ``bridge``, ``slirp4netns``, ``pasta``,
+    ``ns:PATH``, or names of CNI networks with commas between them.
+    ``devices`` are paths (``host[:container][:rwm]``) or CDI names; what they mean on this host is in its facts,
+    see :func:`run_step.look_up`.
     """
 
     args: tuple[str, ...]
@@ -102,7 +114,21 @@ class RunRequest:
     shm_size: str = ""
     http_proxy: bool = False
     no_new_privileges: bool = False
+    seccomp: str = ""
+    apparmor: str = ""
+    labels: tuple[str, ...] = ()
+    mask: tuple[str, ...] = ()
+    unmask: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+    cdi_spec_dirs: tuple[str, ...] = ()
+    hooks_dirs: tuple[str, ...] = ()
+    group_add: tuple[str, ...] = ()
+    umask: str = ""
+    oom_score_adj: int | None = None
+    default_ulimits: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
     terminal: str = "default"
+    console_size: ConsoleSize | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :meth:`from_json` reads; fields at their default are left out."""

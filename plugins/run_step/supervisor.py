@@ -123,8 +123,11 @@ def _chroot(run: socket.socket, job: dict[str, Any], streams: tuple[int, int, in
 
     spec = job["spec"]
     p.prctl(p.PR_SET_PDEATHSIG, 0)
-    if any(item["type"] == "pid" and not item.get("path") for item in spec["linux"]["namespaces"]):
+    private = any(item["type"] == "pid" and not item.get("path") for item in spec["linux"]["namespaces"])
+    if private:
         m.unshare(m.CLONE_NEWPID)
+    else:
+        p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)  # no init dies here that would take its namespace with it
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -140,7 +143,7 @@ def _chroot(run: socket.socket, job: dict[str, Any], streams: tuple[int, int, in
             p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
             os.closerange(4, max(top, *streams, run.fileno(), 64) + 64)
             sandbox.enter(spec, job["rootfs"])
-            sandbox.become(spec)
+            sandbox.become(spec, bytes.fromhex(job.get("seccomp", "")))
         except BaseException as error:  # noqa: BLE001 - reported to the parent, the only one who can tell
             message = str(error) or type(error).__name__
         os.write(writer, message.encode()[:4000])
@@ -153,9 +156,30 @@ def _chroot(run: socket.socket, job: dict[str, Any], streams: tuple[int, int, in
         words += chunk
     os.close(reader)
     result = _wait(run, pid)
+    if not private:
+        _end_descendants()
     if words and not result["cancelled"]:
         result["setup"] = words.decode("utf-8", "replace")
     return result
+
+
+def _end_descendants() -> None:
+    """Kill what the step left running; as the subreaper we are the parent of it all in the end."""
+    me = str(os.getpid())
+    while True:
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stream:
+                    if name.isdigit() and stream.read().rpartition(b")")[2].split()[1].decode() == me:
+                        os.kill(int(name), signal.SIGKILL)
+            except OSError:
+                pass  # no process, or one that has just ended
+        try:
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        except ChildProcessError:
+            return
+        select.select((), (), (), 0.001)
 
 
 def _oci(run: socket.socket, job: dict[str, Any], streams: tuple[int, int, int]) -> dict[str, Any]:

@@ -16,17 +16,24 @@ from ..planning import ROOTFS, Draft, NetworkPlan, RunPlan
 from ..request import ISOLATIONS, RunRequest
 from ..rootfs import Root
 from . import (
+    annotation,
     capabilities,
     command,
     cwd,
+    devices,
     environment,
     files,
+    hooks,
     isolation,
+    labels,
     mounts,
     namespaces,
     paths,
+    privileges,
     resources,
     rlimits,
+    rootless,
+    seccomp,
     terminal,
     user,
 )
@@ -36,18 +43,25 @@ Stage = Callable[[Draft, RunRequest, HostFacts], None]
 STAGES: tuple[Stage, ...] = (
     isolation.apply,
     environment.apply,
+    annotation.apply,
     resources.apply,
     rlimits.apply,
     cwd.apply,
+    labels.apply,
     command.apply,
+    devices.apply,
     paths.apply,
     terminal.apply,
     namespaces.apply,
     user.apply,
+    privileges.apply,
     capabilities.apply,
     cwd.create,
+    seccomp.apply,
     files.apply,
     mounts.apply,
+    hooks.apply,
+    rootless.apply,
 )
 
 

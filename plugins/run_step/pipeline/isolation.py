@@ -1,11 +1,11 @@
-"""Which isolation, and what it forbids (rows S01, S03)."""
+"""Which isolation, and what it forces or forbids (rows S01, S02, S03, X04)."""
 
 from __future__ import annotations
 
-from ..errors import HostError
+from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import Draft
-from ..request import RunRequest
+from ..request import NAMESPACES, NamespaceOption, RunRequest
 
 
 def choose(wanted: str, host: HostFacts) -> tuple[str, str]:
@@ -15,16 +15,69 @@ def choose(wanted: str, host: HostFacts) -> tuple[str, str]:
     runtime = host.working_runtime
     if host.uid == 0 and runtime is not None:
         return "oci", f"root, and {runtime.name} works here"
-    why = "; ".join(f"{item.name}: {item.why}" for item in host.runtimes) or "no OCI runtime was found"
-    return "chroot", why
+    if host.uid != 0 and runtime is not None and host.subuids and host.subgids:
+        return "rootless", f"an ordinary user with ID ranges, and {runtime.name} works here"
+    why = "; ".join(f"{item.name}: {item.why}" for item in host.runtimes if not item.works)
+    if host.uid != 0 and runtime is not None:
+        why = "an ordinary user without ranges in /etc/subuid and /etc/subgid"
+    return "chroot", why or "no OCI runtime was found"
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Refuse what can't be done at all before any other stage decides anything."""
+    """Collect the namespace options by name, as the isolation wants them."""
+    for option in request.namespaces:
+        if option.name not in NAMESPACES:
+            raise RequestError(f"unknown namespace {option.name!r}; known are {', '.join(NAMESPACES)}")
+    options = {option.name: option for option in request.namespaces}
+    network = network_option(request.network)
+    if network is not None:
+        options["network"] = network
     if draft.isolation == "rootless":
-        raise HostError("isolation 'rootless' is not built yet; use 'oci' or 'chroot' as root")
-    if host.uid != 0:
-        raise HostError("a RUN step needs root for now: run the build as root")
+        options.update(_rootless(options, host))
+    user = options.get("user", NamespaceOption("user", host=True))
+    pid = options.get("pid", NamespaceOption("pid"))
+    private_user = bool(request.uid_map or request.gid_map) or not user.host
+    if draft.isolation == "oci" and private_user and pid.host:
+        raise RequestError("a private user namespace can't be combined with the host's PID namespace")
     if draft.isolation == "oci" and not request.runtime and host.runtimes and host.working_runtime is None:
         why = "; ".join(f"{item.name}: {item.why}" for item in host.runtimes)
         raise HostError(f"no OCI runtime works here ({why}); use --isolation chroot")
+    draft.options = options
+
+
+def _rootless(options: dict[str, NamespaceOption], host: HostFacts) -> dict[str, NamespaceOption]:
+    """IPC, PID and USER private, UTS the host's; NET private where slirp4netns can connect it."""
+    network = options.get("network", NamespaceOption("network", host=not host.has_slirp4netns))
+    if network.path and not network.path.startswith("/"):
+        network = NamespaceOption("network", host=network.host)
+    return {
+        "ipc": NamespaceOption("ipc"),
+        "network": network,
+        "pid": NamespaceOption("pid"),
+        "user": NamespaceOption("user"),
+        "uts": NamespaceOption("uts", host=True),
+    }
+
+
+_HELPERS = ("private", "bridge", "slirp4netns", "pasta")
+
+
+def network_option(text: str) -> NamespaceOption | None:
+    """``--network`` as a namespace option; None for ``default``. Raises RequestError that quotes ``text``."""
+    if text in ("", "default"):
+        return None
+    if text == "host":
+        return NamespaceOption("network", host=True)
+    if text == "none" or text in _HELPERS:
+        return NamespaceOption("network")
+    if text.startswith("ns:"):
+        if not text[3:].startswith("/"):
+            raise RequestError(f"network {text!r}: the path after ns: must be absolute")
+        return NamespaceOption("network", path=text[3:])
+    names = text.split(",")
+    if not all(name and all(c.isalnum() or c in "_.-" for c in name) and name.isascii() for name in names):
+        raise RequestError(
+            f"network {text!r}: known are default, none, host, ns:PATH, {', '.join(_HELPERS)}, "
+            "and names of networks with commas between them"
+        )
+    return NamespaceOption("network", path=text)

@@ -13,8 +13,9 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyVolume, Draft, MountPoint
+from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint
 from ..request import RunRequest
+from . import secrets
 
 Mount = dict[str, Any]
 
@@ -110,6 +111,9 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
             if not host.has_sys:
                 continue
             item = _mount("/sys", "bind", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
+            if draft.isolation == "oci":
+                # Runtimes make the top read-only and not what is mounted below: a step could leave its cgroup.
+                draft.linux["maskedPaths"].append("/sys/fs/cgroup")
         out.append(item)
     if cgroup and draft.isolation != "chroot":
         options = ("nosuid", "noexec", "nodev", "relatime", "ro")
@@ -123,7 +127,9 @@ def _image_volumes(draft: Draft, volumes: tuple[str, ...]) -> list[Mount]:
     for volume in volumes:
         path = posixpath.normpath("/" + volume.lstrip("/"))
         if path == "/":
-            raise RequestError(f"the image declares the volume {volume!r}: the root directory can't be a volume")
+            raise RequestError(
+                f"the image declares the volume {volume!r}: the root directory can't be a volume"
+            )
         status = draft.root.stat(path)
         if status is not None and not stat.S_ISDIR(status.st_mode):
             raise RequestError(f"the image declares the volume {volume!r}, but that is no directory")
@@ -141,17 +147,20 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         for name, destination in draft.bound
     ]
     builtin = _image_volumes(draft, request.image.volumes)
+    secret = secrets.mounts(draft, request, host)
     chosen: dict[str, Mount] = {}
-    for item in [*volumes, *builtin, *files, *_own_mounts(draft, request, host)]:
+    given = [*volumes, *draft.extra_mounts]
+    for item in [*given, *builtin, *secret, *files, *_own_mounts(draft, request, host)]:
         chosen.setdefault(item["destination"], item)
     draft.spec["mounts"] = ordered = _parents_first(chosen)
     kept = {item["source"] for item in ordered}
     draft.actions = [
         action
         for action in draft.actions
-        if not isinstance(action, CopyVolume) or f"{BUNDLE}/volumes/{action.name}" in kept
+        if not (isinstance(action, CopyVolume) and f"{BUNDLE}/volumes/{action.name}" not in kept)
+        and not (isinstance(action, CopyTree) and f"{BUNDLE}/{action.name}" not in kept)
     ]
-    _mount_points(draft, {item["source"] for item in volumes})
+    _mount_points(draft, {item["source"] for item in given if item["type"] == "bind"}, host)
 
 
 def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
@@ -171,7 +180,7 @@ def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
     return list(out.values())
 
 
-def _mount_points(draft: Draft, host_sources: set[str]) -> None:
+def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None:
     destinations = [item["destination"] for item in draft.spec["mounts"]]
     for item in draft.spec["mounts"]:
         path = item["destination"]
@@ -179,14 +188,14 @@ def _mount_points(draft: Draft, host_sources: set[str]) -> None:
             continue  # made inside the mount above it
         directory = not item["source"].startswith(f"{BUNDLE}/files/")
         if item["source"] in host_sources:
-            directory = _is_directory(item["source"])
+            directory = _is_directory(item["source"], host)
         if draft.root.stat(path) is None:
             draft.actions.append(MountPoint(path, directory))
 
 
-def _is_directory(path: str) -> bool:
-    import os
-
-    if not os.path.exists(path):
-        raise RequestError(f"volume source {path!r} does not exist on this host")
-    return os.path.isdir(path)
+def _is_directory(path: str, host: HostFacts) -> bool:
+    """By the facts: planning itself looks at no path of the host."""
+    for item in host.paths:
+        if item.path == path:
+            return item.directory
+    raise RequestError(f"volume source {path!r} does not exist on this host")

@@ -1,13 +1,12 @@
-"""Namespaces, hostname and the network mode (rows S40, S41, S43, S45)."""
+"""Namespaces, ID maps, network mode, network sysctls and hostname (rows S40 to S45, S12)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import Draft, NetworkPlan
-from ..request import NAMESPACES, NamespaceOption, RunRequest
+from ..request import NAMESPACES, IDMapping, NamespaceOption, RunRequest
 
 DEFAULTS: dict[str, bool] = {
     "pid": False,
@@ -20,67 +19,84 @@ DEFAULTS: dict[str, bool] = {
 }
 """Whether a namespace is the host's when nothing was asked (row S40)."""
 
+NETWORK_SYSCTLS = {"net.ipv4.ping_group_range": "0 0"}
+"""Set where a network of the step's own is configured, so that its root may ping (row S44)."""
+
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Merge the request over the defaults, by name; network options count as a network namespace option."""
-    options: dict[str, NamespaceOption] = {
-        name: NamespaceOption(name, host=is_host) for name, is_host in DEFAULTS.items()
-    }
-    asked = list(request.namespaces)
-    network = network_option(request.network)
-    if network is not None:
-        asked.append(network)
-    for option in asked:
-        if option.name not in NAMESPACES:
-            raise RequestError(f"unknown namespace {option.name!r}; known are {', '.join(NAMESPACES)}")
-        options[option.name] = option
-    specified_network = any(option.name == "network" for option in asked)
-    private_user = bool(request.uid_map or request.gid_map) or not options["user"].host
-    if private_user and options["pid"].host and draft.isolation == "oci":
-        raise RequestError("a private user namespace can't be combined with the host's PID namespace")
-    if private_user:
-        raise HostError("user namespaces for a RUN step are not built yet; leave out the ID maps")
-    if not specified_network:
+    """Merge what was asked over the defaults, by name."""
+    options = {name: NamespaceOption(name, host=is_host) for name, is_host in DEFAULTS.items()}
+    options.update(draft.options)
+    specified_network = "network" in draft.options
+    mapped = bool(request.uid_map or request.gid_map)
+    if mapped or (not options["user"].host and not options["user"].path):
+        _map_ids(draft, request, host)
+        options["user"] = NamespaceOption("user")
+        if not specified_network:
+            options["network"] = NamespaceOption("network")
+    elif not specified_network:
         # With no user namespace of its own the step shares the builder's network (row S43).
         options["network"] = NamespaceOption("network", host=True)
+    draft.network = _network(options["network"], request.network)
     entries: list[dict[str, Any]] = []
     for name in sorted(options):
         option = options[name]
-        if option.host or name == "user":
+        if option.host:
             continue
-        if option.path and not option.path.startswith("/"):
-            raise HostError(
-                f"{name} namespace {option.path!r}: named networks are not built yet; use ns:/PATH"
-            )
-        entries.append({"type": name, **({"path": option.path} if option.path else {})})
+        path = "" if draft.network.names and name == "network" else option.path
+        entries.append({"type": name, **({"path": path} if path else {})})
     draft.linux["namespaces"] = entries
     draft.namespaces = {entry["type"]: entry.get("path", "") for entry in entries}
     draft.host_namespaces = frozenset(NAMESPACES) - draft.namespaces.keys()
-    draft.network = _network_plan(options["network"])
+    _sysctls(draft, host)
     _hostname(draft, request)
 
 
-def network_option(text: str) -> NamespaceOption | None:
-    """``--network`` as a namespace option; None for ``default``. Raises RequestError or HostError."""
-    if text in ("", "default"):
-        return None
-    if text == "host":
-        return NamespaceOption("network", host=True)
-    if text == "none":
-        return NamespaceOption("network")
-    if text.startswith("ns:"):
-        if not text[3:].startswith("/"):
-            raise RequestError(f"network {text!r}: the path after ns: must be absolute")
-        return NamespaceOption("network", path=text[3:])
-    if text in ("private", "bridge", "slirp4netns", "pasta"):
-        raise HostError(f"network {text!r} is not built yet; use host, none or ns:PATH")
-    raise RequestError(f"network {text!r}: known are default, none, host, ns:PATH")
+def _map_ids(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """The maps given, or the host's own, one to one (row S43)."""
+    uids = request.uid_map or _identity(host.uid_map)
+    gids = request.gid_map or _identity(host.gid_map)
+    draft.linux["uidMappings"] = [_mapping(item) for item in uids]
+    draft.linux["gidMappings"] = [_mapping(item) for item in gids]
+    draft.container_root = (_root(uids), _root(gids))
 
 
-def _network_plan(option: NamespaceOption) -> NetworkPlan:
+def _identity(rows: tuple[tuple[int, ...], ...]) -> tuple[IDMapping, ...]:
+    return tuple(IDMapping(row[0], row[0], row[2]) for row in rows)
+
+
+def _mapping(item: IDMapping) -> dict[str, int]:
+    return {"containerID": item.container_id, "hostID": item.host_id, "size": item.size}
+
+
+def _root(mappings: tuple[IDMapping, ...]) -> int:
+    """The host's ID of the container's ID 0."""
+    for item in mappings:
+        if item.container_id <= 0 < item.container_id + item.size:
+            return item.host_id - item.container_id
+    return 0
+
+
+def _network(option: NamespaceOption, asked: str) -> NetworkPlan:
     if option.host:
         return NetworkPlan("host")
-    return NetworkPlan("path", option.path) if option.path else NetworkPlan("none")
+    if option.path.startswith("/"):
+        return NetworkPlan("path", option.path)
+    if option.path:
+        return NetworkPlan("cni", names=tuple(option.path.split(",")))
+    if asked in ("none", "bridge", "slirp4netns", "pasta"):
+        return NetworkPlan(asked)
+    return NetworkPlan("private")
+
+
+def _sysctls(draft: Draft, host: HostFacts) -> None:
+    configured = draft.network.mode not in ("host", "none", "path")
+    if not configured or draft.isolation == "rootless":
+        return
+    if host.has_ping_group_range:
+        draft.linux.setdefault("sysctl", {}).update(NETWORK_SYSCTLS)
+    else:
+        draft.warnings.append("this kernel lacks net.ipv4.ping_group_range, which is left as it is")
 
 
 def _hostname(draft: Draft, request: RunRequest) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
+
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import RunRequest
@@ -33,6 +35,13 @@ READ_ONLY = (
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Both lists go into the spec as they are."""
-    draft.linux["maskedPaths"] = list(MASKED)
-    draft.linux["readonlyPaths"] = list(READ_ONLY)
+    """Both lists, with ``mask=`` added and what ``unmask=`` names (or ``ALL``) taken out (row X37)."""
+    everything = any(path.upper() == "ALL" for path in request.unmask)
+    patterns = [path.rstrip("/") for path in request.unmask]
+
+    def kept(paths: tuple[str, ...]) -> list[str]:
+        return [path for path in paths if not any(fnmatchcase(path, pattern) for pattern in patterns)]
+
+    draft.linux["maskedPaths"] = [] if everything else kept(MASKED)
+    draft.linux["readonlyPaths"] = [] if everything else kept(READ_ONLY)
+    draft.linux["maskedPaths"] += [path for path in request.mask if path not in draft.linux["maskedPaths"]]

@@ -27,7 +27,9 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
             resources[name] = given
     if wanted.cgroup_parent:
         draft.linux["cgroupsPath"] = wanted.cgroup_parent
-    if draft.isolation == "chroot" and (resources or wanted.cgroup_parent):
+    if draft.isolation == "chroot" and (
+        resources or wanted.cgroup_parent
+    ):  # devices come later, and are no limit
         from ..errors import HostError
 
         raise HostError("chroot isolation cannot limit CPU or memory yet: use --isolation oci")

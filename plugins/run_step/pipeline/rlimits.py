@@ -49,13 +49,25 @@ def _number(text: str) -> int:
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """An asked-for limit above the builder's hard one needs CAP_SYS_RESOURCE."""
     chosen: dict[str, tuple[int, int]] = {}
+    ours = {item.name: item.hard for item in host.rlimits}
+
+    def too_high(name: str, hard: int) -> int | None:
+        """Our own hard limit where it is below ``hard`` and can't be raised."""
+        limit = ours.get(f"RLIMIT_{name.upper()}", -1)
+        return limit if limit != -1 and hard > limit and "SYS_RESOURCE" not in host.capabilities else None
+
+    for text in request.default_ulimits:
+        name, soft, hard = parse(text)
+        limit = too_high(name, hard)
+        if limit is not None:
+            draft.warnings.append(f"the default limit {text} is lowered to the builder's own, {limit}")
+            soft, hard = min(soft, limit), limit
+        chosen[name] = (soft, hard)
     for text in request.ulimits:
         name, soft, hard = parse(text)
         chosen[name] = (soft, hard)
-    ours = {item.name: item.hard for item in host.rlimits}
-    for name, (_, hard) in chosen.items():
-        limit = ours.get(f"RLIMIT_{name.upper()}", -1)
-        if limit != -1 and hard > limit and "SYS_RESOURCE" not in host.capabilities:
+        limit = too_high(name, hard)
+        if limit is not None:
             raise HostError(
                 f"ulimit {name}={hard}: the builder's own hard limit is {limit}, and raising it needs CAP_SYS_RESOURCE"
             )

@@ -1,17 +1,21 @@
-"""Whether the step has a terminal (row S18)."""
+"""Whether the step has a terminal, and its size (row S18)."""
 
 from __future__ import annotations
 
-from ..errors import HostError, RequestError
+from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import RunRequest
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """A build captures the output, so ``default`` means no terminal until the relay can give one."""
+    """``default`` means on when stdin, stdout and stderr are all terminals."""
     if request.terminal not in ("default", "with", "without"):
         raise RequestError(f"terminal {request.terminal!r}: known are default, with, without")
-    if request.terminal == "with":
-        raise HostError("a terminal for a RUN step is not built yet; use 'without'")
-    draft.process["terminal"] = False
+    wanted = request.terminal == "with" or (request.terminal == "default" and host.stdio_is_terminal)
+    draft.process["terminal"] = wanted
+    size = request.console_size
+    if size is not None:
+        if size.width < 1 or size.height < 1:
+            raise RequestError(f"console size {size.width}x{size.height}: both must be at least 1")
+        draft.process["consoleSize"] = {"height": size.height, "width": size.width}

@@ -17,6 +17,7 @@ from typing import Any
 from ...linux import mount as m
 from ...linux import process as p
 from ...linux.openat2 import open_in_root
+from ...linux.seccomp import install
 
 _CLONE = {
     "uts": m.CLONE_NEWUTS,
@@ -88,11 +89,13 @@ def enter(spec: dict[str, Any], rootfs: str) -> None:
     m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
     m.mount(rootfs, rootfs, flags=m.MS_BIND | m.MS_REC)
     root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    _no_devices(root)
     for item in spec["mounts"]:
         try:
             _mount(root, item)
         except OSError as error:
             raise SetupError(f"mounting {item['type']} on {item['destination']}: {error}") from error
+    _extra_devices(root, spec["linux"].get("devices", ()))
     _mask(root, spec["linux"].get("maskedPaths", ()), spec["linux"].get("readonlyPaths", ()))
     os.fchdir(root)
     os.close(root)
@@ -101,9 +104,12 @@ def enter(spec: dict[str, Any], rootfs: str) -> None:
     os.chdir("/")
 
 
-def become(spec: dict[str, Any]) -> None:
+def become(spec: dict[str, Any], seccomp: bytes = b"") -> None:
     """Limits, identity and privileges, then the command. Returns only by an exception."""
     process = spec["process"]
+    if "oomScoreAdj" in process:
+        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
+            stream.write(str(process["oomScoreAdj"]))
     for limit in process.get("rlimits", ()):
         number = getattr(resource, limit["type"], _RLIMIT_LOCKS)
         values = tuple(-1 if v >= (1 << 63) else v for v in (limit["soft"], limit["hard"]))
@@ -113,6 +119,8 @@ def become(spec: dict[str, Any]) -> None:
     except OSError:
         pass  # the builder's keys stay in sight only where the kernel or a filter has no keyrings
     os.umask(process["user"].get("umask", 0o022))
+    if seccomp and not process.get("noNewPrivileges"):
+        install(seccomp)  # needs a privilege that the next lines give away
     _identity(process)
     try:
         os.chdir(process["cwd"])
@@ -122,6 +130,8 @@ def become(spec: dict[str, Any]) -> None:
         if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
             signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if seccomp and process.get("noNewPrivileges"):
+        install(seccomp)
     args = process["args"]
     if "/" not in args[0]:
         raise SetupError(f"exec {args[0]!r}: not found on PATH")
@@ -174,6 +184,9 @@ def _target(root: int, path: str, directory: bool) -> int:
 
 
 def _mount(root: int, item: dict[str, Any]) -> None:
+    if _is_root(root, item["destination"]):
+        # What is mounted there would not be seen through ``root``, and the image itself be written to.
+        raise SetupError(f"{item['destination']} in the image is a link to its root directory")
     flags, propagation, data = 0, 0, []
     for option in item["options"]:
         if option in _FLAGS:
@@ -185,6 +198,8 @@ def _mount(root: int, item: dict[str, Any]) -> None:
     if item["type"] == "bind":
         directory = stat.S_ISDIR(os.stat(item["source"]).st_mode)
         fd = _target(root, item["destination"], directory)
+        if directory and "dev" not in item["options"] and not (item["source"] + "/").startswith("/dev/"):
+            flags |= m.MS_NODEV
         recursive = m.MS_REC if "rbind" in item["options"] else 0
         m.mount(item["source"], _proc(fd), flags=m.MS_BIND | recursive)
         os.close(fd)
@@ -206,6 +221,17 @@ def _mount(root: int, item: dict[str, Any]) -> None:
     os.close(fd)
 
 
+def _is_root(root: int, path: str) -> bool:
+    try:
+        fd = open_in_root(root, path, os.O_PATH)
+    except OSError:
+        return False
+    try:
+        return os.path.samestat(os.fstat(fd), os.fstat(root))
+    finally:
+        os.close(fd)
+
+
 def _read_only_below(fd: int) -> None:
     try:
         m.read_only_tree(fd)
@@ -223,15 +249,49 @@ def _locked(fd: int) -> int:
     return out
 
 
+def _no_devices(fd: int) -> None:
+    """Device nodes of the mount that ``fd`` is the root of can't be opened: a step may make them (CAP_MKNOD)
+    and there is no device cgroup here that would keep it from the host's disks."""
+    read_only = m.MS_RDONLY if os.fstatvfs(fd).f_flag & os.ST_RDONLY else 0
+    m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | m.MS_NODEV | read_only | _locked(fd))
+
+
+def _extra_devices(root: int, devices: Any) -> None:
+    """The nodes that the plan adds (row S31), in the step's own /dev or wherever they are asked for."""
+    old = os.umask(0)
+    for item in devices:
+        head, name = os.path.split(item["path"])
+        parent = _target(root, head, True)
+        directory = os.open(_proc(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.close(parent)
+        kind = stat.S_IFCHR if item["type"] in ("c", "u") else stat.S_IFBLK
+        try:
+            os.mknod(
+                name,
+                kind | item.get("fileMode", 0o666),
+                os.makedev(item["major"], item["minor"]),
+                dir_fd=directory,
+            )
+            os.chown(name, item.get("uid", 0), item.get("gid", 0), dir_fd=directory, follow_symlinks=False)
+        except FileExistsError:
+            pass
+        finally:
+            os.close(directory)
+    os.umask(old)
+
+
 def _devices(dev: int) -> None:
     directory = os.open(_proc(dev), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     old = os.umask(0)
     for name, major, minor in _DEVICES:
         os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=directory)
+        path = f"{_proc(directory)}/{name}"
+        m.mount(path, path, flags=m.MS_BIND)  # a mount of its own, which keeps its devices
     for name, target in _LINKS:
         os.symlink(target, name, dir_fd=directory)
     os.umask(old)
     os.close(directory)
+    _no_devices(dev)
 
 
 def _mask(root: int, masked: Any, read_only: Any) -> None:

@@ -1,0 +1,144 @@
+"""seccomp(2) through libseccomp: a filter from the OCI form compiled to BPF, and BPF installed.
+
+Compiling is done once by the builder, installing in each step. Constants: seccomp.h of libseccomp,
+linux/seccomp.h, linux/filter.h.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import json
+import os
+from functools import lru_cache
+from typing import Any
+
+from . import process as p
+
+_PR_SET_SECCOMP = 22
+_SECCOMP_MODE_FILTER = 2
+_SCMP_FLTATR_CTL_NNP = 3
+_SCMP_FLTATR_CTL_OPTIMIZE = 8
+_UNKNOWN = -1  # __NR_SCMP_ERROR
+_PLAIN_ACTIONS = {
+    "ALLOW": 0x7FFF0000,
+    "KILL": 0x00000000,
+    "KILL_THREAD": 0x00000000,
+    "KILL_PROCESS": 0x80000000,
+    "TRAP": 0x00030000,
+    "LOG": 0x7FFC0000,
+}
+_VALUED_ACTIONS = {"ERRNO": 0x00050000, "TRACE": 0x7FF00000}
+_OPERATORS = {"NE": 1, "LT": 2, "LE": 3, "EQ": 4, "GE": 5, "GT": 6, "MASKED_EQ": 7}
+_EPERM = 1
+
+
+class _Compare(ctypes.Structure):
+    _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
+
+
+@lru_cache(maxsize=1)
+def _library() -> Any:
+    for name in ("libseccomp.so.2", ctypes.util.find_library("seccomp") or ""):
+        try:
+            library = ctypes.CDLL(name) if name else None
+        except OSError:
+            continue
+        if library is not None:
+            library.seccomp_init.restype = ctypes.c_void_p
+            library.seccomp_init.argtypes = (ctypes.c_uint32,)
+            for call in (
+                "seccomp_release",
+                "seccomp_rule_add_array",
+                "seccomp_export_bpf",
+                "seccomp_attr_set",
+            ):
+                getattr(library, call).restype = ctypes.c_int
+            return library
+    return None
+
+
+def available() -> bool:
+    """Whether libseccomp can be loaded."""
+    try:
+        ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return _library() is not None
+    return True
+
+
+def _action(name: str, value: int | None) -> int:
+    bare = name.removeprefix("SCMP_ACT_")
+    if bare in _PLAIN_ACTIONS:
+        return _PLAIN_ACTIONS[bare]
+    if bare in _VALUED_ACTIONS:
+        return _VALUED_ACTIONS[bare] | ((_EPERM if value is None else value) & 0xFFFF)
+    raise OSError(22, f"seccomp action {name} can't be used without an OCI runtime")
+
+
+def compile_filter(seccomp: dict[str, Any]) -> bytes:
+    """BPF for an OCI ``linux.seccomp`` object. Raises OSError."""
+    return _compile(json.dumps(seccomp, sort_keys=True))
+
+
+@lru_cache(maxsize=8)
+def _compile(text: str) -> bytes:
+    seccomp = json.loads(text)
+    library = _library()
+    if library is None:
+        raise OSError(2, "libseccomp is not installed")
+    default = _action(seccomp["defaultAction"], seccomp.get("defaultErrnoRet"))
+    context = ctypes.c_void_p(library.seccomp_init(default))
+    if not context:
+        raise OSError(22, f"seccomp_init({seccomp['defaultAction']}) failed")
+    try:
+        library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_NNP, ctypes.c_uint32(0))
+        library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_OPTIMIZE, ctypes.c_uint32(2))
+        for name in seccomp.get("architectures", ()):
+            token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+            if token:
+                library.seccomp_arch_add(context, ctypes.c_uint32(token & 0xFFFFFFFF))
+        for rule in seccomp.get("syscalls", ()):
+            _add(library, context, rule, default)
+        fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
+        try:
+            done = library.seccomp_export_bpf(context, fd)
+            if done < 0:
+                raise OSError(-done, "seccomp_export_bpf")
+            size = os.lseek(fd, 0, os.SEEK_END)
+            return os.pread(fd, size, 0)
+        finally:
+            os.close(fd)
+    finally:
+        library.seccomp_release(context)
+
+
+def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: int) -> None:
+    action = _action(rule["action"], rule.get("errnoRet"))
+    if action == default:
+        return  # libseccomp refuses rules that say nothing new
+    arguments = rule.get("args", ())
+    array = (_Compare * max(1, len(arguments)))()
+    for slot, item in zip(array, arguments, strict=False):
+        slot.arg, slot.op = item["index"], _OPERATORS[item["op"].removeprefix("SCMP_CMP_")]
+        slot.a, slot.b = item["value"], item.get("valueTwo", 0)
+    for name in rule["names"]:
+        number = library.seccomp_syscall_resolve_name(name.encode())
+        if number == _UNKNOWN:
+            continue  # newer than this library: the default action is what it gets
+        done = library.seccomp_rule_add_array(
+            context, ctypes.c_uint32(action), ctypes.c_int(number), ctypes.c_uint(len(arguments)), array
+        )
+        if done < 0:
+            raise OSError(-done, f"seccomp rule for {name}: {os.strerror(-done)}")
+
+
+def install(program: bytes) -> None:
+    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. Raises OSError."""
+    buffer = ctypes.create_string_buffer(program, len(program))
+    loaded = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
+    p.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(loaded))

@@ -1,0 +1,17 @@
+"""Annotations of the spec: for runtimes and for the hooks that match on them."""
+
+from __future__ import annotations
+
+from ..errors import RequestError
+from ..host import HostFacts
+from ..planning import Draft
+from ..request import RunRequest
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """``NAME=VALUE``; a later one of a name replaces the earlier."""
+    for text in request.annotations:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise RequestError(f"annotation {text!r}: the form is NAME=VALUE")
+        draft.spec.setdefault("annotations", {})[name] = value

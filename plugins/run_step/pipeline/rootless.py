@@ -1,0 +1,45 @@
+"""What an ordinary user's runtime can't have (row S67): the spec rewritten at the end."""
+
+from __future__ import annotations
+
+from ..host import HostFacts
+from ..planning import Draft
+from ..request import RunRequest
+from .mounts import Mount, parse_size
+
+
+def _mounts(shm_size: str) -> list[Mount]:
+    """The list that replaces everything at or below /dev, /proc and /sys. Source: row S67."""
+    size = parse_size(shm_size, "shm size") if shm_size else 65536 << 10
+    rows = (
+        ("/dev", "tmpfs", "/dev", "private strictatime noexec nosuid mode=755 size=65536k"),
+        ("/dev/mqueue", "mqueue", "mqueue", "private nodev noexec nosuid"),
+        ("/dev/pts", "devpts", "pts", "private noexec nosuid newinstance ptmxmode=0666 mode=0620"),
+        ("/dev/shm", "tmpfs", "shm", f"private nodev noexec nosuid mode=1777 size={size}"),
+        ("/proc", "proc", "/proc", "private nodev noexec nosuid"),
+        ("/sys", "bind", "/sys", "rbind private nodev noexec nosuid ro"),
+    )
+    return [
+        {"destination": destination, "type": kind, "source": source, "options": options.split()}
+        for destination, kind, source, options in rows
+    ]
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """Hostname, supplementary groups and resources are cleared; every other mount is kept."""
+    if draft.isolation != "rootless":
+        return
+    draft.spec["hostname"] = ""
+    draft.process["user"].pop("additionalGids", None)
+    draft.linux.pop("resources", None)
+    if host.has_sys_cgroup:
+        draft.linux["maskedPaths"].append("/sys/fs/cgroup")
+    roots = ("/dev", "/proc", "/sys")
+    kept = [
+        item
+        for item in draft.spec["mounts"]
+        if not any(
+            item["destination"] == root or item["destination"].startswith(root + "/") for root in roots
+        )
+    ]
+    draft.spec["mounts"] = [*_mounts(request.shm_size), *kept]

@@ -1,0 +1,528 @@
+"""Instructions to a graph: scopes, stages, origins, the folded config."""
+
+import copy
+import json
+
+import pytest
+
+from buildfront.dockerfile import parse
+from buildfront.errors import BuildError
+from buildfront.graph import (
+    CopyOp,
+    GraphOptions,
+    NamedContext,
+    Origin,
+    RunOp,
+    SourceOp,
+    WorkdirOp,
+    build_graph,
+    references,
+    render,
+)
+
+PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+def graph(text, bases=None, **options):
+    return build_graph(parse(text, "D"), GraphOptions(**options), bases or {})
+
+
+def config(text, bases=None, **options):
+    return graph(text, bases, **options).target_stage.config
+
+
+def env(text, bases=None, **options):
+    return [item for item in config(text, bases, **options)["Env"] if item != PATH]
+
+
+def runs(found):
+    return [step.op for step in found.steps if isinstance(step.op, RunOp)]
+
+
+def failure(text, bases=None, **options):
+    with pytest.raises(BuildError) as caught:
+        graph(text, bases, **options)
+    return caught.value
+
+
+def base(**fields):
+    return {"a": {"config": fields}}
+
+
+# arguments
+
+
+def test_a_global_argument_is_for_from():
+    found = graph("ARG v=1\nFROM a:$v\nRUN x\nLABEL l=$v")
+    assert found.steps[0].op == SourceOp("a:1", "linux/amd64")
+    assert runs(found)[0].args == ()
+    assert found.target_stage.config["Labels"] == {"l": ""}
+
+
+def test_a_redeclared_global_argument_is_seen():
+    found = graph("ARG v=1\nFROM a\nARG v\nRUN x\nLABEL l=$v")
+    assert runs(found)[0].args == ("v=1",)
+    assert found.target_stage.config["Labels"] == {"l": "1"}
+
+
+def test_the_stages_own_default_wins_over_the_global_one():
+    assert env("ARG v=1\nFROM a\nARG v=2\nENV e=$v") == ["e=2"]
+
+
+def test_build_arguments_override():
+    text = "ARG v=1\nFROM a:$v\nARG v=2\nARG w\nENV e=$v-$w"
+    found = graph(text, build_args={"v": "3", "w": "4"})
+    assert found.target_stage.base == "a:3"
+    assert "e=3-4" in found.target_stage.config["Env"]
+    assert found.warnings == ()
+
+
+def test_an_undeclared_build_argument_is_not_seen_and_told():
+    found = graph("FROM a\nENV e=$v\nRUN x", build_args={"v": "3", "u": "1"})
+    assert "e=" in found.target_stage.config["Env"]
+    assert runs(found)[0].args == ()
+    assert [text.split()[3] for _, text in found.warnings] == ["u", "v"]
+
+
+def test_env_wins_over_arg():
+    found = graph("FROM a\nENV v=e\nARG v=a\nRUN x\nLABEL l=$v", build_args={"v": "b"})
+    assert runs(found)[0].args == ()
+    assert "v=e" in runs(found)[0].env
+    assert found.target_stage.config["Labels"] == {"l": "e"}
+
+
+def test_an_argument_counts_from_its_line():
+    assert env("FROM a\nENV e=$v\nARG v=1\nENV f=$v") == ["e=", "f=1"]
+
+
+def test_arguments_end_with_the_stage_and_are_inherited_by_its_children():
+    text = "FROM a AS one\nARG v=1\nFROM one AS two\nENV e=$v\nFROM a\nENV f=$v\nCOPY --from=two /x /x"
+    found = graph(text)
+    assert "e=1" in found.stages[1].config["Env"]
+    assert "f=" in found.stages[2].config["Env"]
+
+
+def test_defaults_see_what_is_above():
+    assert graph("ARG a=1\nARG b=$a-2\nFROM x:$b").target_stage.base == "x:1-2"
+    assert env("FROM a\nARG a=1\nARG b=${a}2\nENV e=$b") == ["e=12"]
+    assert env("FROM a\nARG a=1 b=${a}2\nENV e=$b") == ["e=2"]
+
+
+def test_proxy_arguments_need_no_arg_and_are_kept_apart():
+    found = graph("FROM a\nRUN x\nARG NO_PROXY\nRUN y", build_args={"HTTP_PROXY": "p", "NO_PROXY": "n"})
+    first, second = runs(found)
+    assert first.args == () and first.proxy == ("HTTP_PROXY=p", "NO_PROXY=n")
+    assert second.args == ("NO_PROXY=n",) and second.proxy == ("HTTP_PROXY=p",)
+    assert found.warnings == ()
+
+
+def test_platform_arguments():
+    found = graph(
+        "FROM --platform=$BUILDPLATFORM a\nENV e=$TARGETARCH\n"
+        "ARG TARGETARCH TARGETVARIANT\nENV f=$TARGETARCH$TARGETVARIANT",
+        platform="linux/arm/v7",
+    )
+    assert found.steps[0].op == SourceOp("a", "linux/arm/v7")
+    assert [item for item in found.target_stage.config["Env"] if item != PATH] == ["e=", "f=armv7"]
+
+
+def test_from_with_nothing_left():
+    error = failure("ARG v\nFROM $v")
+    assert "empty after its variables" in str(error) and error.where.start == 2
+
+
+def test_expansion_errors_have_their_place():
+    assert failure("FROM a\nENV e=${v:?no}").where.start == 2
+    assert failure("ARG e=${v:?no}\nFROM a").where.start == 1
+    assert failure("FROM ${v").where.start == 1
+
+
+def test_the_escape_directive_counts_in_expansion():
+    found = graph("# escape=`\nFROM scratch\nENV v=1\nLABEL l=C:\\dir`$v$v\nWORKDIR /a\\b\nCOPY x\\y /d`$v/")
+    assert found.target_stage.config["Labels"] == {"l": "C:\\dir$v1"}
+    assert found.steps[1].op == WorkdirOp("/a\\b")
+    assert found.steps[2].op.sources == ("x\\y",)
+    assert found.steps[2].op.dest == "/d$v/"
+
+
+# stages
+
+
+def test_unneeded_stages_are_left_out():
+    text = "FROM a AS one\nRUN 1\nFROM b AS two\nRUN 2\nFROM one AS three\nRUN 3"
+    found = graph(text)
+    assert [stage.index for stage in found.stages] == [0, 2]
+    assert [step.title for step in found.steps] == ["FROM a AS one", "RUN 1", "RUN 3"]
+    assert found.steps[2].parent == found.steps[1].id == 1
+    assert set(references(parse(text), GraphOptions())) == {"a"}
+
+
+@pytest.mark.parametrize(("target", "index"), [("two", 1), ("TWO", 1), ("0", 0), ("2", 2), ("", 2)])
+def test_target(target, index):
+    assert graph("FROM a AS one\nFROM b AS two\nFROM c", target=target).target == index
+
+
+@pytest.mark.parametrize(
+    ("target", "hint"),
+    [("tow", "did you mean two?"), ("9", "known are one, two"), ("²", "known are one, two")],
+)
+def test_unknown_target(target, hint):
+    error = failure("FROM a AS one\nFROM b AS two", target=target)
+    assert error.what == f"no stage is called {target!r}" and error.hint == hint
+
+
+def test_copy_from_a_stage_by_name_and_index():
+    for name in ("one", "ONE", "0"):
+        found = graph(f"FROM a AS one\nRUN 1\nFROM b\nCOPY --from={name} /x /y")
+        copied = found.steps[-1]
+        assert copied.op == CopyOp(("/x",), "/y", Origin("step", step=1))
+        assert copied.inputs == (2, 1) and copied.parent == 2
+
+
+def test_copy_from_an_image_is_one_source():
+    text = "FROM b\nCOPY --from=a:1 /x /y\nCOPY --from=a:1 /z /y"
+    found = graph(text)
+    assert [step.op.kind for step in found.steps] == ["source", "source", "copy", "copy"]
+    assert found.steps[2].op.origin == found.steps[3].op.origin == Origin("step", step=1)
+    assert found.target_stage.last == 3 and found.target_stage.first == 0
+    assert list(references(parse(text), GraphOptions())) == ["b", "a:1"]
+
+
+def test_copy_from_the_image_of_another_platform_is_another_source():
+    found = graph("FROM --platform=linux/arm64 a\nCOPY --from=a /x /y")
+    assert [step.op.platform for step in found.steps[:2]] == ["linux/arm64", "linux/amd64"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("FROM a\nCOPY --from=two /x /y\nFROM b AS two\nFROM b\nCOPY --from=0 /x /y", 2),
+        ("FROM a AS one\nCOPY --from=one /x /y", 2),
+        ("FROM a\nCOPY --from=0 /x /y", 2),
+        ("FROM a\nCOPY --from=7 /x /y", 2),
+    ],
+)
+def test_copy_from_a_later_stage(text, line):
+    error = failure(text)
+    assert "comes later or does not exist" in str(error) and error.where.start == line
+
+
+def test_duplicate_names():
+    error = failure("FROM a AS one\nFROM b AS One")
+    assert "two stages are called 'one'" in str(error) and error.where.start == 2
+
+
+def test_a_stage_named_like_its_image():
+    found = graph("FROM a AS a\nFROM a AS b")
+    assert found.target_stage.base == "a" and len(found.steps) == 1
+
+
+def test_scratch():
+    found = graph("FROM scratch\nCOPY x /")
+    assert found.steps[0].op.reference == "scratch"
+    assert references(parse("FROM scratch"), GraphOptions()) == {}
+
+
+def test_instruction_before_from():
+    error = failure("RUN x\nFROM a")
+    assert "RUN stands before the first FROM" in str(error) and error.where.start == 1
+
+
+def test_no_from():
+    assert "has no FROM" in str(failure("ARG a=1"))
+
+
+def test_named_contexts():
+    contexts = {"dir": NamedContext("dir", "/d"), "img": NamedContext("image", "real:1")}
+    text = "FROM img\nCOPY --from=dir a /b\nCOPY --from=img a /b"
+    found = graph(text, contexts=contexts)
+    assert found.target_stage.base == "real:1"
+    assert found.steps[1].op.origin == Origin("context", name="dir")
+    assert list(references(parse(text), GraphOptions(contexts=contexts))) == ["real:1"]
+    with pytest.raises(BuildError, match="is a directory") as caught:
+        references(parse("\nFROM dir"), GraphOptions(contexts=contexts))
+    assert caught.value.where.start == 2
+
+
+# the folded config
+
+
+def test_env_of_one_line_sees_the_variables_from_before():
+    assert env("FROM a\nENV abc=hello\nENV abc=bye def=$abc\nENV ghi=$abc") == [
+        "abc=bye",
+        "def=hello",
+        "ghi=bye",
+    ]
+
+
+def test_env_replaces_in_place():
+    found = env("FROM a\nENV x=3 z=4", base(Env=["x=1", "y=2"]))
+    assert found == ["x=3", "y=2", "z=4"]
+
+
+def test_path_is_set_where_the_base_has_none():
+    assert config("FROM a")["Env"] == [PATH]
+    assert config("FROM a", base(Env=["PATH=/x"]))["Env"] == ["PATH=/x"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ("WORKDIR /a\nWORKDIR b\nWORKDIR ../c", "/a/c"),
+        ("WORKDIR a", "/a"),
+        ("ENV d=/x\nWORKDIR $d/y/", "/x/y"),
+        ("WORKDIR //a//b/.", "/a/b"),
+        ("WORKDIR /a\nWORKDIR ../../..", "/"),
+        ('WORKDIR "/a b"', "/a b"),
+    ],
+)
+def test_workdir(lines, expected):
+    found = graph("FROM a\n" + lines)
+    assert found.target_stage.config["WorkingDir"] == expected
+    assert found.steps[-1].op == WorkdirOp(expected)
+
+
+def test_workdir_counts_from_the_bases():
+    assert config("FROM a\nWORKDIR b", base(WorkingDir="/w"))["WorkingDir"] == "/w/b"
+
+
+@pytest.mark.parametrize(
+    ("lines", "cmd", "entry"),
+    [
+        ("", ["base"], ["entry"]),
+        ('ENTRYPOINT ["e"]', None, ["e"]),
+        ('CMD ["c"]\nENTRYPOINT ["e"]', ["c"], ["e"]),
+        ('ENTRYPOINT ["e"]\nCMD ["c"]', ["c"], ["e"]),
+        ("CMD c d", ["/bin/sh", "-c", "c d"], ["entry"]),
+        ("ENTRYPOINT []", None, []),
+        ("CMD []", [], ["entry"]),
+        ("CMD echo $x", ["/bin/sh", "-c", "echo $x"], ["entry"]),
+    ],
+)
+def test_cmd_and_entrypoint(lines, cmd, entry):
+    found = config("FROM a\n" + lines, base(Cmd=["base"], Entrypoint=["entry"]))
+    assert found.get("Cmd") == cmd
+    assert found.get("Entrypoint") == entry
+
+
+def test_a_stage_does_not_inherit_that_cmd_was_set():
+    found = config('FROM a AS one\nCMD ["c"]\nFROM one\nENTRYPOINT ["e"]')
+    assert "Cmd" not in found
+
+
+def test_shell():
+    text = 'FROM a\nSHELL ["/bin/bash", "-ec"]\nRUN x $y\nCMD c\nHEALTHCHECK CMD h\nFROM 0\nRUN z\nRUN ["e"]'
+    found = graph(text.replace("FROM 0", "FROM b"))
+    assert runs(found)[0].command == ("/bin/sh", "-c", "z")
+    one = graph(text.split("\nFROM 0", maxsplit=1)[0])
+    assert runs(one)[0].command == ("/bin/bash", "-ec", "x $y")
+    assert one.target_stage.config["Cmd"] == ["/bin/bash", "-ec", "c"]
+    assert one.target_stage.config["Healthcheck"] == {"Test": ["CMD-SHELL", "h"]}
+    assert runs(found)[1].command == ("e",)
+
+
+def test_config_is_inherited_through_stages():
+    text = "FROM a AS one\nENV e=1\nUSER u\nWORKDIR /w\nLABEL l=1\nEXPOSE 1\nVOLUME /v\nFROM one\nRUN x"
+    found = graph(text, base(Labels={"b": "0"}, StopSignal="SIGINT"))
+    op = runs(found)[0]
+    assert (op.user, op.cwd, op.volumes) == ("u", "/w", ("/v",)) and "e=1" in op.env
+    assert found.target_stage.config["Labels"] == {"b": "0", "l": "1"}
+    assert found.target_stage.config["StopSignal"] == "SIGINT"
+    assert found.stages[0].config == found.target_stage.config
+
+
+def test_labels_of_the_command_line_are_for_the_target():
+    found = graph("FROM a AS one\nLABEL x=1\nFROM one\nLABEL y=2", labels=(("y", "3"), ("z", "4")))
+    assert found.stages[0].config["Labels"] == {"x": "1"}
+    assert found.target_stage.config["Labels"] == {"x": "1", "y": "3", "z": "4"}
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("80", {"80/tcp"}),
+        ("80/udp 81/TCP", {"80/udp", "81/tcp"}),
+        ("8000-8002", {"8000/tcp", "8001/tcp", "8002/tcp"}),
+        ("1-2/sctp", {"1/sctp", "2/sctp"}),
+        ("$p", {"80/tcp", "81/udp"}),
+    ],
+)
+def test_expose(words, expected):
+    assert set(config(f'FROM a\nENV p="80 81/udp"\nEXPOSE {words}')["ExposedPorts"]) == expected
+
+
+@pytest.mark.parametrize("word", ["0", "65536", "81-80", "x", "80/foo", "80/", "-1", "80-", "1.5"])
+def test_bad_ports(word):
+    error = failure(f"FROM a\nEXPOSE {word}")
+    assert f"EXPOSE {word!r}" in str(error) and error.where.start == 2
+
+
+def test_volume():
+    assert set(config('FROM a\nENV v=/x\nVOLUME $v "/a b"\nVOLUME ["$v/y"]')["Volumes"]) == {
+        "/x",
+        "/a b",
+        "/x/y",
+    }
+    assert "empty path" in str(failure('FROM a\nVOLUME [""]'))
+
+
+def test_healthcheck():
+    text = "FROM a\nHEALTHCHECK --interval=1s --timeout=2s --start-period=3s --start-interval=4s --retries=5 CMD "
+    assert config(text + '["a"]')["Healthcheck"] == {
+        "Test": ["CMD", "a"],
+        "Interval": 10**9,
+        "Timeout": 2 * 10**9,
+        "StartPeriod": 3 * 10**9,
+        "StartInterval": 4 * 10**9,
+        "Retries": 5,
+    }
+    assert config("FROM a\nHEALTHCHECK NONE")["Healthcheck"] == {"Test": ["NONE"]}
+
+
+def test_maintainer_is_the_author():
+    assert graph("FROM a\nMAINTAINER A $x").target_stage.author == "A $x"
+    assert graph("FROM a", {"a": {"author": "B"}}).target_stage.author == "B"
+
+
+def test_onbuild_is_recorded_and_not_done():
+    found = graph("FROM a\nONBUILD RUN x\nONBUILD ENV a=1")
+    assert found.target_stage.config["OnBuild"] == ["RUN x", "ENV a=1"]
+    assert len(found.steps) == 1
+
+
+def test_triggers_of_the_base_are_done_and_dropped():
+    found = graph("FROM a\nRUN last", base(OnBuild=["RUN first", "ENV x=1", "copy a /b"]))
+    assert [step.op.kind for step in found.steps] == ["source", "run", "copy", "run"]
+    assert "OnBuild" not in found.target_stage.config
+    assert "x=1" in found.target_stage.config["Env"]
+
+
+def test_triggers_of_a_stage_are_done_once():
+    found = graph("FROM a AS one\nONBUILD RUN x\nFROM one AS two\nFROM two")
+    assert [step.title for step in found.steps] == ["FROM a AS one", "RUN x"]
+
+
+def test_a_bad_trigger_has_the_place_of_from():
+    for trigger in ("EXPOSE x", "COPY --from=other /a /b", "COPY --from=0 /a /b", "NOPE x"):
+        error = failure("\nFROM a\n", base(OnBuild=[trigger]))
+        assert error.where.start == 2
+
+
+# COPY
+
+
+@pytest.mark.parametrize(
+    ("line", "dest"),
+    [
+        ("COPY a b", "/w/b"),
+        ("COPY a b/", "/w/b/"),
+        ("COPY a .", "/w/"),
+        ("COPY a ./", "/w/"),
+        ("COPY a /", "/"),
+        ("COPY a ..", "/"),
+        ("COPY a /x/.", "/x/"),
+        ("COPY a /x//y", "/x/y"),
+        ("COPY a b /x/", "/x/"),
+        ("COPY a b .", "/w/"),
+        ("COPY a $d", "/v"),
+    ],
+)
+def test_destinations(line, dest):
+    assert graph(f"FROM a\nENV d=/v\nWORKDIR /w\n{line}").steps[-1].op.dest == dest
+
+
+def test_many_sources_need_a_directory():
+    error = failure("FROM a\nCOPY a b c")
+    assert "must be a directory" in str(error) and error.hint == "write c/"
+
+
+def test_an_empty_path():
+    assert "a path is empty" in str(failure("FROM a\nCOPY $no /x"))
+    assert "a path is empty" in str(failure("FROM a\nCOPY x $no"))
+
+
+def test_a_url_from_a_variable():
+    assert "ADD of a URL" in str(failure("FROM a\nARG u=https://x/y\nADD $u /z"))
+
+
+def test_flags_are_expanded():
+    op = graph("FROM a\nARG u=1 m=600\nCOPY --chown=$u:$u --chmod=$m a b").steps[-1].op
+    assert (op.chown, op.chmod, op.unpack) == ("1:1", "600", False)
+    assert graph("FROM a\nADD a b").steps[-1].op.unpack
+
+
+# history, purity, drawings
+
+
+def test_history():
+    text = "FROM a\nARG v=1\nRUN x\nENV e=$v\nWORKDIR /w\nCOPY a b\nCMD c"
+    found = [(item.created_by, item.step) for item in graph(text).target_stage.history]
+    assert found == [
+        ("ARG v=1", None),
+        ("RUN |1 v=1 /bin/sh -c x", 1),
+        ("ENV e=1", None),
+        ("WORKDIR /w", 2),
+        ("COPY a b", 3),
+        ("CMD c", None),
+    ]
+
+
+EVERYTHING = """ARG v=1
+FROM a AS one
+RUN echo "quoted" \\
+    two
+FROM b
+ARG v
+ENV e=$v
+COPY --from=one /x /y
+WORKDIR /w
+LABEL l="a b"
+EXPOSE 80
+"""
+BASES = {"a": {"config": {"Env": ["x=1"], "OnBuild": ["ENV y=2"]}}, "b": {"config": {"Labels": {"k": "v"}}}}
+
+
+def test_equal_inputs_give_equal_graphs_and_stay_as_they_are():
+    bases = copy.deepcopy(BASES)
+    first, second = graph(EVERYTHING, bases), graph(EVERYTHING, bases)
+    assert first == second
+    assert bases == BASES
+    first.target_stage.config["Labels"]["k"] = "changed"
+    assert bases == BASES and second.target_stage.config["Labels"]["k"] == "v"
+
+
+def test_inputs_come_before_their_steps():
+    found = graph(EVERYTHING, BASES)
+    for step in found.steps:
+        assert all(number < step.id for number in step.inputs)
+        assert found.step(step.id) is step
+        assert step.parent is None or step.inputs[0] == step.parent
+
+
+def test_references_have_the_place_of_the_first_use():
+    found = references(parse(EVERYTHING, "D"), GraphOptions())
+    assert {name: place.start for name, place in found.items()} == {"a": 2, "b": 5}
+
+
+def test_json():
+    value = json.loads(json.dumps(render.to_json(graph(EVERYTHING, BASES))))
+    assert [step["op"]["kind"] for step in value["steps"]] == ["source", "run", "source", "copy", "workdir"]
+    assert value["steps"][1]["lines"] == [3, 4]
+    assert value["target"] == 1 and value["stages"][0]["name"] == "one"
+
+
+def test_table():
+    rows = render.to_text(graph(EVERYTHING, BASES), {1: "cached"}).splitlines()
+    assert rows[0].split() == ["STEP", "STAGE", "NEEDS", "CACHE", "INSTRUCTION"]
+    assert rows[2].split()[:4] == ["1", "one", "0", "cached"]
+    assert rows[4].split()[:4] == ["3", "stage-1", "2,1", "-"]
+    assert len(rows) == 6
+
+
+def test_dot_and_mermaid():
+    found = graph(EVERYTHING, BASES)
+    dot = render.to_dot(found)
+    assert dot.startswith("digraph build {") and dot.count("{") == dot.count("}")
+    assert "s2 -> s3;" in dot and "s1 -> s3 [style=dashed];" in dot and '\\"quoted\\"' in dot
+    mermaid = render.to_mermaid(found)
+    assert "s2 --> s3" in mermaid and "s1 -.-> s3" in mermaid and "#quot;quoted#quot;" in mermaid

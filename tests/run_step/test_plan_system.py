@@ -1,0 +1,572 @@
+"""What a plan says of the rest: resources, namespaces, files, mounts, and that it is plain data."""
+
+import copy
+import hashlib
+import json
+import os
+from dataclasses import replace
+
+import pytest
+from busybox_root import HOST_HOSTS, HOST_RESOLV, listing
+
+from run_step import HostError, IDMapping, NamespaceOption, RequestError, Resources, look_up
+from run_step import plan as plan_by_facts
+from run_step.pipeline.files import HEADER, hosts_text, resolv_text
+from run_step.pipeline.mounts import parse_size, parse_volume
+
+
+def plan(request, host, **more):
+    """As an executor plans: what the request mentions of this host is looked up first."""
+    return plan_by_facts(request, look_up(request, host), **more)
+
+
+def mounts(made):
+    return {item["destination"]: item for item in made.spec["mounts"]}
+
+
+def generated(made):
+    return {item.name: item for item in made.files}
+
+
+def kinds(made):
+    return {item["type"]: item.get("path", "") for item in made.spec["linux"]["namespaces"]}
+
+
+# Resources and paths
+
+
+def test_S30_what_is_asked_for_is_in_the_spec(ask, host):
+    wanted = Resources(100000, 50000, 512, "0-1", "0", 1 << 30, -1, "/builds")
+    linux = plan(ask(resources=wanted), host).spec["linux"]
+    assert linux["resources"] == {
+        "cpu": {"period": 100000, "quota": 50000, "shares": 512, "cpus": "0-1", "mems": "0"},
+        "memory": {"limit": 1 << 30, "swap": -1},
+    }
+    assert linux["cgroupsPath"] == "/builds"
+
+
+def test_S30_nothing_asked_for_is_nothing_in_the_spec(ask, host):
+    linux = plan(ask(), host).spec["linux"]
+    assert linux["resources"] == {}
+    assert "cgroupsPath" not in linux
+
+
+@pytest.mark.parametrize("wanted", [Resources(memory=1 << 20), Resources(cgroup_parent="/x")])
+def test_S30_chroot_says_that_it_cannot(ask, host, wanted):
+    with pytest.raises(HostError, match="--isolation oci"):
+        plan(ask(isolation="chroot", resources=wanted), host)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("5", 5),
+        ("5b", 5),
+        ("1k", 1024),
+        ("1K", 1024),
+        ("2m", 2 << 20),
+        ("3G", 3 << 30),
+        ("3gb", 3 << 30),
+    ],
+)
+def test_S30_sizes(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "m", "-1", "1.5g", "1t", "1 k", "0x10", "²k", "1kk", "9" * 5000])
+def test_S30_a_malformed_size_is_quoted(ask, host, text):
+    with pytest.raises(RequestError) as caught:
+        parse_size(text)
+    assert repr(text) in str(caught.value)
+
+
+def test_S32_masked_and_read_only_paths(ask, host):
+    linux = plan(ask(network="none"), host).spec["linux"]
+    assert set(linux["maskedPaths"]) == {
+        *(
+            f"/proc/{name}"
+            for name in ("acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats")
+        ),
+        *("/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/fs/selinux", "/sys/dev"),
+    }
+    assert set(linux["readonlyPaths"]) == {
+        f"/proc/{name}" for name in ("asound", "bus", "fs", "irq", "sys", "sysrq-trigger")
+    }
+
+
+# Namespaces
+
+
+def test_S40_defaults(ask, host):
+    """The network is not private by default: S43 shares the builder's where there is no user namespace."""
+    assert kinds(plan(ask(), host)) == {"pid": "", "ipc": "", "uts": "", "mount": ""}
+
+
+def test_S40_the_request_is_merged_over_them_by_name(ask, host):
+    asked = (NamespaceOption("ipc", host=True), NamespaceOption("cgroup"), NamespaceOption("ipc"))
+    assert kinds(plan(ask(namespaces=asked), host)) == {
+        "pid": "",
+        "ipc": "",
+        "uts": "",
+        "mount": "",
+        "cgroup": "",
+    }
+
+
+def test_S40_an_unknown_name_is_an_error(ask, host):
+    with pytest.raises(RequestError, match=r"'net'.*network"):
+        plan(ask(namespaces=(NamespaceOption("net"),)), host)
+
+
+def test_S41_host_path_and_new(ask, host):
+    asked = (
+        NamespaceOption("pid", host=True),
+        NamespaceOption("uts", path="/run/ns/uts"),
+        NamespaceOption("network"),
+    )
+    made = plan(ask(namespaces=asked), host)
+    assert kinds(made) == {"ipc": "", "mount": "", "uts": "/run/ns/uts", "network": ""}
+    assert {"type": "network"} in made.spec["linux"]["namespaces"]
+
+
+@pytest.mark.parametrize(
+    ("network", "inside", "mode"),
+    [
+        ("default", None, "host"),
+        ("", None, "host"),
+        ("host", None, "host"),
+        ("none", "", "none"),
+        ("ns:/run/netns/x", "/run/netns/x", "path"),
+    ],
+)
+def test_S41_network_words(ask, host, network, inside, mode):
+    made = plan(ask(network=network), host)
+    assert kinds(made).get("network") == inside
+    assert made.network.mode == mode
+
+
+@pytest.mark.parametrize("network", ["ns:", "ns:relative", "a,,b", "-x/", "container:x", " host"])
+def test_S42_a_malformed_network_is_quoted(ask, host, network):
+    with pytest.raises(RequestError) as caught:
+        plan(ask(network=network), host)
+    assert repr(network) in str(caught.value)
+
+
+@pytest.mark.parametrize("network", ["private", "bridge", "slirp4netns", "pasta"])
+def test_S42_a_private_network_says_what_connects_it(ask, host, network):
+    made = plan(ask(network=network), host)
+    assert kinds(made)["network"] == ""
+    assert made.network.mode == network
+
+
+@pytest.mark.parametrize(
+    "fields", [{"network": "front,back"}, {"namespaces": (NamespaceOption("network", path="front,back"),)}]
+)
+def test_S42_names_clear_the_path_and_are_configured(ask, host, fields):
+    made = plan(ask(**fields), host)
+    assert kinds(made)["network"] == ""
+    assert (made.network.mode, made.network.names) == ("cni", ("front", "back"))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"network": "private"},
+        {"namespaces": (NamespaceOption("user"),)},
+        {"uid_map": (IDMapping(0, 1000, 1),)},
+    ],
+)
+def test_S44_the_sysctl_where_a_network_is_configured(ask, host, fields):
+    assert plan(ask(**fields), host).spec["linux"]["sysctl"] == {"net.ipv4.ping_group_range": "0 0"}
+
+
+def test_S44_a_kernel_without_it_is_a_warning(ask, host):
+    made = plan(ask(network="private"), replace(host, has_ping_group_range=False))
+    assert "sysctl" not in made.spec["linux"]
+    assert "ping_group_range" in made.warnings[0]
+
+
+@pytest.mark.parametrize("network", ["default", "host", "none", "ns:/run/netns/x"])
+def test_S44_not_where_none_is_configured(ask, host, network):
+    assert "sysctl" not in plan(ask(network=network), host).spec["linux"]
+
+
+def test_S43_maps_add_a_user_namespace_and_a_private_network(ask, host):
+    made = plan(ask(uid_map=(IDMapping(0, 1000, 1),), gid_map=(IDMapping(0, 2000, 1),)), host)
+    assert {"user", "network"} <= set(kinds(made))
+    assert made.spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 1000, "size": 1}]
+    assert {(item.uid, item.gid) for item in made.files} == {(1000, 2000)}
+
+
+def test_S43_a_private_user_namespace_without_maps_gets_the_hosts_one_to_one(ask, host):
+    made = plan(ask(namespaces=(NamespaceOption("user"),)), replace(host, uid_map=((0, 100000, 65536),)))
+    assert made.spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 0, "size": 65536}]
+
+
+def test_S43_an_explicit_network_wins(ask, host):
+    made = plan(ask(namespaces=(NamespaceOption("user"),), network="host"), host)
+    assert "network" not in kinds(made)
+
+
+def test_S43_without_maps_user_and_unspecified_network_are_the_hosts(ask, host):
+    made = plan(ask(), host)
+    assert not {"user", "network"} & set(kinds(made))
+
+
+@pytest.mark.parametrize(
+    ("step", "image", "wanted"), [("box", "img", "box"), ("", "img", "img"), ("", "", "0123456789ab")]
+)
+def test_S45_hostname(ask, host, step, image, wanted):
+    made = plan(ask(hostname=step, image_hostname=image, container_id="0123456789abcdef"), host)
+    assert made.spec["hostname"] == wanted
+
+
+def test_S45_no_hostname_with_the_hosts_uts_namespace(ask, host):
+    made = plan(ask(hostname="box", namespaces=(NamespaceOption("uts", host=True),)), host)
+    assert made.spec["hostname"] == ""
+    assert not any(entry.startswith("HOSTNAME=") for entry in made.spec["process"]["env"])
+    assert "hostname" not in generated(made)
+
+
+# Files
+
+
+def test_S50_hosts(ask, host):
+    made = plan(ask(hostname="box", add_hosts=("db:10.0.0.1", "six:::1", "gw:host-gateway")), host)
+    item = generated(made)["hosts"]
+    assert item.content == (
+        HEADER + HOST_HOSTS + "10.0.0.1\tdb\n::1\tsix\n127.0.0.1\tgw\n127.0.0.1 box\n::1 box\n"
+    )
+    assert (item.mode, item.uid, item.gid) == (0o644, 0, 0)
+    assert mounts(made)["/etc/hosts"]["source"] == "@bundle@/files/hosts"
+
+
+def test_S50_mode_is_the_hosts(ask, host):
+    assert generated(plan(ask(), replace(host, hosts_mode=0o600)))["hosts"].mode == 0o600
+
+
+def test_S50_a_host_file_without_a_last_newline(ask):
+    assert hosts_text("1.1.1.1 a", ("b:2.2.2.2",), "") == HEADER + "1.1.1.1 a\n2.2.2.2\tb\n"
+    assert hosts_text("", (), "x") == HEADER + "127.0.0.1 x\n::1 x\n"
+
+
+def test_S50_three_distinct_errors():
+    texts = []
+    for entry in ("db", ":10.0.0.1", "db:"):
+        with pytest.raises(RequestError) as caught:
+            hosts_text("", (entry,), "")
+        assert repr(entry) in str(caught.value)
+        texts.append(str(caught.value).replace(repr(entry), ""))
+    assert len(set(texts)) == 3
+
+
+@pytest.mark.parametrize(
+    "entry", ["", ":", "a:b", "a:1.2.3", "a:1.2.3.4:80", "a:[::1", "a b", "a=b", "a:256.1.1.1"]
+)
+def test_S50_malformed_entries_are_quoted(ask, host, entry):
+    with pytest.raises(RequestError) as caught:
+        plan(ask(add_hosts=(entry,)), host)
+    assert repr(entry) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a b", "a\nb", "a\tb", "a#b", "a\n6.6.6.6 b"])
+def test_S50_a_name_that_would_be_several_is_refused(ask, host, name):
+    with pytest.raises(RequestError):
+        plan(ask(add_hosts=(f"{name}:10.0.0.1",)), host)
+
+
+@pytest.mark.parametrize("entry", ["six=::1", "six:::1", "six:[::1]", "six=[::1]"])
+def test_S50_an_equals_sign_separates_too(entry):
+    assert hosts_text("", (entry,), "").endswith("::1\tsix\n")
+
+
+def test_S50_no_hosts(ask, host):
+    assert "/etc/hosts" not in mounts(plan(ask(no_hosts=True), host))
+
+
+def test_S51_read_from_the_host(ask, host):
+    text = generated(plan(ask(), host))["resolv.conf"].content
+    assert text == "search corp.example lab.example\nnameserver 192.0.2.53\noptions ndots:2\n"
+
+
+def test_S51_each_is_replaced_as_a_whole():
+    search, server, options = ("search corp.example lab.example", "nameserver 192.0.2.53", "options ndots:2")
+
+    def text(*lines):
+        return "".join(f"{line}\n" for line in lines)
+
+    given = ("1.1.1.1", "2606:4700::1111")
+    servers = text(*(f"nameserver {item}" for item in given)).strip()
+    assert resolv_text(HOST_RESOLV, given, (), ()) == text(search, servers, options)
+    assert resolv_text(HOST_RESOLV, (), ("x.example",), ()) == text("search x.example", server, options)
+    assert resolv_text(HOST_RESOLV, (), (), ("edns0",)) == text(search, server, "options edns0")
+    assert resolv_text(HOST_RESOLV, (), (".",), ()) == text(server, options)
+
+
+def test_S51_comments_and_half_lines_of_the_host():
+    host = (
+        "; nameserver 6.6.6.6\nnameserver\nnameserver 1.1.1.1 # x\ndomain d.example\nsearch s.example\nodd\n"
+    )
+    assert resolv_text(host, (), (), ()) == "search s.example\nnameserver 1.1.1.1\n"
+    assert resolv_text("", (), (), ()) == ""
+
+
+BAD_SERVERS = [
+    "",
+    "dns.example",
+    "1.2.3",
+    "1.2.3.4:53",
+    "256.0.0.1",
+    "1.1.1.1 ",
+    "[::1]",
+    "1.1.1.1\n",
+    "1.1.1.1%x",
+]
+
+
+@pytest.mark.parametrize("server", BAD_SERVERS)
+def test_S51_a_bad_address_is_an_error(ask, host, server):
+    with pytest.raises(RequestError) as caught:
+        plan(ask(dns=("9.9.9.9", server)), host)
+    assert repr(server) in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["dns_search", "dns_options"])
+@pytest.mark.parametrize("value", ["a\nnameserver 6.6.6.6", "a b", ""])
+def test_S51_search_and_options_are_single_words(ask, host, field, value):
+    """A line break would write lines that nobody asked for."""
+    with pytest.raises(RequestError) as caught:
+        plan(ask(**{field: (value,)}), host)
+    assert repr(value) in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["none", "NONE", "None"])
+def test_S51_none_leaves_the_images_file_alone(ask, host, word):
+    made = plan(ask(dns=(word,)), host)
+    assert "/etc/resolv.conf" not in mounts(made)
+    assert "resolv.conf" not in generated(made)
+
+
+def test_S51_none_among_others_is_a_bad_address(ask, host):
+    with pytest.raises(RequestError, match="'none'"):
+        plan(ask(dns=("none", "1.1.1.1")), host)
+
+
+@pytest.mark.parametrize("volume", ["/etc/hosts", "/etc/resolv.conf", "/etc/hosts/", "etc//resolv.conf"])
+def test_S52_not_bound_where_the_image_declares_a_volume(ask, host, volume):
+    made = plan(ask(image_volumes=(volume,)), host)
+    path = "/etc/" + os.path.basename(os.path.normpath(volume))
+    assert mounts(made)[path]["source"].startswith("@bundle@/volumes/")
+    assert os.path.basename(path) not in generated(made)
+
+
+def test_S52_not_bound_without_a_network(ask, host):
+    made = plan(ask(network="none"), host)
+    assert not {"/etc/hosts", "/etc/resolv.conf"} & set(mounts(made))
+    assert {"/etc/hostname", "/run/.containerenv"} <= set(mounts(made))
+
+
+def test_S53_containerenv_and_hostname(ask, host):
+    made = plan(ask(hostname="box"), host)
+    files = generated(made)
+    assert files["containerenv"].content == ""
+    assert files["hostname"].content == "box\n"
+    assert mounts(made)["/run/.containerenv"]["source"] == "@bundle@/files/containerenv"
+    assert "/etc/hostname" not in mounts(plan(ask(hostname="box", no_hostname=True), host))
+
+
+def test_S54_mount_points_are_planned_for_what_is_missing_alone(ask, host, rootfs):
+    with open(rootfs + "/etc/hosts", "w", encoding="utf-8"):
+        pass
+    actions = {item["path"]: item for item in plan(ask(), host).to_json()["actions"]}
+    assert "/etc/hosts" not in actions
+    assert actions["/etc/resolv.conf"] == {"do": "MountPoint", "path": "/etc/resolv.conf", "directory": False}
+    assert actions["/proc"]["directory"] is True
+    assert "/dev/shm" not in actions  # lies in a mount of ours
+
+
+# Mounts
+
+
+def test_S60_order(ask, host, tmp_path):
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    made = plan(ask(volumes=(f"{volume}:/data",), image_volumes=("/srv",), network="none"), host)
+    order = list(mounts(made))
+    wanted = ["/data", "/srv", "/etc/hostname", "/run/.containerenv", "/proc", "/dev", "/dev/pts", "/dev/shm"]
+    assert order == [*wanted, "/dev/mqueue", "/sys", "/sys/fs/cgroup"]
+
+
+def test_S60_the_first_to_claim_a_destination_keeps_it(ask, host, tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "hosts").touch()
+    volumes = (
+        f"{tmp_path}/a:/srv/",
+        f"{tmp_path}/b://srv",
+        f"{tmp_path}/hosts:/etc/hosts",
+        f"{tmp_path}/b:/dev/shm",
+    )
+    made = plan(ask(volumes=volumes, image_volumes=("/srv",)), host)
+    have = mounts(made)
+    assert len(have) == len(made.spec["mounts"])
+    assert have["/srv"]["source"] == f"{tmp_path}/a"
+    assert have["/etc/hosts"]["source"] == f"{tmp_path}/hosts"
+    assert have["/dev/shm"]["source"] == f"{tmp_path}/b"
+    assert not [item for item in made.to_json()["actions"] if item["do"] == "CopyVolume"]
+
+
+def test_S60_nothing_is_hidden_by_a_later_mount_above_it(ask, host, tmp_path):
+    volumes = (f"{tmp_path}:/dev/deep/er", f"{tmp_path}:/a/b", f"{tmp_path}:/a")
+    order = list(mounts(plan(ask(volumes=volumes), host)))
+    assert order.index("/dev") < order.index("/dev/deep/er")
+    assert order.index("/a") < order.index("/a/b")
+
+
+def test_S61_shm_size(ask, host):
+    item = mounts(plan(ask(shm_size="64m"), host))["/dev/shm"]
+    assert (item["type"], f"size={64 << 20}" in item["options"]) == ("tmpfs", True)
+    assert not any("size" in option for option in mounts(plan(ask(), host))["/dev/shm"]["options"])
+    with pytest.raises(RequestError, match="'big'"):
+        plan(ask(shm_size="big"), host)
+
+
+@pytest.mark.parametrize("name", ["shm", "mqueue"])
+def test_S61_the_hosts_ipc_brings_the_hosts_own(ask, host, name):
+    request = ask(namespaces=(NamespaceOption("ipc", host=True),))
+    item = mounts(plan(request, host))[f"/dev/{name}"]
+    assert (item["type"], item["source"]) == ("bind", f"/dev/{name}")
+    missing = replace(host, **{f"has_dev_{name}": False})
+    assert f"/dev/{name}" not in mounts(plan(request, missing))
+
+
+def test_S62_sys_with_the_hosts_network(ask, host):
+    have = mounts(plan(ask(), host))
+    assert (have["/sys"]["type"], have["/sys"]["source"]) == ("bind", "/sys")
+    assert {"rbind", "ro"} <= set(have["/sys"]["options"])
+    assert "/sys/fs/cgroup" not in have
+    assert "/sys" not in mounts(plan(ask(), replace(host, has_sys=False)))
+
+
+def test_S62_the_cgroups_below_a_bound_sys_are_hidden_from_a_runtimes_step(ask, host):
+    """A runtime makes the top of the bind read-only; the cgroups below would stay writable."""
+    assert "/sys/fs/cgroup" in plan(ask(), host).spec["linux"]["maskedPaths"]
+    assert "/sys/fs/cgroup" not in plan(ask(network="none"), host).spec["linux"]["maskedPaths"]
+
+
+def test_S62_sys_with_a_network_of_its_own(ask, host):
+    have = mounts(plan(ask(network="none"), host))
+    assert have["/sys"]["type"] == "sysfs"
+    assert have["/sys/fs/cgroup"]["type"] == "cgroup"
+    assert "ro" in have["/sys"]["options"] and "ro" in have["/sys/fs/cgroup"]["options"]
+
+
+def test_S62_chroot_has_no_cgroup_mount(ask, host):
+    assert "/sys/fs/cgroup" not in mounts(plan(ask(network="none", isolation="chroot"), host))
+
+
+def test_S63_a_private_copy_for_each_image_volume(ask, host):
+    made = plan(ask(image_volumes=("/srv/", "relative")), host)
+    copies = {item["path"]: item for item in made.to_json()["actions"] if item["do"] == "CopyVolume"}
+    assert set(copies) == {"/srv", "/relative"}
+    for path, item in copies.items():
+        assert mounts(made)[path]["source"] == f"@bundle@/volumes/{item['name']}"
+        assert item["name"] == hashlib.sha256(path.encode()).hexdigest()[:16]
+
+
+@pytest.mark.parametrize("volume", ["/", "", ".", "//", "/srv/.."])
+def test_S63_the_root_directory_is_no_volume(ask, host, volume):
+    with pytest.raises(RequestError, match="root directory"):
+        plan(ask(image_volumes=(volume,)), host)
+
+
+def test_S63_a_file_is_no_volume(ask, host):
+    with pytest.raises(RequestError, match=r"'/etc/passwd'.*no directory"):
+        plan(ask(image_volumes=("/etc/passwd",)), host)
+
+
+@pytest.mark.parametrize(
+    ("text", "options"),
+    [
+        ("/a:/b", ["rw", "private", "rbind"]),
+        ("/a:/b:", ["rw", "private", "rbind"]),
+        ("/a:/b:ro", ["ro", "private", "rbind"]),
+        ("/a:/b:rw,rshared", ["rw", "rshared", "rbind"]),
+        ("/a:/b:noexec,bind", ["noexec", "bind", "rw", "private"]),
+    ],
+)
+def test_S64_volume_options(text, options):
+    assert parse_volume(text) == {"destination": "/b", "type": "bind", "source": "/a", "options": options}
+
+
+BAD_VOLUMES = [
+    "",
+    ":",
+    "/a",
+    "/a:",
+    ":/b",
+    "a:/b",
+    "./a:/b",
+    "/a:b",
+    "/a:/",
+    "/a:/..",
+    "/a:/b:ro:x",
+    "/a:/b:ro,rw",
+    "/a:/b:odd",
+    "/a:/b:RO",
+    "/a:/b:z",
+    "/a:/b:O",
+    "/a:/b:U",
+]
+
+
+@pytest.mark.parametrize("text", BAD_VOLUMES)
+def test_S64_a_malformed_volume_is_quoted(ask, host, text):
+    with pytest.raises(RequestError) as caught:
+        plan(ask(volumes=(text,)), host)
+    assert repr(text) in str(caught.value)
+
+
+def test_S64_a_missing_source_is_told(ask, host, tmp_path):
+    with pytest.raises(RequestError, match="does not exist"):
+        plan(ask(volumes=(f"{tmp_path}/no:/b",)), host)
+
+
+@pytest.mark.parametrize("middle", ["/", "//", "/./"])
+def test_S64_a_file_gets_a_file_to_be_mounted_on(ask, host, tmp_path, middle):
+    (tmp_path / "file").touch()
+    made = plan(ask(volumes=(f"{tmp_path}{middle}file:/new",)), host)
+    assert {"do": "MountPoint", "path": "/new", "directory": False} in made.to_json()["actions"]
+
+
+# The plan as data
+
+
+def test_X83_planning_twice_gives_equal_plans_and_touches_nothing(ask, host, rootfs, tmp_path):
+    request = ask(
+        "sh", "-c", "id", user="bob", cwd="/new", image_volumes=("/srv",), volumes=(f"{tmp_path}:/v",),
+        add_hosts=("a:1.1.1.1",), ulimits=("nofile=5",), cap_add=("all",), image_env=("A=1",),
+    )  # fmt: skip
+    before = (copy.deepcopy(request), copy.deepcopy(host), listing(rootfs))
+    first, second = plan(request, host), plan(request, host)
+    assert first == second
+    first.spec["process"]["args"].append("changed")  # plans share nothing
+    assert plan(request, host) == second
+    assert (request, host, listing(rootfs)) == before
+
+
+def test_X83_a_plan_is_json_and_names_no_place_of_this_machine(ask, host, rootfs):
+    made = plan(ask("sh", user="bob", cwd="/new", container_id="c" * 64), host)
+    text = json.dumps(made.to_json())
+    assert rootfs not in text
+    assert json.loads(text) == made.to_json()
+
+
+def test_X83_the_stages_may_be_replaced(ask, host):
+    from run_step.pipeline import STAGES
+
+    seen = []
+    made = plan(ask(), host, stages=(*STAGES, lambda draft, request, facts: seen.append((request, facts))))
+    assert len(seen) == 1
+    assert made == plan(ask(), host)

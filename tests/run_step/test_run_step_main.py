@@ -1,0 +1,140 @@
+"""``python -m run_step``: the plugin for frontends in other languages."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from busybox_root import why_not_run
+
+needs_root = pytest.mark.skipif(bool(why_not_run()), reason=why_not_run() or "-")
+
+
+def call(*args, text="", **extra):
+    return subprocess.run(
+        [sys.executable, "-m", "run_step", *args],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        **extra,
+    )
+
+
+def request(rootfs, *args, **fields):
+    return json.dumps({"args": args or ("/bin/true",), "rootfs": rootfs, "isolation": "chroot", **fields})
+
+
+@pytest.mark.parametrize(
+    "args", [(), ("bild",), ("run", "--result"), ("run", "--out", "x"), ("plan", "a", "b", "c")]
+)
+def test_usage(args):
+    done = call(*args)
+    assert done.returncode == 2
+    assert done.stderr.startswith("usage: ")
+
+
+@needs_root
+def test_plan_prints_json(rootfs):
+    done = call("plan", text=request(rootfs, "sh", "-c", "id", user="bob"))
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert made["spec"]["process"]["args"] == ["/bin/sh", "-c", "id"]
+    assert made["isolation"] == "chroot"
+    assert rootfs not in done.stdout
+
+
+@needs_root
+def test_run_passes_status_and_streams_through(rootfs):
+    done = call("run", text=request(rootfs, "sh", "-c", "echo out; echo err >&2; exit 7"))
+    assert (done.returncode, done.stdout) == (7, "out\n")
+    assert done.stderr == "err\nrun_step: exit status 7\n"
+    assert call("run", text=request(rootfs)).returncode == 0
+
+
+@needs_root
+def test_the_result_is_written_as_json(rootfs, tmp_path):
+    path = tmp_path / "result.json"
+    assert call("run", "--result", str(path), text=request(rootfs, "sh", "-c", "exit 3")).returncode == 3
+    result = json.loads(path.read_text())
+    assert (result["status"], result["timed_out"]) == (3, False)
+
+
+@needs_root
+def test_a_command_that_is_not_there(rootfs):
+    done = call("run", text=request(rootfs, "nosuch"))
+    assert done.returncode == 1
+    assert "nosuch" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("action", ["plan", "run"])
+@pytest.mark.parametrize("text", ["", "{", "nonsense", '{"args": }', "[" * 100000])
+def test_malformed_json_exits_2(action, text):
+    done = call(action, text=text)
+    assert done.returncode == 2
+    assert done.stderr.startswith("run_step: stdin is no JSON")
+    assert done.stderr.count("\n") == 1
+
+
+def test_bytes_that_are_no_text_exit_2():
+    command = [sys.executable, "-m", "run_step", "plan"]
+    done = subprocess.run(
+        command,
+        input=b'{"args": ["\xff"]}',
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONUTF8": "1"},
+    )
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"enviroment": []}, "unknown field 'enviroment'"),
+        ({"volume": []}, "did you mean 'volumes'?"),
+        ({"ulimit": []}, "did you mean 'ulimits'?"),
+        ({"http_proxy": "yes"}, "request.http_proxy: bool is wanted, not 'yes'"),
+        ({"isolation": "vm"}, "unknown isolation 'vm'"),
+        ({"ulimits": ["nofile"]}, "ulimit 'nofile'"),
+        ({"cap_add": ["SYS_ADMN"]}, "did you mean SYS_ADMIN?"),
+    ],
+)
+@needs_root
+def test_a_wrong_request_exits_2_in_one_line(rootfs, fields, message):
+    done = call("plan", text=request(rootfs, **fields))
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("rootfs", ["/no/such/rootfs", "/etc/passwd"])
+def test_a_missing_rootfs_exits_1_in_one_line(rootfs):
+    done = call("plan", text=request(rootfs))
+    assert done.returncode == 1
+    assert rootfs in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_null_byte_in_a_path_exits_2(rootfs):
+    done = call("plan", text=request("/a\0b"))
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_the_package_keeps_its_promises():
+    """The names of the contract are what they say, whichever module was imported first."""
+    code = "import run_step.executor, run_step.pipeline, run_step as r; "
+    code += "print([n for n in r.__all__ if not hasattr(r, n)], callable(r.plan), callable(r.execute))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[] True True\n"
+
+
+def test_an_unknown_name_of_the_package_is_an_attribute_error():
+    import run_step
+
+    with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
+        _ = run_step.nosuch

@@ -1,0 +1,293 @@
+"""Blobs, names, the catalogue, sessions."""
+
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from buildfront.errors import BuildError
+from buildfront.image.model import digest_of
+from buildfront.store import Store
+from buildfront.store.index import REF_NAME
+
+
+@pytest.fixture
+def store(tmp_path):
+    with Store(str(tmp_path / "store")) as opened:
+        yield opened
+
+
+def entry(letter, **annotations):
+    value = {"mediaType": "m", "digest": "sha256:" + letter * 64, "size": 1}
+    return {**value, "annotations": annotations} if annotations else value
+
+
+def python(code, *args):
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+# the layout
+
+
+def test_the_root_is_an_image_layout(store):
+    with open(os.path.join(store.root, "oci-layout"), encoding="utf-8") as stream:
+        assert json.load(stream) == {"imageLayoutVersion": "1.0.0"}
+    with open(os.path.join(store.root, "index.json"), encoding="utf-8") as stream:
+        assert json.load(stream)["manifests"] == []
+    assert os.path.isdir(os.path.join(store.root, "blobs", "sha256"))
+    assert stat.S_IMODE(os.stat(os.path.join(store.root, "oci-layout")).st_mode) == 0o644
+
+
+def test_a_place_that_can_not_be_used(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BuildError, match="can't be made"):
+        Store(str(tmp_path / "file" / "store"))
+
+
+OPEN = """
+import sys, time
+from buildfront.store import Store
+while time.time() < float(sys.argv[2]):
+    pass
+with Store(sys.argv[1]) as store, store.session() as session:
+    session.put(b"same", "text")
+    session.put(sys.argv[3].encode(), "text")
+    store.index.set("name" + sys.argv[3], {"digest": "sha256:" + sys.argv[3] * 64, "size": 1, "mediaType": "m"})
+    store.catalogue.new_snapshot(None, False, 0)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("attempt", range(3))
+def test_several_processes_make_the_same_store(tmp_path, attempt):
+    at = str(time.time() + 1.5)
+    running = [python(OPEN, str(tmp_path / "new"), at, str(number)) for number in range(6)]
+    for process in running:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    with Store(str(tmp_path / "new")) as store:
+        assert {item["annotations"][REF_NAME] for item in store.index.read()} == {
+            f"name{n}" for n in range(6)
+        }
+        assert len(os.listdir(store.blobs)) == 7
+        assert len(store.catalogue.lineage(6)) == 1 and store.catalogue.lineage(7) == []
+        assert store.stale_sessions() == []
+    assert not [name for name in os.listdir(tmp_path / "new") if name.startswith("oci-layout.")]
+
+
+# blobs
+
+
+def test_blobs(store):
+    with store.session() as session:
+        found = session.put(b"data", "text", digest_of(b"data"))
+        assert (found.digest, found.size, found.media_type) == (digest_of(b"data"), 4, "text")
+        assert session.put(b"data", "text") == found
+        assert os.listdir(session.path) == ["lock"]
+    assert store.read_blob(found.digest) == b"data"
+    assert store.has_blob(found.digest)
+    assert os.listdir(store.tmp) == []
+
+
+def test_a_wrong_digest_leaves_nothing(store):
+    with store.session() as session:
+        with pytest.raises(BuildError, match="a blob is damaged"):
+            session.put(b"data", "text", digest_of(b"other"))
+        assert os.listdir(session.path) == ["lock"]
+    assert os.listdir(store.blobs) == []
+
+
+def test_a_writer_that_is_dropped(store):
+    with store.session() as session:
+        writer = session.blob()
+        writer.write(b"half")
+        writer.discard()
+        writer.discard()
+        session.blob().write(b"never finished")
+    assert os.listdir(store.blobs) == os.listdir(store.tmp) == []
+
+
+def test_a_blob_that_was_changed_on_disk(store):
+    with store.session() as session:
+        found = session.put(b"{}", "json")
+    assert store.read_json(found.digest) == {}
+    with open(store.blob_path(found.digest), "wb") as stream:
+        stream.write(b"[]")
+    with pytest.raises(BuildError, match="is damaged"):
+        store.read_blob(found.digest)
+
+
+def test_blobs_that_are_no_use(store):
+    with store.session() as session:
+        noise, array = session.put(b"\xff{", "json"), session.put(b"[]", "json")
+    with pytest.raises(BuildError, match=r"is no JSON$"):
+        store.read_json(noise.digest)
+    with pytest.raises(BuildError, match="is no JSON object"):
+        store.read_json(array.digest)
+    with pytest.raises(BuildError, match="is not in the store"):
+        store.read_blob(digest_of(b"missing"))
+
+
+@pytest.mark.parametrize(
+    "digest", ["", "sha256:", "sha256:" + "g" * 64, "sha512:" + "0" * 64, "sha256:../../etc"]
+)
+def test_bad_digests(store, digest):
+    with pytest.raises(BuildError, match="unsupported digest"):
+        store.blob_path(digest)
+
+
+# names
+
+
+def test_a_name_moves(store):
+    store.index.set("n", entry("a"))
+    store.index.set("n", entry("b"))
+    assert store.index.find("n")["digest"] == entry("b")["digest"]
+    assert store.index.read() == [entry("a"), entry("b", **{REF_NAME: "n"})]
+
+
+def test_names_of_one_image(store):
+    store.index.set("", entry("a"))
+    store.index.set("n", entry("a"))
+    store.index.set("m", entry("a"))
+    store.index.set("n", entry("a"))
+    assert sorted(item["annotations"][REF_NAME] for item in store.index.read()) == ["m", "n"]
+    store.index.remove("n")
+    assert store.index.find("n") is None and store.index.find("m")
+    store.index.remove("n")
+
+
+def test_other_annotations_stay(store):
+    store.index.set("n", entry("a", other="1"))
+    assert store.index.find("n")["annotations"] == {"other": "1", REF_NAME: "n"}
+    store.index.set("n", entry("b"))
+    assert store.index.read()[0] == entry("a", other="1")
+
+
+CHANGE = """
+import sys
+from buildfront.store.index import ImageIndex
+index = ImageIndex(sys.argv[1])
+for number in range(15):
+    index.set(f"{sys.argv[2]}-{number}", {"digest": f"sha256:{sys.argv[2]}{number}", "size": 1, "mediaType": "m"})
+"""
+
+
+def test_several_processes_change_the_index(store):
+    running = [python(CHANGE, store.root, str(number)) for number in range(4)]
+    for process in running:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    assert len(store.index.read()) == 60
+
+
+# the catalogue
+
+
+def test_lineage(store):
+    catalogue = store.catalogue
+    one = catalogue.new_snapshot(None, False, 1)
+    two = catalogue.new_snapshot(one, True, 2)
+    three = catalogue.new_snapshot(two, False, 3)
+    assert [row.id for row in catalogue.lineage(three)] == [three, two, one]
+    assert store.lineage(three) == [store.snapshot_path(three), store.snapshot_path(one)]
+    assert catalogue.lineage(None) == []
+    catalogue.set_layer(three, "diff", "digest", 7, "media")
+    assert catalogue.snapshot(three) == (three, two, False, "diff", "digest", 7, "media", 3)
+    catalogue.drop_snapshot(three)
+    assert catalogue.snapshot(three) is None
+    assert catalogue.new_snapshot(one, False, 4) > three
+
+
+def test_rows(store):
+    catalogue = store.catalogue
+    assert catalogue.chain("c") is None and catalogue.step("k") is None and catalogue.meta("m") is None
+    catalogue.set_chain("c", 1)
+    catalogue.set_chain("c", 2)
+    assert catalogue.chain("c") == 2
+    catalogue.set_meta("m", "v")
+    assert catalogue.meta("m") == "v"
+    catalogue.set_step("k", "slot", 3, True, "{}", 1, 2)
+    catalogue.set_step("none", "slot", None, False, "{}", 1, 2)
+    assert catalogue.step("k") == (3, True, "{}") and catalogue.step("none") == (None, False, "{}")
+    catalogue.forget_step("k")
+    assert catalogue.step("k") is None
+    catalogue.set_content("s", "x", "d")
+    assert catalogue.content("s", "x") == "d" and catalogue.content("s", "y") is None
+    catalogue.forget_contents("s")
+    assert catalogue.content("s", "x") is None
+
+
+def test_a_file_is_known_until_it_changes(store):
+    row = (1, 2, 3, 4, 5)
+    store.catalogue.set_files([(*row, "d")])
+    assert store.catalogue.file(*row) == "d"
+    for number in range(5):
+        assert store.catalogue.file(*(value + (place == number) for place, value in enumerate(row))) is None
+    store.catalogue.set_files([(1, 2, 3, 4, 6, "e")])
+    assert store.catalogue.file(*row) is None
+
+
+# sessions
+
+
+HOLD = """
+import sys, time
+from buildfront.store import Session, Store
+session = Session(Store(sys.argv[1]))
+session.blob().write(b"half")
+print(session.path, flush=True)
+time.sleep(60)
+"""
+
+
+def test_sessions_of_killed_processes_are_stale(store):
+    process = python(HOLD, store.root)
+    path = process.stdout.readline().strip()
+    with store.session() as mine:
+        assert set(os.listdir(store.tmp)) == {os.path.basename(path), os.path.basename(mine.path)}
+        assert store.stale_sessions() == []
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert store.stale_sessions() == [path]
+        store.remove_stale(path)
+        assert os.listdir(store.tmp) == [os.path.basename(mine.path)]
+
+
+def test_a_session_without_a_lock(store):
+    path = os.path.join(store.tmp, "s-new")
+    os.mkdir(path)
+    assert store.stale_sessions() == []
+    os.utime(path, (1, 1))
+    assert store.stale_sessions() == [path]
+
+
+def test_other_things_beside_the_sessions(store):
+    with open(os.path.join(store.tmp, "file"), "w", encoding="utf-8"):
+        pass
+    assert store.stale_sessions() == []
+
+
+def test_a_session_that_ends_meanwhile(store, monkeypatch):
+    monkeypatch.setattr(os, "listdir", lambda _: ["s-gone"])
+    assert store.stale_sessions() == []
+
+
+def test_a_session_ends_with_an_error(store):
+    with pytest.raises(ZeroDivisionError), store.session() as session:
+        session.directory("x")
+        raise ZeroDivisionError
+    assert os.listdir(store.tmp) == []
+
+
+def test_places_are_distinct(store):
+    with store.session() as session:
+        assert session.place("x") != session.place("x")
+        assert os.listdir(session.directory("x")) == []
