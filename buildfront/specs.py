@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,14 +14,22 @@ from .errors import BuildError
 from .graph.model import RunOp, Step
 
 if TYPE_CHECKING:
-    from run_step import HostFacts
+    from run_step import HostFacts, RunPlan
 
     from .api import BuildOptions, Prepared
 
 
-def plan_runs(options: BuildOptions, stack: ExitStack, facts: HostFacts | None) -> list[dict[str, Any]]:
+def plan_runs(
+    options: BuildOptions,
+    stack: ExitStack,
+    facts: HostFacts | None,
+    *,
+    step: str = "",
+    bundle: str = "",
+) -> list[dict[str, Any]]:
     """For each RUN: its number, title, where its root filesystem was taken from, and its plan.
 
+    ``step`` chooses one by its number; ``bundle`` is a directory, made here, that becomes a bundle of that step.
     Runs nothing of the build; base images are unpacked, because planning reads their passwd and group files.
     Raises BuildError.
     """
@@ -30,6 +39,7 @@ def plan_runs(options: BuildOptions, stack: ExitStack, facts: HostFacts | None) 
 
     prepared = prepare(options, stack)
     prepared.engine.take_cached()
+    chosen = _choose(prepared, step, bundle)
     found: list[dict[str, Any]] = []
     failure: list[BaseException] = []
 
@@ -39,7 +49,7 @@ def plan_runs(options: BuildOptions, stack: ExitStack, facts: HostFacts | None) 
 
         try:
             enter_private_namespace()
-            found.extend(_plan(prepared, step, step.op, options, facts) for step in _runs(prepared))
+            found.extend(_plan(prepared, item, options, facts, bundle) for item in chosen)
         except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
             failure.append(error)
 
@@ -51,8 +61,37 @@ def plan_runs(options: BuildOptions, stack: ExitStack, facts: HostFacts | None) 
     return found
 
 
-def _runs(prepared: Prepared) -> list[Any]:
-    return [step for step in prepared.graph.steps if isinstance(step.op, RunOp)]
+def _choose(prepared: Prepared, number: str, bundle: str) -> list[Step]:
+    runs = [step for step in prepared.graph.steps if isinstance(step.op, RunOp)]
+    known = ", ".join(str(step.id) for step in runs) or "none"
+    chosen = [step for step in runs if not number or str(step.id) == number]
+    if number and not chosen:
+        raise BuildError(f"no RUN step has the number {number!r}", hint=f"RUN steps are {known}", status=2)
+    if bundle and len(chosen) != 1:
+        raise BuildError(
+            f"a bundle is of one step, and there are {len(chosen)}",
+            hint=f"choose with --step: {known}",
+            status=2,
+        )
+    if bundle and os.path.exists(bundle):
+        raise BuildError(f"{bundle} exists already", hint="name a directory that is to be made", status=2)
+    return chosen
+
+
+def _write_bundle(plan: RunPlan, rootfs: str, bundle: str) -> None:
+    from run_step import write_bundle
+
+    from .store.snapshots.copying import copy_tree
+
+    os.makedirs(os.path.join(bundle, "rootfs"), mode=0o755)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    source, target = os.open(rootfs, flags), os.open(os.path.join(bundle, "rootfs"), flags)
+    try:
+        copy_tree(source, target, {})
+    finally:
+        os.close(source)
+        os.close(target)
+    write_bundle(plan, os.path.abspath(bundle))
 
 
 def _nearest(prepared: Prepared, step: Step) -> tuple[Result, bool]:
@@ -68,11 +107,13 @@ def _nearest(prepared: Prepared, step: Step) -> tuple[Result, bool]:
 
 
 def _plan(
-    prepared: Prepared, step: Step, op: RunOp, options: BuildOptions, facts: HostFacts | None
+    prepared: Prepared, step: Step, options: BuildOptions, facts: HostFacts | None, bundle: str
 ) -> dict[str, Any]:
     from .engine.cache import key_of
     from .steps.base import unpack
 
+    op = step.op
+    assert isinstance(op, RunOp)
     parent, exact = _nearest(prepared, step)
     executor = LocalExecutor(host=facts)
     assert options.run is not None
@@ -91,7 +132,10 @@ def _plan(
                     container_id=key_of({"parent": parent.key, "command": list(op.command)}),
                     network=op.network if op.network not in ("", "default") else options.run.network,
                 )
-                plan = executor.plan(request).to_json()
+                made = executor.plan(request)
+                plan = made.to_json()
+                if bundle:
+                    _write_bundle(made, view.path, bundle)
     except (RequestError, HostError) as error:
         raise BuildError(str(error), where=step.source) from None
     finally:

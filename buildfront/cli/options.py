@@ -135,6 +135,45 @@ _STEP = (
     _option("RUN step", "--cap-add", multiple=True, metavar="NAME", help="add a capability"),
     _option("RUN step", "--cap-drop", multiple=True, metavar="NAME", help="drop a capability"),
     _option(
+        "RUN step",
+        "--security-opt",
+        "security_opts",
+        multiple=True,
+        metavar="OPT",
+        help="seccomp=FILE and so on",
+    ),
+    _option(
+        "RUN step",
+        "--device",
+        "devices",
+        multiple=True,
+        metavar="PATH[:PATH][:rwm]",
+        help="a device or CDI name",
+    ),
+    _option(
+        "RUN step",
+        "--cdi-spec-dir",
+        "cdi_spec_dirs",
+        multiple=True,
+        metavar="DIR",
+        help="where CDI is described",
+    ),
+    _option(
+        "RUN step", "--hooks-dir", "hooks_dirs", multiple=True, metavar="DIR", help="OCI hook definitions"
+    ),
+    _option(
+        "RUN step", "--group-add", multiple=True, metavar="GROUP", help="an additional group, or keep-groups"
+    ),
+    _option("RUN step", "--userns", default="", metavar="[host|private|PATH]", help="the user namespace"),
+    _option("RUN step", "--userns-uid-map", multiple=True, metavar="C:H:SIZE", help="map user IDs (repeats)"),
+    _option(
+        "RUN step", "--userns-gid-map", multiple=True, metavar="C:H:SIZE", help="map group IDs (repeats)"
+    ),
+    _option("RUN step", "--ipc", default="", metavar="[host|private|PATH]", help="the IPC namespace"),
+    _option("RUN step", "--pid", default="", metavar="[host|private|PATH]", help="the PID namespace"),
+    _option("RUN step", "--uts", default="", metavar="[host|private|PATH]", help="the UTS namespace"),
+    _option("RUN step", "--cgroupns", default="", metavar="[host|private|PATH]", help="the cgroup namespace"),
+    _option(
         "RUN step", "--http-proxy/--no-http-proxy", "http_proxy", default=True, help="pass proxy variables on"
     ),
     _option("RUN step", "-m", "--memory", default="", metavar="SIZE", help="limit the memory of a step"),
@@ -188,8 +227,9 @@ def build_args(texts: tuple[str, ...]) -> dict[str, str]:
 _STEP_DEFAULTS = {"isolation": "auto", "network": "default", "http_proxy": True}
 _STEP_NAMES = (
     "isolation runtime runtime_flags no_pivot network add_hosts dns dns_search dns_options no_hosts no_hostname"
-    " hostname volumes ulimits shm_size cap_add cap_drop http_proxy"
+    " hostname volumes ulimits shm_size cap_add cap_drop http_proxy devices cdi_spec_dirs hooks_dirs group_add"
 ).split()
+_NAMESPACES = {"userns": "user", "ipc": "ipc", "pid": "pid", "uts": "uts", "cgroupns": "cgroup"}
 _RESOURCES = (
     "memory memory_swap cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems cgroup_parent".split()
 )
@@ -202,17 +242,30 @@ def run_template(values: dict[str, Any], *, always: bool = False) -> Any:
     """
     given = {name: values[name] for name in _STEP_NAMES if values[name] not in ((), "", False)}
     resources = {name: values[name] for name in _RESOURCES if values[name]}
-    if not always and not resources and given == _STEP_DEFAULTS:
+    spaces = {kind: values[flag] for flag, kind in _NAMESPACES.items() if values[flag]}
+    maps = values["userns_uid_map"] or values["userns_gid_map"]
+    plain = given == _STEP_DEFAULTS and not (resources or spaces or maps or values["security_opts"])
+    if plain and not always:
         return None
-    from run_step import RequestError, Resources, RunRequest, check
+    from run_step import HostError, RequestError, Resources, RunRequest, check, security_options
 
     try:
         for name in ("memory", "memory_swap"):
             if name in resources:
                 resources[name] = check.size(resources[name], f"--{name.replace('_', '-')}")
-        request = RunRequest(args=("",), rootfs="/", resources=Resources(**resources), **given)
+        request = RunRequest(
+            args=("",),
+            rootfs="/",
+            resources=Resources(**resources),
+            namespaces=tuple(check.namespace(kind, text) for kind, text in spaces.items()),
+            uid_map=tuple(check.id_map(text, "--userns-uid-map") for text in values["userns_uid_map"]),
+            gid_map=tuple(check.id_map(text, "--userns-gid-map") for text in values["userns_gid_map"]),
+            terminal="without",
+            **given,
+        )
+        request = security_options(values["security_opts"], request)
         check.options(request)
-    except RequestError as error:
+    except (RequestError, HostError) as error:
         raise BuildError(str(error), status=2) from None
     return request
 

@@ -16,6 +16,9 @@ from .options import GroupedCommand, _option, run_template, shared, to_options
 @shared
 @_option("Output", "--step", default="", metavar="N", help="only this step, by the number that plan prints")
 @_option("Output", "--plan", "whole", is_flag=True, help="the whole RunPlan, not only the OCI config")
+@_option(
+    "Output", "--bundle", default="", metavar="DIR", help="write a bundle of one step that runc run takes"
+)
 @_option("Output", "--host-facts", default="", metavar="FILE", help="plan for a recorded host")
 @click.pass_obj
 def spec_command(root: str | None, /, **values: Any) -> None:
@@ -31,15 +34,7 @@ def spec_command(root: str | None, /, **values: Any) -> None:
     options = to_options(values, root, run=template)
     facts = _facts(values["host_facts"])
     with ExitStack() as stack:
-        found = plan_runs(options, stack, facts)
-    if values["step"]:
-        chosen = [item for item in found if str(item["step"]) == values["step"]]
-        if not chosen:
-            known = ", ".join(str(item["step"]) for item in found) or "none"
-            raise BuildError(
-                f"no RUN step has the number {values['step']!r}", hint=f"RUN steps are {known}", status=2
-            )
-        found = chosen
+        found = plan_runs(options, stack, facts, step=values["step"], bundle=values["bundle"])
     if not values["whole"]:
         found = [{**item, "spec": item["plan"]["spec"]} for item in found]
         for item in found:

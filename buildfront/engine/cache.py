@@ -28,6 +28,16 @@ RUN_OPTIONS = (
     "shm_size",
     "no_new_privileges",
     "namespaces",
+    "uid_map",
+    "gid_map",
+    "seccomp",
+    "apparmor",
+    "labels",
+    "mask",
+    "unmask",
+    "devices",
+    "group_add",
+    "umask",
 )
 """The fields of a RunRequest that a user gives and that can change what a command does."""
 

@@ -207,7 +207,9 @@ class Worker:
         keyed = key_for(self.state, step, "")
 
         def run(root: Root) -> bool:
-            template = self.state.options.template or RunRequest(args=("",), rootfs="/")
+            template = self.state.options.template or RunRequest(
+                args=("",), rootfs="/", terminal="without", http_proxy=True
+            )
             request = replace(
                 template,
                 args=op.command,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import check
     from .errors import HostError, RequestError, RunStepError, StepFailed
-    from .execution import RunResult, Supervisor, execute, materialise, write_files
+    from .execution import RunResult, Supervisor, execute, materialise, write_bundle, write_files
     from .executor import LocalExecutor, recover, run
     from .host import HostFacts, probe
     from .lookup import look_up, security_options
@@ -39,6 +39,7 @@ _HOME = {
     "execute": "execution",
     "materialise": "execution",
     "write_files": "execution",
+    "write_bundle": "execution",
     "LocalExecutor": "executor",
     "run": "executor",
     "recover": "executor",
@@ -79,6 +80,7 @@ __all__ = [
     "security_options",
     "materialise",
     "write_files",
+    "write_bundle",
     "Root",
     "Identity",
     "resolve_user",

@@ -211,6 +211,19 @@ def write_files(plan: RunPlan, bundle: str) -> None:
         os.chown(path, item.uid, item.gid)
 
 
+def write_bundle(plan: RunPlan, directory: str) -> None:
+    """Complete ``directory``, which has a ``rootfs``, to a bundle that ``runc run`` executes with the same result.
+
+    The root filesystem is changed as a run would change it before the command. Raises OSError.
+    """
+    from .isolation.oci import write_config
+
+    rootfs = os.path.join(directory, "rootfs")
+    with Root(rootfs) as root:
+        _prepare(plan, root, directory, [])
+    write_config(directory, materialise(plan.spec, rootfs, directory))
+
+
 def _prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> None:
     write_files(plan, bundle)
     for action in plan.actions:
