@@ -157,6 +157,8 @@ def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Resul
     assert step.parent is not None
     parent = state.results[step.parent]
     if not row.changed:
+        if parent.snapshot is not None and row.snapshot != parent.snapshot:
+            return None  # the same: on other files it may have something to do
         return Result(key, parent.snapshot, parent.base, changed=False, cached=True)
     snapshot = None if row.snapshot is None else state.store.catalogue.snapshot(row.snapshot)
     if snapshot is None or not state.store.has_snapshot(snapshot.id):

@@ -96,7 +96,9 @@ class Worker:
         from run_step import recover
 
         for path in self.state.store.stale_sessions():
-            recover(path)
+            for name in os.listdir(path) if os.path.isdir(path) else ():
+                if name.startswith("run-"):  # the executor's; the rest of the session holds strangers' files
+                    recover(os.path.join(path, name))
             self.state.store.remove_stale(path)
 
     def _schedule(self, pool: concurrent.futures.ThreadPoolExecutor) -> None:
@@ -281,7 +283,7 @@ class Worker:
                     os.close(old)
             if not entries and not keep_empty:
                 active.discard()
-                self._remember(step, keyed, None, False, began)
+                self._remember(step, keyed, parent, False, began)
                 self._done(step, began)
                 result = self.state.results[step.parent if step.parent is not None else step.id]
                 return replace(result, key=keyed[0], changed=False, cached=False)

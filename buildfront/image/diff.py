@@ -57,12 +57,14 @@ class Comparison:
         """
         opaque = opaque or self.complete or _is_opaque(new)
         names = sorted(os.listdir(new))
-        seen = set()
-        for name in names:
+        gone = set(os.listdir(old)) - set(names) if old is not None and opaque else set()
+        for name in sorted({*names, *gone}):
+            if name in gone:
+                yield Entry(prefix + name, None)
+                continue
             status = os.stat(name, dir_fd=new, follow_symlinks=False)
             before = _lstat(name, old)
             path = prefix + name
-            seen.add(name)
             if not self.complete and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
                 if before is not None:
                     yield Entry(path, None)
@@ -71,9 +73,6 @@ class Comparison:
                 yield from self._directory(new, old, name, path, status, before, opaque)
             elif before is None or not self._same(new, old, name, status, before):
                 yield Entry(path, status)
-        if old is not None and opaque:
-            for name in sorted(set(os.listdir(old)) - seen):
-                yield Entry(prefix + name, None)
 
     def _directory(
         self,

@@ -149,10 +149,12 @@ class Applier:
                         raise BuildError(
                             f"the tar entry {member.name!r} can't be unpacked: {error.strerror or error}"
                         ) from None
+                    except (ValueError, OverflowError) as error:  # numbers and names that no file can have
+                        raise BuildError(f"the tar entry {member.name!r} is impossible: {error}") from None
                     tar.members.clear()  # type: ignore[attr-defined] # the list would grow with the archive, and nothing reads it
             while stream.read(1 << 16):
                 pass  # to the very end, so that a digest over the stream is a digest over all of it
-        except (tarfile.TarError, EOFError) as error:
+        except (tarfile.TarError, EOFError, RecursionError) as error:
             raise BuildError(f"the tar archive is damaged or cut off: {error}") from None
         for path, mtime in sorted(self.directories.items(), reverse=True):
             with self.root.parent(path) as (fd, name):

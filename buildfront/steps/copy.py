@@ -53,7 +53,7 @@ class Copier:
         self.owner = owner(target, op.chown)
         self.keep_owner = keep_owner and self.owner is None
         self.times: list[tuple[str, int, int]] = []
-        self.links: dict[tuple[int, int], str] = {}
+        self.links: dict[tuple[int, int], tuple[str, int]] = {}
 
     def run(self, selections: list[Selection]) -> None:
         """Raises BuildError when a destination can't be what the sources need it to be."""
@@ -135,11 +135,8 @@ class Copier:
         kind = item.status.st_mode
         if stat.S_ISREG(kind):
             identity = (item.status.st_dev, item.status.st_ino)
-            if item.status.st_nlink > 1 and identity in self.links:
-                with self.target.parent(self.links[identity]) as (other, original):
-                    os.link(original, name, src_dir_fd=other, dst_dir_fd=fd, follow_symlinks=False)
+            if item.status.st_nlink > 1 and self._link(identity, fd, name):
                 return
-            self.links[identity] = dest
             nofollow = os.O_NOFOLLOW if item.name else 0
             source = self.source.open(item.path, os.O_RDONLY | os.O_NONBLOCK | nofollow)
             make = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -148,6 +145,9 @@ class Copier:
                 os.fdopen(os.open(name, make, 0o600, dir_fd=fd), "wb") as out,
             ):
                 shutil.copyfileobj(reader, out, 1 << 20)
+                self.links[identity] = dest, os.fstat(out.fileno()).st_ino
+                if not self.keep_owner:
+                    _unchanged(item, os.fstat(reader.fileno()))
         elif stat.S_ISLNK(kind):
             with self.source.parent(item.path) as (other, original):
                 os.symlink(os.readlink(original, dir_fd=other), name, dir_fd=fd)
@@ -157,6 +157,17 @@ class Copier:
             raise BuildError(f"{item.path!r} is a socket, which can't be copied")
         else:
             os.mknod(name, stat.S_IFMT(kind) | 0o600, item.status.st_rdev, dir_fd=fd)
+
+    def _link(self, identity: tuple[int, int], fd: int, name: str) -> bool:
+        """Make a hard link to what this file was copied to; False when that is not there any more, because
+        another source has put something in its place."""
+        dest, number = self.links.get(identity, ("", 0))
+        there = self.target.lstat(dest) if dest else None
+        if there is None or there.st_ino != number:
+            return False
+        with self.target.parent(dest) as (other, original):
+            os.link(original, name, src_dir_fd=other, dst_dir_fd=fd, follow_symlinks=False)
+        return True
 
     def _finish(self, item: Item, dest: str) -> None:
         uid, gid = self.owner or ((item.status.st_uid, item.status.st_gid) if self.keep_owner else (0, 0))
@@ -200,6 +211,13 @@ class Copier:
             except unreadable() as error:
                 raise BuildError(f"the archive {selection.path!r} is damaged: {error}") from None
         return True
+
+
+def _unchanged(item: Item, now: os.stat_result) -> None:
+    """Raises BuildError for a file that is not the one any more whose digest is in the step's key."""
+    known = item.status
+    if (now.st_ino, now.st_size, now.st_mtime_ns) != (known.st_ino, known.st_size, known.st_mtime_ns):
+        raise BuildError(f"{item.path!r} changed while it was copied", hint="build again when it is done")
 
 
 def is_tar(head: bytes) -> bool:

@@ -16,6 +16,7 @@ from run_step import Root
 
 from ..dockerfile.ignore import compile_pattern, has_wildcard
 from ..errors import BuildError
+from ..image.diff import at, xattrs
 
 Excludes = Callable[[str], bool]
 Hasher = Callable[[int, os.stat_result], str]
@@ -149,7 +150,8 @@ def _walk(root: Root, path: str, name: str, excludes: Excludes, prune: bool) -> 
 
 
 def digest(root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool) -> str:
-    """SHA-256 over names, types, modes, link targets and contents (not times); ``owners`` adds uid and gid."""
+    """SHA-256 over names, types, modes, link targets and contents (not times); ``owners`` adds uid, gid and
+    extended attributes, which are copied then as well."""
     total = hashlib.sha256()
     for selection in selections:
         # A file's own name counts, because it may be what it is called afterwards; a directory's does not.
@@ -160,6 +162,9 @@ def digest(root: Root, selections: list[Selection], hasher: Hasher, *, owners: b
             parts = [item.name, f"{mode:o}"]
             if owners:
                 parts.append(f"{item.status.st_uid}:{item.status.st_gid}")
+            if owners and stat.S_ISREG(mode):
+                with root.parent(item.path) as (fd, name):
+                    parts += [f"{key}={value.hex()}" for key, value in xattrs(at(fd, name)).items()]
             if stat.S_ISREG(mode):
                 flags = os.O_RDONLY | (os.O_NOFOLLOW if item.name else 0) | os.O_NONBLOCK
                 fd = root.open(item.path, flags)
@@ -172,7 +177,8 @@ def digest(root: Root, selections: list[Selection], hasher: Hasher, *, owners: b
                     parts.append(os.readlink(name, dir_fd=fd))
             elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
                 parts.append(str(item.status.st_rdev))
-            total.update("\0".join(parts).encode("utf-8", "surrogateescape") + b"\n")
+            # A name may hold a line break, and nothing a null byte: the last one ends the item.
+            total.update("\0".join((*parts, "", "")).encode("utf-8", "surrogateescape"))
     return "sha256:" + total.hexdigest()
 
 

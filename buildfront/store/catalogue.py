@@ -44,6 +44,11 @@ class StepRow(NamedTuple):
     components: str
 
 
+def _signed(number: int) -> int:
+    """Inode numbers have 64 bits, some filesystems use the highest, and SQLite's integers have a sign."""
+    return number - (1 << 64) if number >> 63 else number
+
+
 class Catalogue:
     """One connection, shared by the threads of a build under a lock."""
 
@@ -75,6 +80,11 @@ class Catalogue:
     def set_meta(self, name: str, value: str) -> None:
         """Set it."""
         self._do("INSERT OR REPLACE INTO meta VALUES(?,?)", name, value)
+
+    def settle_meta(self, name: str, value: str) -> str:
+        """Set it where it is not set yet; returns what it is, which another process may have been first to say."""
+        self._do("INSERT OR IGNORE INTO meta VALUES(?,?)", name, value)
+        return self.meta(name) or value
 
     def new_snapshot(self, parent: int | None, empty: bool, now: int) -> int:
         """A new number; the directory is put in place by the caller."""
@@ -155,12 +165,14 @@ class Catalogue:
 
     def file(self, dev: int, ino: int, size: int, mtime: int, ctime: int) -> str | None:
         """The digest of a file of the host that has not changed since it was hashed."""
+        dev, ino = _signed(dev), _signed(ino)
         sql = "SELECT digest FROM files WHERE dev=? AND ino=? AND size=? AND mtime=? AND ctime=?"
         row = self._one(sql, dev, ino, size, mtime, ctime)
         return row[0] if row else None
 
     def set_files(self, rows: list[tuple[int, int, int, int, int, str]]) -> None:
         """Remember digests: (dev, ino, size, mtime_ns, ctime_ns, digest)."""
+        rows = [(_signed(row[0]), _signed(row[1]), *row[2:]) for row in rows]
         with self._lock:
             self._db.execute("BEGIN")
             self._db.executemany("INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?)", rows)

@@ -46,6 +46,7 @@ class Store:
         self.index = ImageIndex(self.root)
         self.catalogue = Catalogue(os.path.join(self.root, "catalogue.sqlite"))
         self._driver: Driver | None = None
+        self._driver_lock = threading.Lock()
         self.can_mount = True
 
     def _create(self) -> None:
@@ -153,13 +154,14 @@ class Store:
 
     def driver(self, work: str) -> Driver:
         """The driver of this store, chosen when the first snapshot is made."""
-        if self._driver is None:
-            name = self.catalogue.meta("snapshots")
-            if name is None:
-                name = best(work) if self.can_mount else "copy"
-                self.catalogue.set_meta("snapshots", name)
-            self._driver = driver(name)
-        return self._driver
+        with self._driver_lock:  # two threads that try at once would be in each other's way
+            if self._driver is None:
+                name = self.catalogue.meta("snapshots")
+                if name is None:
+                    found = best(work) if self.can_mount else "copy"
+                    name = self.catalogue.settle_meta("snapshots", found)
+                self._driver = driver(name)
+            return self._driver
 
     def snapshot_path(self, number: int) -> str:
         """The directory of a snapshot."""

@@ -91,10 +91,19 @@ class Supervisor:
         control = self.start()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         fds = array.array("i", [theirs.fileno(), *streams])
-        with self._lock:
-            control.sendmsg([b"r"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
-        theirs.close()
-        send(ours, job)
+        try:
+            try:
+                with self._lock:
+                    control.sendmsg([b"r"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+            finally:
+                theirs.close()
+            send(ours, job)
+        except ConnectionError:
+            ours.close()
+            raise HostError("the steps' supervisor has ended; was it killed?") from None
+        except BaseException:
+            ours.close()
+            raise
         return ours
 
     def close(self) -> None:
@@ -323,6 +332,10 @@ def _run(
     err_r, err_w = os.pipe()
     try:
         run = supervisor.spawn(job, (stdin, out_w, err_w))
+    except BaseException:
+        os.close(out_r)
+        os.close(err_r)
+        raise
     finally:
         for fd in (stdin, out_w, err_w):
             os.close(fd)
@@ -391,7 +404,7 @@ def _relay(
     for fd, name in pipes.items():
         while _pass_on(fd, name, output, again=True):
             pass
-    if len(raw) < LENGTH.size:
+    if len(raw) < LENGTH.size or len(raw) < LENGTH.size + _size(raw):
         return None, timed_out
     return json.loads(raw[LENGTH.size :]), timed_out
 

@@ -79,9 +79,11 @@ def run(request: RunRequest, *, output: Output | None = None, timeout: float | N
 
 
 def recover(work_dir: str) -> None:
-    """Remove what steps of a killed builder may have left below ``work_dir``: containers of OCI runtimes.
+    """Remove what steps of a killed builder may have left in ``work_dir``: containers of OCI runtimes.
 
-    Their processes were killed when the builder went; this is the second line.
+    Their processes were killed when the builder went; this is the second line. Only the bundles that
+    :func:`run_step.execute` made there are looked into: a runtime believes the state that it is shown, hooks
+    included, and what lies in a root filesystem is a stranger's.
     """
     import glob
     import os
@@ -89,7 +91,8 @@ def recover(work_dir: str) -> None:
 
     from .isolation.oci import RUNTIMES, find
 
-    for state in glob.glob(os.path.join(work_dir, "**", "runtime", "buildfront-*"), recursive=True):
+    pattern = os.path.join(glob.escape(work_dir), "bundle-*", "runtime", "buildfront-*")
+    for state in glob.glob(pattern):
         for name in RUNTIMES:
             path = find(name)
             if path is not None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from .linux.openat2 import open_in_root
+from .linux.openat2 import components, open_in_root
 
 _DIR = os.O_PATH | os.O_DIRECTORY
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
@@ -119,6 +119,8 @@ class Root:
         real, links = "/", 0
         while todo:
             part = todo.pop(0)
+            if part == ".":
+                continue
             if part == "..":
                 real = os.path.dirname(real)
                 continue
@@ -133,7 +135,7 @@ class Root:
                 with self.parent(here) as (fd, name):
                     target = os.readlink(name, dir_fd=fd)
                 real = "/" if target.startswith("/") else real
-                todo[:0] = [item for item in target.split("/") if item not in ("", ".")]
+                todo[:0] = components(target)
                 continue
             elif todo and not stat.S_ISDIR(status.st_mode):
                 raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)

@@ -256,6 +256,18 @@ def test_S13_a_link_that_comes_back_to_itself_ends(tree, target):
             root.make_mount_point("/self/deep", True)
 
 
+def test_S54_a_link_that_wants_a_directory_gets_no_file(tree):
+    for name, target in (("slash", "new/"), ("dot", "other/.")):
+        os.symlink(target, f"{tree}/{name}")
+        before = listing(tree)
+        with Root(tree) as root:
+            created = root.make_mount_point(f"/{name}", False)
+            assert [place.directory for place in created] == [True]
+            assert root.stat(f"/{name}") is not None
+            root.remove_mount_point(created)
+        assert listing(tree) == before
+
+
 def test_S13_a_dangling_link_is_followed_from_where_it_lies(tree):
     os.makedirs(tree + "/a/b")
     os.symlink("/a/b", tree + "/short")

@@ -52,14 +52,14 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     return walk_in_root(root, path, flags, mode)
 
 
-def _parts(path: str) -> list[str]:
+def components(path: str) -> list[str]:
     """The components; a slash at the end is kept as ``.``, for what comes before it must be a directory."""
     return [part for part in path.split("/") if part] + ["."] * path.endswith("/")
 
 
 def walk_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     """The same by hand: one component at a time, every link read and resolved from ``root``."""
-    parts = _parts(path)
+    parts = components(path)
     stack = [os.dup(root)]
     links = 0
     try:
@@ -86,7 +86,7 @@ def walk_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
                 if target.startswith("/"):
                     while len(stack) > 1:
                         os.close(stack.pop())
-                parts[:0] = _parts(target)
+                parts[:0] = components(target)
                 continue
             if last:
                 return os.open(part, flags | os.O_NOFOLLOW | os.O_CLOEXEC, mode, dir_fd=stack[-1])
