@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -55,7 +56,7 @@ def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | 
         raise BuildError(
             f"a remote context ({path}) is not supported yet", hint="fetch it and name its directory"
         )
-    directory = path
+    directory = path.rstrip("/") or "/"
     if path == "-" or os.path.isfile(path):
         if session is None:
             raise BuildError(f"the context {path} is an archive, which can't be used here")
@@ -101,8 +102,8 @@ def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
         return "", sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "-"
     for path in _dockerfile_paths(directory, dockerfile):
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-                return path, stream.read(), dockerfile if dockerfile else os.path.basename(path)
+            text = _read(directory, path, given=path == dockerfile)
+            return path, text, dockerfile if dockerfile else os.path.basename(path)
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -115,6 +116,33 @@ def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
     )
 
 
+def _read(directory: str, path: str, *, given: bool) -> str:
+    """A file's text. One that the user did not name is the context's: its links lead nowhere outside of it.
+
+    Raises BuildError where that is no file: a device or a FIFO may never end.
+    """
+    if given:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    else:
+        from run_step import Root
+
+        with Root(directory) as root:
+            try:
+                relative = os.path.relpath(path, directory)
+                if (status := root.stat(relative)) is not None and not stat.S_ISREG(status.st_mode):
+                    raise BuildError(f"{path} is no regular file")
+                fd = root.open(relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+            except FileNotFoundError:
+                if os.path.islink(path):
+                    raise BuildError(
+                        f"{path} is a link that leads to nothing in the context",
+                        hint="name the file with -f (or --ignorefile) where it is meant to be outside",
+                    ) from None
+                raise
+    with os.fdopen(fd, encoding="utf-8", errors="surrogateescape") as stream:
+        return stream.read()
+
+
 def _ignore_paths(directory: str, dockerfile: str, ignorefile: str) -> list[str]:
     if ignorefile:
         return [ignorefile]
@@ -125,9 +153,11 @@ def _ignore_paths(directory: str, dockerfile: str, ignorefile: str) -> list[str]
 def _ignore(directory: str, dockerfile: str, ignorefile: str) -> ignore.Ignore:
     for path in _ignore_paths(directory, dockerfile, ignorefile):
         try:
-            with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-                return ignore.parse(stream.read())
+            inside = os.path.abspath(path).startswith(os.path.abspath(directory).rstrip("/") + "/")
+            return ignore.parse(_read(directory, path, given=bool(ignorefile) or not inside))
         except FileNotFoundError:
             if ignorefile:
                 raise BuildError(f"the ignore file {ignorefile} does not exist") from None
+        except OSError as error:
+            raise BuildError(f"{path} can't be read: {error.strerror}") from None
     return ignore.Ignore(())

@@ -13,6 +13,7 @@ from __future__ import annotations
 import marshal
 import os
 import sys
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _RACY_NS = 100_000_000
 """A file that changed less than this before it was noted could change again without its times telling."""
+
+_STARTED = time.time_ns()
+"""A change after this may have come when the build had looked at the file already."""
 
 _VALUED = (
     *("-t", "--tag", "-f", "--file", "--target", "--build-arg", "--label"),
@@ -109,8 +113,11 @@ def replay(argv: list[str]) -> int | None:
             return None
     iidfile = (_options(argv) or {}).get("--iidfile")
     if iidfile:
-        with open(iidfile, "w", encoding="utf-8") as stream:
-            stream.write(out.strip())
+        try:
+            with open(iidfile, "w", encoding="utf-8") as stream:
+                stream.write(out.strip())
+        except OSError:
+            return None  # the ordinary way says what is wrong
     sys.stderr.write(err)
     sys.stdout.write(out)
     sys.stdout.flush()
@@ -125,9 +132,7 @@ def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str)
     paths = _looked_at(prepared)
     if paths is None:
         return
-    import time
-
-    limit = time.time_ns() - _RACY_NS
+    limit = _STARTED - _RACY_NS
     witnesses: list[tuple[str, Any]] = []
     for path in dict.fromkeys(paths):
         known = signature(path)
@@ -155,10 +160,19 @@ def _looked_at(prepared: Prepared) -> Iterable[str] | None:
     if any(name.startswith("oci-layout://") for name in prepared.bases):
         return None
     paths = [os.path.join(prepared.store.root, "index.json"), *prepared.source.looked_at]
-    for (name, _), selections in prepared.engine.state.digests.selected.items():
-        top = prepared.contexts[name].path
+    if any(os.path.islink(path) for path in paths):
+        return None  # what it leads to would have to be watched as well
+    for (name, sources), selections in prepared.engine.state.digests.selected.items():
+        context = prepared.contexts[name]
+        top = context.path
+        if os.path.islink(top) or any("/" in item.strip("/") and _is_pattern(item) for item in sources):
+            return None  # a pattern's match may appear in a directory that has none yet
         paths.append(top)
         for selection in selections:
+            if selection.directory and not context.prune:
+                # An exception of the ignore file may appear in a directory that is left out so far.
+                below = os.walk(os.path.join(top, selection.path))
+                paths += [directory for directory, _, _ in below]
             parts = selection.path.split("/") if selection.path else []
             for count in range(1, len(parts) + 1):
                 path = os.path.join(top, *parts[:count])
@@ -167,3 +181,7 @@ def _looked_at(prepared: Prepared) -> Iterable[str] | None:
                 paths.append(path)
             paths += [os.path.join(top, item.path) for item in selection.items if item.path]
     return paths
+
+
+def _is_pattern(source: str) -> bool:
+    return any(char in source for char in "*?[")

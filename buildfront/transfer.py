@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import posixpath
+import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -240,7 +241,7 @@ def _load_layout(
 
 def _checked_digest(entry: Mapping[str, Any]) -> str:
     digest = entry.get("digest")
-    if not isinstance(digest, str) or not digest.startswith("sha256:") or len(digest) != 71:
+    if not isinstance(digest, str) or not re.fullmatch("sha256:[0-9a-f]{64}", digest):
         raise BuildError(f"unsupported digest {digest!r}", hint="only sha256 is supported")
     return digest
 

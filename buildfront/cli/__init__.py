@@ -70,6 +70,8 @@ def run(argv: list[str]) -> int:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
+    # podman's and docker's --pull takes no value of its own: with one it is --pull=POLICY.
+    argv = ["--pull=always" if word == "--pull" else word for word in argv]
     previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         result = cli.main(argv, prog_name="buildfront", standalone_mode=False)

@@ -92,6 +92,8 @@ class Engine:
 
     def _execute(self) -> None:
         failure: list[BaseException] = []
+        # Waited for instead of the thread: an interrupted Thread.join counts the thread as ended.
+        over = threading.Event()
 
         def body() -> None:
             from .work import Worker
@@ -101,15 +103,16 @@ class Engine:
                     Worker(self.state, session).run()
             except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
                 failure.append(error)
+            finally:
+                over.set()
 
         thread = threading.Thread(target=body, name="buildfront-engine")
         thread.start()
         try:
-            while thread.is_alive():
-                thread.join(3600)
+            over.wait()
         except BaseException:
             self.state.cancel.set()
-            thread.join()
+            over.wait()
             raise
         if failure:
             raise failure[0]

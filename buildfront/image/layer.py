@@ -162,6 +162,8 @@ class Applier:
                     os.utime(name, (mtime, mtime), dir_fd=fd, follow_symlinks=False)
                 except FileNotFoundError:
                     continue
+                except OverflowError as error:
+                    raise BuildError(f"the tar entry {path!r} is impossible: {error}") from None
 
     def _member(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         path = posixpath.normpath(
@@ -175,6 +177,12 @@ class Applier:
         if path == "/":
             if member.isdir():
                 self._attributes(member, self.root.fd, ".", True)
+            return
+        if path == self.base and member.isdir() and (fd := self._directory_at(path)) is not None:
+            try:  # the place to unpack into, and where a link of the image leads to it, that stays
+                self._attributes(member, fd, ".", True)
+            finally:
+                os.close(fd)
             return
         head = posixpath.dirname(path)
         if self.root.stat(head) is None:
@@ -194,6 +202,12 @@ class Applier:
         while path not in self.written and path != "/":
             self.written.add(path)
             path = posixpath.dirname(path)
+
+    def _directory_at(self, path: str) -> int | None:
+        try:
+            return self.root.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
 
     def _forget(self, path: str) -> None:
         """A directory of this tar was replaced: its times, and those of what was in it, are of no use."""

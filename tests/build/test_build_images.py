@@ -33,11 +33,12 @@ def app(box):
 @pytest.mark.parametrize("kind", ["oci", "docker"])
 def test_archives_are_read_by_skopeo_and_by_us(app, kind, tmp_path) -> None:
     archive = tmp_path / "app.tar"
-    app.build(app.app, "-t", "app:one", "-t", "other/app:two", "-o", f"type={kind},dest={archive}")
+    app.build(app.app, "-t", "app:one", "-o", f"type={kind},dest={archive}")
     config = json.loads(tool("skopeo", "inspect", "--config", f"{kind}-archive:{archive}"))
     assert config["config"]["Cmd"] == ["/bin/cat", "/new"]
     tool("skopeo", "copy", f"{kind}-archive:{archive}", f"dir:{tmp_path / 'dir'}")
-    wanted = app("images", "-q").stdout.split()[0]
+    app.build(app.app, "-t", "app:one", "-t", "other/app:two", "-o", f"type={kind},dest={archive}")
+    wanted = json.loads(app("inspect", "app:one").stdout)[0]["id"]
     app.store = tmp_path / "second"
     assert app("load", "-i", archive).stdout.count("loaded") == 2
     rows = json.loads(app("images", "--format", "json").stdout)

@@ -15,7 +15,8 @@ def test_everything_that_an_image_says(box) -> None:
         'ARG BASE=box\nFROM $BASE AS one\nMAINTAINER somebody\nENV A=1 B="two words"\nENV OLD form\nLABEL x=$A\n'
         "ARG V=default\n"
         "WORKDIR /work\nWORKDIR sub\nUSER bob\nEXPOSE 80 53/udp\nVOLUME /vol\nSTOPSIGNAL SIGQUIT\n"
-        'SHELL ["/bin/sh", "-ec"]\nHEALTHCHECK --interval=5s CMD true\nONBUILD RUN echo later\nENTRYPOINT ["/bin/echo"]\n'
+        'SHELL ["/bin/sh", "-ec"]\nHEALTHCHECK --interval=5s CMD true\nONBUILD RUN echo later\n'
+        'ENTRYPOINT ["/bin/echo"]\n'
         'CMD ["hi"]\nRUN id > /tmp/id; echo "$A $B $OLD $V" > /tmp/env; pwd > /tmp/pwd\n'
     )
     out = box.files(context, "-t", "app", "--build-arg", "V=given")
