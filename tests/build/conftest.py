@@ -8,7 +8,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import tarfile
 import time
 from collections.abc import Iterator
@@ -17,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from program import BUILDFRONT
 
 PROJECT = Path(__file__).parent.parent.parent
 CACHE = Path(os.environ.get("BUILDFRONT_TEST_CACHE") or PROJECT / ".cache" / "tests")
-BUILDFRONT = str(Path(sys.executable).parent / "buildfront")
 APPLETS = (
     "sh cat id ls echo sleep env touch"
     " mkdir rm ln chmod grep stat test true false head sed hostname kill pwd cp wc date rmdir seq"

@@ -168,9 +168,9 @@ def test_an_import_that_is_cut_off(box, busybox_tar, tmp_path) -> None:
 
 
 def start(box, context: Path, isolation: str) -> subprocess.Popen[str]:
-    import conftest
+    import program
 
-    command = [conftest.BUILDFRONT, "--root", str(box.store), "build", "--isolation", isolation, str(context)]
+    command = [program.BUILDFRONT, "--root", str(box.store), "build", "--isolation", isolation, str(context)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -197,10 +197,10 @@ def test_an_end_in_the_middle_leaves_nothing(box, isolation, how) -> None:
 def test_the_terminal_shows_live_lines_and_a_pipe_plain_ones(box) -> None:
     import pty
 
-    import conftest
+    import program
 
     context = box.context("FROM box\nRUN echo out of the step; sleep 0.5\n")
-    command = [conftest.BUILDFRONT, "--root", str(box.store), "build", "-t", "app", str(context)]
+    command = [program.BUILDFRONT, "--root", str(box.store), "build", "-t", "app", str(context)]
     controller, terminal = pty.openpty()
     child = subprocess.Popen(
         command, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, env={**os.environ, "TERM": "xterm"}
@@ -270,12 +270,12 @@ def test_doctor_says_what_there_is(box) -> None:
 
 
 def test_the_version_and_the_help_need_no_store() -> None:
-    import conftest
+    import program
 
     env = {**os.environ, "BUILDFRONT_ROOT": "/proc/nowhere"}
     for words in (["--version"], ["--help"], ["build", "--help"]):
         done = subprocess.run(
-            [conftest.BUILDFRONT, *words], env=env, capture_output=True, text=True, check=True
+            [program.BUILDFRONT, *words], env=env, capture_output=True, text=True, check=True
         )
         assert "buildfront" in done.stdout
     headings = [

@@ -84,9 +84,9 @@ def test_local_and_tar_outputs_are_the_root_filesystem(app, tmp_path) -> None:
 
 
 def _program() -> str:
-    import conftest
+    import program
 
-    return str(conftest.BUILDFRONT)
+    return str(program.BUILDFRONT)
 
 
 def test_ids_and_metadata(app, tmp_path) -> None:
