@@ -32,6 +32,7 @@ test: $(STAMP) system
 	$(BIN)/python -m pytest -p strict -n 2 --dist worksteal $(TESTS)
 
 golden: $(STAMP)
+	$(BIN)/python tools/make_schemas.py
 	PYTHONPATH=tests $(BIN)/python tests/golden_cases.py
 
 bench: $(STAMP)

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from .planning import RunPlan, plan
     from .request import IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
     from .rootfs import Root
+    from .validation import validate
 
 _HOME = {
+    "validate": "validation",
     "look_up": "lookup",
     "security_options": "lookup",
     "check": "check",
@@ -76,6 +78,7 @@ __all__ = [
     "LocalExecutor",
     "recover",
     "choose_isolation",
+    "validate",
     "look_up",
     "security_options",
     "materialise",

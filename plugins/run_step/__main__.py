@@ -13,6 +13,7 @@ from .codec import encode
 from .errors import HostError, RequestError
 from .executor import LocalExecutor
 from .request import RunRequest
+from .validation import validate
 
 USAGE = "usage: python -m run_step plan|run [--result FILE] < request.json"
 
@@ -34,6 +35,7 @@ def main(argv: list[str]) -> int:
         except (ValueError, RecursionError) as error:
             raise RequestError(f"stdin is no JSON: {error}") from None
         request = RunRequest.from_json(data)
+        validate(data)
         plan = executor.plan(request)
         if argv[0] == "plan":
             json.dump(plan.to_json(), sys.stdout, indent=2)
