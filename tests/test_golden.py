@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -40,14 +41,20 @@ def _registry() -> referencing.Registry:
     return registry
 
 
-PLANS = (
-    sorted((golden_cases.TESTDATA / "dockerfiles").glob("*/expected/plan-*.json")) if SCHEMAS.is_dir() else []
-)
+@pytest.mark.parametrize("case", golden_cases.CASES if SCHEMAS.is_dir() else [], ids=lambda case: case.name)
+def test_every_golden_spec_fits_the_oci_schema(case: Path) -> None:
+    validator = jsonschema.Draft4Validator({"$ref": "config-schema.json"}, registry=_registry())
+    for plan in golden_cases.plans(case).values():
+        assert [error.message for error in validator.iter_errors(plan["spec"])] == []
 
 
-@pytest.mark.parametrize("plan", PLANS, ids=lambda path: f"{path.parent.parent.name}-{path.stem}")
-def test_every_golden_spec_fits_the_oci_schema(plan: Path) -> None:
-    schema = {"$ref": "config-schema.json"}
-    validator = jsonschema.Draft4Validator(schema, registry=_registry())
-    errors = [error.message for error in validator.iter_errors(json.loads(plan.read_text())["spec"])]
-    assert errors == []
+def test_every_row_that_plans_has_a_case_or_a_test() -> None:
+    settings = [tomllib.loads((case / "case.toml").read_text()) for case in golden_cases.CASES]
+    rows = {row for item in settings for row in item.get("rows", [])}
+    tests = [*Path(__file__).parent.joinpath("run_step").glob("test_*.py")]
+    rows |= {row for path in tests for row in re.findall(r"def test_([SX]\d\d)_", path.read_text())}
+    planned = (
+        "S01 S02 S03 X04 S10 S11 S12 S13 S14 S15 S16 S17 S18 S19 X20 X21 S30 S31 S32 S33 S34 X35 X36 X37"
+    )
+    planned += " S40 S41 S42 S43 S44 S45 S50 S51 S52 S53 S54 S60 S61 S62 S63 S64 S66 S67 X83"
+    assert set(planned.split()) - rows == set()
