@@ -58,7 +58,7 @@ def test_run_forms(box, isolation) -> None:
     assert (out / "exec $HOME").exists()
 
 
-def test_a_run_leaves_no_trace_of_itself(box, isolation) -> None:
+def test_S54_a_run_leaves_no_trace_of_itself(box, isolation) -> None:
     """No mount point, no resolv.conf, no .containerenv that the image did not have is in a layer (S54)."""
     box.build(box.context("FROM box\nRUN true\n"), "-t", "app", "--isolation", isolation)
     layers = [line for line in box.config("app")["history"] if line["created_by"].startswith("RUN")]
@@ -171,7 +171,7 @@ def test_the_options_of_a_run(box, isolation, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("network", ["none", "host"])
-def test_networks(box, isolation, network) -> None:
+def test_X79_networks(box, isolation, network) -> None:
     context = box.context("FROM box\nRUN ls /sys/class/net > /devices; ls -la /proc/self/ns/net > /ns\n")
     out = box.files(context, "--isolation", isolation, "--network", network)
     devices = (out / "devices").read_text().split()
