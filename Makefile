@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 TESTS ?= tests
 
-.PHONY: setup system demo test check golden bench clean
+.PHONY: setup system demo test check golden oracle bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -34,6 +34,9 @@ test: $(STAMP) system
 golden: $(STAMP)
 	$(BIN)/python tools/make_schemas.py
 	PYTHONPATH=tests $(BIN)/python tests/golden_cases.py
+
+oracle: $(STAMP) system
+	ORACLE_TABLE=1 $(BIN)/python -m pytest -q -s tests/build/test_oracle.py
 
 bench: $(STAMP)
 	$(BIN)/python bench/bench.py

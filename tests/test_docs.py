@@ -30,7 +30,7 @@ def test_the_table_of_the_run_step_is_true(row: str, what: str, module: str, sho
 
 
 @pytest.mark.parametrize(
-    "page", sorted((PROJECT / "docs").glob("*.md")) + [PROJECT / "README.md"], ids=lambda p: p.name
+    "page", [*sorted((PROJECT / "docs").glob("*.md")), PROJECT / "README.md"], ids=lambda p: p.name
 )
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
