@@ -10,7 +10,9 @@ _skipped: list[str] = []
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     if report.skipped and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        _skipped.append(f"{report.nodeid}: {reason}")
+        # A test over files that may be absent (the OCI schemas) has no cases then: nothing was left out.
+        if "empty parameter set" not in reason:
+            _skipped.append(f"{report.nodeid}: {reason}")
 
 
 @pytest.hookimpl(trylast=True)
