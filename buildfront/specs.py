@@ -12,6 +12,7 @@ from run_step import HostError, ImageDefaults, LocalExecutor, RequestError
 from .engine.model import Result
 from .errors import BuildError
 from .graph.model import RunOp, Step
+from .graph.render import label
 
 if TYPE_CHECKING:
     from run_step import HostFacts, RunPlan
@@ -29,7 +30,7 @@ def plan_runs(
 ) -> list[dict[str, Any]]:
     """For each RUN: its number, title, where its root filesystem was taken from, and its plan.
 
-    ``step`` chooses one by its number; ``bundle`` is a directory, made here, that becomes a bundle of that step.
+    ``step`` chooses one by its number, or those of a stage by its name; ``bundle`` is a directory, made here, that becomes a bundle of that step.
     Runs nothing of the build; base images are unpacked, because planning reads their passwd and group files.
     Raises BuildError.
     """
@@ -64,9 +65,11 @@ def plan_runs(
 def _choose(prepared: Prepared, number: str, bundle: str) -> list[Step]:
     runs = [step for step in prepared.graph.steps if isinstance(step.op, RunOp)]
     known = ", ".join(str(step.id) for step in runs) or "none"
-    chosen = [step for step in runs if not number or str(step.id) == number]
+    chosen = [step for step in runs if number in ("", str(step.id), label(prepared.graph, step))]
     if number and not chosen:
-        raise BuildError(f"no RUN step has the number {number!r}", hint=f"RUN steps are {known}", status=2)
+        raise BuildError(
+            f"no RUN step has the number or the stage {number!r}", hint=f"RUN steps are {known}", status=2
+        )
     if bundle and len(chosen) != 1:
         raise BuildError(
             f"a bundle is of one step, and there are {len(chosen)}",

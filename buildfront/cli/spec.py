@@ -14,7 +14,13 @@ from .options import GroupedCommand, _option, run_template, shared, to_options
 
 @click.command("spec", cls=GroupedCommand)
 @shared
-@_option("Output", "--step", default="", metavar="N", help="only this step, by the number that plan prints")
+@_option(
+    "Output",
+    "--step",
+    default="",
+    metavar="N|NAME",
+    help="only this step, by its number in plan, or this stage's",
+)
 @_option("Output", "--plan", "whole", is_flag=True, help="the whole RunPlan, not only the OCI config")
 @_option(
     "Output", "--bundle", default="", metavar="DIR", help="write a bundle of one step that runc run takes"
@@ -39,7 +45,7 @@ def spec_command(root: str | None, /, **values: Any) -> None:
         found = [{**item, "spec": item["plan"]["spec"]} for item in found]
         for item in found:
             del item["plan"]
-    click.echo(json.dumps(found[0] if values["step"] else found, indent=2))
+    click.echo(json.dumps(found[0] if values["step"].isdigit() else found, indent=2))
 
 
 def _facts(path: str) -> Any:

@@ -246,6 +246,7 @@ def test_plan_and_spec_run_nothing(box) -> None:
         "nearest known ancestor",
         "nearest known ancestor",
     ]
+    assert [spec["step"] for spec in json.loads(box("spec", "--step", "a", context).stdout)] == [1, 2]
     assert box("spec", "--step", "9", context, check=False).returncode == 2
 
 
