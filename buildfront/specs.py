@@ -30,7 +30,8 @@ def plan_runs(
 ) -> list[dict[str, Any]]:
     """For each RUN: its number, title, where its root filesystem was taken from, and its plan.
 
-    ``step`` chooses one by its number, or those of a stage by its name; ``bundle`` is a directory, made here, that becomes a bundle of that step.
+    ``step`` chooses one by its number, or those of a stage by its name;
+    ``bundle`` is a directory, made here, that becomes a bundle of that step.
     Runs nothing of the build; base images are unpacked, because planning reads their passwd and group files.
     Raises BuildError.
     """
