@@ -20,7 +20,7 @@ from buildfront.dockerfile import parse
 from buildfront.graph import GraphOptions, RunOp, StepGraph, build_graph, references
 from buildfront.graph.render import to_json
 from buildfront.image.assemble import HistoryLine, image_config
-from run_step import HostFacts, ImageDefaults, RunRequest, choose_isolation, plan
+from run_step import HostFacts, ImageDefaults, RunPlan, RunRequest, choose_isolation, plan
 
 TESTDATA = Path(__file__).parent.parent / "testdata"
 CASES = sorted(path.parent for path in (TESTDATA / "dockerfiles").glob("*/case.toml"))
@@ -49,7 +49,7 @@ def graph_of(case: Path) -> tuple[StepGraph, dict[str, Any], dict[str, Any]]:
     return build_graph(instructions, options, bases), bases, settings
 
 
-def plan_of(op: RunOp, settings: dict[str, Any], number: int) -> dict[str, Any]:
+def plan_of(op: RunOp, settings: dict[str, Any], number: int) -> RunPlan:
     """The RunPlan of one RUN on the recorded host, with the golden root filesystem."""
     host = HostFacts.from_json(json.loads((TESTDATA / "hosts" / f"{settings['host']}.json").read_text()))
     request = RunRequest.from_json(
@@ -63,10 +63,10 @@ def plan_of(op: RunOp, settings: dict[str, Any], number: int) -> dict[str, Any]:
         isolation=choose_isolation(request.isolation or "auto", host)[0],
         network=op.network or request.network,
     )
-    return plan(request, host).to_json()
+    return plan(request, host)
 
 
-def plans(case: Path) -> dict[str, dict[str, Any]]:
+def plans(case: Path) -> dict[str, RunPlan]:
     """The plan of each RUN, complete, by the name of its file."""
     graph, _, settings = graph_of(case)
     runs = [(step.id, step.op) for step in graph.steps if isinstance(step.op, RunOp)]
@@ -86,7 +86,7 @@ def expected(case: Path) -> dict[str, str]:
     """File names below ``expected/`` and their content."""
     graph, bases, _ = graph_of(case)
     out = {"graph.json": _dump(to_json(graph))}
-    for name, made in plans(case).items():
+    for name, made in ((name, item.to_json()) for name, item in plans(case).items()):
         out[name] = _dump(_readable(case, made))
     stage = graph.target_stage
     history = [HistoryLine(line.created_by, line.step is not None, None) for line in stage.history]

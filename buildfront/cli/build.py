@@ -47,7 +47,11 @@ if TYPE_CHECKING:
 )
 @_option("Run", "--run-step", default="local", metavar="NAME", help="the RUN executor, by its entry point")
 @_option(
-    "Run", "--timeout", type=float, default=None, metavar="SECONDS", help="stop a step that takes longer"
+    "Run",
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="stop a step that takes longer",
 )
 @click.pass_obj
 def build_command(root: str | None, /, **values: Any) -> None:

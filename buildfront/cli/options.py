@@ -129,6 +129,9 @@ _STEP = (
         "RUN step", "-v", "--volume", "volumes", multiple=True, metavar="HOST:PATH[:OPTS]", help="bind a path"
     ),
     _option(
+        "RUN step", "--mount", "mounts", multiple=True, metavar="type=…,…", help="type=bind or type=tmpfs"
+    ),
+    _option(
         "RUN step", "--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="a resource limit"
     ),
     _option("RUN step", "--shm-size", default="", metavar="SIZE", help="size of /dev/shm"),
@@ -227,7 +230,7 @@ def build_args(texts: tuple[str, ...]) -> dict[str, str]:
 _STEP_DEFAULTS = {"isolation": "auto", "network": "default", "http_proxy": True}
 _STEP_NAMES = (
     "isolation runtime runtime_flags no_pivot network add_hosts dns dns_search dns_options no_hosts no_hostname"
-    " hostname volumes ulimits shm_size cap_add cap_drop http_proxy devices cdi_spec_dirs hooks_dirs group_add"
+    " hostname volumes mounts ulimits shm_size cap_add cap_drop http_proxy devices cdi_spec_dirs hooks_dirs group_add"
 ).split()
 _NAMESPACES = {"userns": "user", "ipc": "ipc", "pid": "pid", "uts": "uts", "cgroupns": "cgroup"}
 _RESOURCES = (

@@ -25,6 +25,7 @@ RUN_OPTIONS = (
     "cap_drop",
     "ulimits",
     "volumes",
+    "mounts",
     "shm_size",
     "no_new_privileges",
     "namespaces",

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import check
+    from .actions import write_files
     from .errors import HostError, RequestError, RunStepError, StepFailed
-    from .execution import RunResult, Supervisor, execute, materialise, write_bundle, write_files
+    from .execution import RunResult, Supervisor, execute, materialise, write_bundle
     from .executor import LocalExecutor, recover, run
     from .host import HostFacts, probe
     from .lookup import look_up, security_options
@@ -40,7 +41,7 @@ _HOME = {
     "Supervisor": "execution",
     "execute": "execution",
     "materialise": "execution",
-    "write_files": "execution",
+    "write_files": "actions",
     "write_bundle": "execution",
     "LocalExecutor": "executor",
     "run": "executor",

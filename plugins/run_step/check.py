@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from .errors import RequestError
+from .pipeline import resources
 from .pipeline.capabilities import known
 from .pipeline.devices import parse as parse_device
 from .pipeline.files import hosts_text, resolv_text
 from .pipeline.isolation import network_option
 from .pipeline.labels import parse as parse_label
-from .pipeline.mounts import parse_size, parse_volume
-from .pipeline.privileges import oom_score, umask
+from .pipeline.namespaces import hostname
+from .pipeline.privileges import additional_group, oom_score, umask
 from .pipeline.rlimits import parse
+from .pipeline.volumes import parse_mount, parse_size, parse_volume
 from .request import ISOLATIONS, NAMESPACES, IDMapping, NamespaceOption, RunRequest
 
 
@@ -63,8 +65,14 @@ def options(request: RunRequest) -> None:
         oom_score(request.oom_score_adj)
     for option in request.namespaces:
         namespace(option.name, "host" if option.host else option.path or "private")
+    hostname(request.hostname)
+    for text in request.group_add:
+        additional_group(text)
+    resources.check(request.resources)
     for text in request.volumes:
         parse_volume(text)
+    for text in request.mounts:
+        parse_mount(text)
     for text in (*request.cap_add, *request.cap_drop):
         if text.lower() != "all":
             known(text)

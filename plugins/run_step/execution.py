@@ -9,7 +9,6 @@ import selectors
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import tempfile
@@ -19,8 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from .actions import prepare
 from .errors import HostError
-from .planning import BUNDLE, ROOTFS, CopyTree, CopyVolume, MakeDirectory, MountPoint, RunPlan
+from .planning import BUNDLE, ROOTFS, RunPlan
 from .rootfs import Created, Root
 from .supervisor import LENGTH, send
 
@@ -151,7 +151,7 @@ def execute(
         with Root(rootfs) as root:
             created: list[Created] = []
             try:
-                _prepare(plan, root, bundle, created)
+                prepare(plan, root, bundle, created)
                 return _run(plan, rootfs, bundle, supervisor, output or _passthrough, cancel, timeout)
             finally:
                 root.remove_mount_point(created)
@@ -187,10 +187,15 @@ def _passthrough(stream: str, data: bytes) -> None:
     target.buffer.flush()
 
 
+_OVERLAY = ("upperdir=", "workdir=")
+"""The mount options that hold a token behind their name; what a user gives there is an absolute path."""
+
+
 def materialise(value: Any, rootfs: str, bundle: str) -> Any:
     """The plan's JSON values with real paths for its tokens."""
     if isinstance(value, str):
-        if value.startswith((ROOTFS, BUNDLE)):
+        head = next((name for name in _OVERLAY if value.startswith(name + BUNDLE)), "")
+        if value.startswith((head + ROOTFS, head + BUNDLE)):
             return value.replace(ROOTFS, rootfs, 1).replace(BUNDLE, bundle, 1)
         return value
     if isinstance(value, dict):
@@ -207,19 +212,6 @@ def _real_spec(spec: dict[str, Any], rootfs: str, bundle: str) -> dict[str, Any]
     }
 
 
-def write_files(plan: RunPlan, bundle: str) -> None:
-    """The generated files, below ``bundle/files``."""
-    directory = os.path.join(bundle, "files")
-    os.mkdir(directory, 0o755)
-    os.chmod(bundle, 0o711)
-    for item in plan.files:
-        path = os.path.join(directory, item.name)
-        with open(path, "x", encoding="utf-8", errors="surrogateescape") as stream:
-            stream.write(item.content)
-        os.chmod(path, item.mode)
-        os.chown(path, item.uid, item.gid)
-
-
 def write_bundle(plan: RunPlan, directory: str) -> None:
     """Complete ``directory``, which has a ``rootfs``, to a bundle that ``runc run`` executes with the same result.
 
@@ -229,74 +221,8 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
 
     rootfs = os.path.join(directory, "rootfs")
     with Root(rootfs) as root:
-        _prepare(plan, root, directory, [])
-    write_config(directory, materialise(plan.spec, rootfs, directory))
-
-
-def _prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> None:
-    write_files(plan, bundle)
-    for action in plan.actions:
-        if isinstance(action, MakeDirectory):
-            root.make_dirs(action.path, action.mode, action.uid, action.gid)
-        elif isinstance(action, MountPoint):
-            created += root.make_mount_point(action.path, action.directory)
-        elif isinstance(action, CopyTree):
-            _copy_host(action.source, os.path.join(bundle, action.name))
-        elif isinstance(action, CopyVolume):
-            _copy_volume(action, root, os.path.join(bundle, "volumes", action.name))
-
-
-def _copy_host(source: str, target: str) -> None:
-    """A directory or file of the host, whose owner asked for it: links in it are followed as the host would."""
-    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    if os.path.isdir(source):
-        shutil.copytree(source, target, symlinks=False)
-    else:
-        shutil.copy2(source, target)
-
-
-def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
-    os.makedirs(target, mode=0o755)
-    os.chmod(target, 0o755)
-    try:
-        fd = root.open(action.path, os.O_RDONLY | os.O_DIRECTORY)
-    except FileNotFoundError:
-        return
-    try:
-        _copy_tree(fd, target)
-    finally:
-        os.close(fd)
-
-
-def _copy_tree(source: int, target: str) -> None:
-    """Copy a directory's content with modes, owners and times; links are copied as links."""
-    status = os.fstat(source)
-    os.chown(target, status.st_uid, status.st_gid)
-    os.chmod(target, stat.S_IMODE(status.st_mode))
-    for name in os.listdir(source):
-        entry = os.stat(name, dir_fd=source, follow_symlinks=False)
-        path = os.path.join(target, name)
-        if stat.S_ISDIR(entry.st_mode):
-            os.mkdir(path)
-            child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-            try:
-                _copy_tree(child, path)
-            finally:
-                os.close(child)
-        elif stat.S_ISLNK(entry.st_mode):
-            os.symlink(os.readlink(name, dir_fd=source), path)
-            os.chown(path, entry.st_uid, entry.st_gid, follow_symlinks=False)
-        elif stat.S_ISREG(entry.st_mode):
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-            with os.fdopen(fd, "rb") as reader, open(path, "xb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 20)
-            os.chown(path, entry.st_uid, entry.st_gid)
-            os.chmod(path, stat.S_IMODE(entry.st_mode))
-            os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns))
-        else:
-            os.mknod(path, entry.st_mode, entry.st_rdev)
-            os.chown(path, entry.st_uid, entry.st_gid)
-            os.chmod(path, stat.S_IMODE(entry.st_mode))
+        prepare(plan, root, directory, [])
+    write_config(directory, _real_spec(plan.spec, rootfs, directory))
 
 
 def _run(

@@ -40,7 +40,8 @@ class LocalExecutor:
         facts = self.host(runtimes=auto or (request.isolation == "oci" and not request.runtime))
         if auto:
             request = replace(request, isolation=choose("auto", facts)[0])
-        if not self._recorded and (request.devices or request.hooks_dirs or request.volumes):
+        asked = request.devices or request.hooks_dirs or request.volumes or request.mounts
+        if not self._recorded and asked:
             facts = look_up(request, facts)
         return plan(request, facts)
 

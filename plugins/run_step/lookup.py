@@ -15,7 +15,7 @@ from typing import Any
 from .errors import HostError, RequestError
 from .host import DeviceFact, HostFacts, PathFact, TextFile
 from .pipeline.devices import is_cdi, parse
-from .pipeline.mounts import parse_volume
+from .pipeline.volumes import parse_mount, parse_volume
 from .request import RunRequest
 
 CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
@@ -39,9 +39,10 @@ def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
                 for path in _cdi_nodes(spec):
                     devices.update({item.path: item for item in _devices(path)})
     paths = {item.path: item for item in host.paths}
-    for source in (parse_volume(text)["source"] for text in request.volumes):
-        if os.path.exists(source):
-            paths[source] = PathFact(source, os.path.isdir(source))
+    for volume in (*map(parse_volume, request.volumes), *map(parse_mount, request.mounts)):
+        for source in volume.host_paths:
+            if os.path.exists(source):
+                paths[source] = PathFact(source, os.path.isdir(source))
     for mount in _cdi_mounts(specs):
         if os.path.exists(mount):
             paths[mount] = PathFact(mount, os.path.isdir(mount))

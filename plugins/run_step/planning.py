@@ -45,11 +45,13 @@ class MakeDirectory:
 class MountPoint:
     """Make a place to mount on when there is none, and take it away again after the step.
 
-    ``path`` is absolute inside the root filesystem; ``directory`` says what to make.
+    ``path`` is absolute inside the root filesystem; ``directory`` says what to make, ``mode`` with which mode
+    (a directory; some runtimes give it to the tmpfs mounted there, whatever the mount's own options say).
     """
 
     path: str
     directory: bool
+    mode: int = 0o755
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,33 @@ class CopyTree:
     name: str
 
 
-Action = CopyTree | MakeDirectory | MountPoint | CopyVolume
+@dataclass(frozen=True)
+class MakeScratch:
+    """``@bundle@/overlay/NAME`` with the directories ``upper`` and ``work`` of an overlay over ``source`` of the
+    host; ``upper`` gets its mode and owner."""
+
+    source: str
+    name: str
+
+
+@dataclass(frozen=True)
+class ChangeOwner:
+    """Give ``source`` of the host and all below it to ``uid`` and ``gid`` of the host, links themselves too."""
+
+    source: str
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class Relabel:
+    """Give ``source`` of the host and all below it the SELinux label ``label``."""
+
+    source: str
+    label: str
+
+
+Action = CopyTree | MakeDirectory | MountPoint | CopyVolume | MakeScratch | ChangeOwner | Relabel
 
 
 @dataclass(frozen=True)
@@ -100,7 +128,9 @@ class RunPlan:
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, keys in a fixed order."""
         out: dict[str, Any] = encode(self)
-        out["actions"] = [{"do": type(item).__name__, **encode(item)} for item in self.actions]
+        out["actions"] = [
+            {"do": type(item).__name__, **encode(item, defaults=False)} for item in self.actions
+        ]
         return out
 
 
@@ -136,6 +166,14 @@ class Draft:
         """The spec's ``linux`` object."""
         linux: dict[str, Any] = self.spec["linux"]
         return linux
+
+    def host_id(self, kind: str, number: int) -> int:
+        """The host's ID of the step's ``number`` by the spec's ``uidMappings`` or ``gidMappings``; what is not
+        mapped stays."""
+        for item in self.linux.get(kind, ()):
+            if item["containerID"] <= number < item["containerID"] + item["size"]:
+                return int(item["hostID"]) + number - int(item["containerID"])
+        return number
 
 
 def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Any] | None = None) -> RunPlan:

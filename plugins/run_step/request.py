@@ -80,6 +80,7 @@ class RunRequest:
     ``seccomp`` is the text of a profile, ``unconfined``, or empty for the default profile.
     ``network`` is ``default``, ``host``, ``none``, ``private``, ``bridge``, ``slirp4netns``, ``pasta``,
     ``ns:PATH``, or names of CNI networks with commas between them.
+    ``volumes`` are ``host:container[:opts]``, ``mounts`` are ``type=bind|tmpfs,…``.
     ``devices`` are paths (``host[:container][:rwm]``) or CDI names; what they mean on this host is in its facts,
     see :func:`run_step.look_up`.
     """
@@ -111,6 +112,7 @@ class RunRequest:
     no_hosts: bool = False
     no_hostname: bool = False
     volumes: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
     shm_size: str = ""
     http_proxy: bool = False
     no_new_privileges: bool = False

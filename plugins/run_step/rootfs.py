@@ -163,8 +163,11 @@ class Root:
         os.close(self.open(path, _DIR))
         return made
 
-    def make_mount_point(self, path: str, directory: bool) -> list[Created]:
-        """Make ``path`` when missing, and say what :meth:`remove_mount_point` needs to undo it."""
+    def make_mount_point(self, path: str, directory: bool, mode: int = 0o755) -> list[Created]:
+        """Make ``path`` when missing, and say what :meth:`remove_mount_point` needs to undo it.
+
+        ``mode`` is that of the directory itself; the ones above it get 0755.
+        """
         created: list[Created] = []
 
         def make(here: str, last: bool) -> None:
@@ -175,6 +178,8 @@ class Root:
                 before = os.fstat(fd)
                 if is_dir:
                     os.mkdir(name, 0o755, dir_fd=fd)
+                    if last and mode != 0o755:
+                        os.chmod(name, mode, dir_fd=fd)
                 else:
                     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
                     os.close(os.open(name, flags, 0o644, dir_fd=fd))

@@ -10,7 +10,17 @@ from dataclasses import replace
 import pytest
 from busybox_root import HOST_HOSTS, host_mounts, listing, make_rootfs, processes
 
-from run_step import HostError, ImageDefaults, NamespaceOption, Resources, RunRequest, execute, plan, run
+from run_step import (
+    HostError,
+    ImageDefaults,
+    NamespaceOption,
+    Resources,
+    RunRequest,
+    execute,
+    look_up,
+    plan,
+    run,
+)
 from run_step.linux.process import CAPABILITIES
 from run_step.pipeline.capabilities import DEFAULT
 
@@ -423,6 +433,70 @@ def test_S64_volumes(step, tmp_path):
     assert step.text(line, volumes=volumes) == "hosthostrefused\nrefused\n"
     assert (tmp_path / "volume" / "new").read_text() == "step\n"
     assert not {"rw", "deep", "one"} & set(os.listdir(step.rootfs))
+
+
+def test_S64_S65_an_overlay_volume_is_thrown_away(step, tmp_path):
+    volume = tmp_path / "with:colon, comma"
+    volume.mkdir()
+    (volume / "file").write_text("host\n")
+    plain = tmp_path / "plain"
+    plain.symlink_to(volume.name)  # a volume can't be spelt with a colon; what it leads to may have one
+    line = "cat /v/file; echo step > /v/file; rm -f /v/none; mkdir /v/new; cat /v/file; exit 3"
+    for _ in range(2):
+        result = step.run(line, volumes=(f"{plain}:/v:O",))
+        assert (result.status, step.stdout) == (3, b"host\nstep\n")
+    assert os.listdir(volume) == ["file"]
+    assert (volume / "file").read_text() == "host\n"
+    assert os.listdir(step.work_dir) == []
+    assert "v" not in os.listdir(step.rootfs)
+
+
+def test_S64_an_overlay_keeps_what_it_collects_where_asked(step, tmp_path):
+    for name in ("low,er", "upper", "scratch"):
+        (tmp_path / name).mkdir()
+    volume = f"{tmp_path}/low,er:/v:O,upperdir={tmp_path}/upper,workdir={tmp_path}/scratch"
+    step.text("echo kept > /v/file", volumes=(volume,))
+    assert step.text("cat /v/file", volumes=(volume,)) == "kept\n"
+    assert os.listdir(tmp_path / "upper") == ["file"]
+    assert os.listdir(tmp_path / "low,er") == []
+
+
+def test_S64_a_volume_is_given_to_the_user(step, tmp_path):
+    outside = tmp_path / "outside"
+    outside.touch()
+    volume = tmp_path / "volume"
+    (volume / "deep").mkdir(parents=True)
+    (volume / "deep" / "file").touch()
+    (volume / "link").symlink_to(outside)
+    line = "stat -c '%u:%g' /v /v/deep /v/deep/file /v/link; echo mine > /v/deep/file"
+    assert step.text(line, volumes=(f"{volume}:/v:U",), user="7:8") == "7:8\n" * 4
+    assert outside.stat().st_uid == 0
+
+
+def test_S64_a_volume_is_relabelled(step, tmp_path, host):
+    """The kernel keeps a label that nobody enforces as well, so that it can be read back anywhere."""
+    volume = tmp_path / "volume"
+    volume.mkdir()
+    (volume / "file").touch()
+    (volume / "link").symlink_to("/etc/passwd")
+    request = step.request("/bin/true", volumes=(f"{volume}:/v:Z",), labels=("level:s0:c3,c4",))
+    made = plan(request, look_up(request, replace(host, selinux=True)))
+    for key in ("selinuxLabel", "mountLabel"):
+        made.spec["process"].pop(key, None)
+        made.spec["linux"].pop(key, None)
+    assert step.executor.execute(made, step.rootfs).status == 0
+    for path in (volume, volume / "file", volume / "link"):
+        label = os.getxattr(path, "security.selinux", follow_symlinks=False)
+        assert label == b"system_u:object_r:container_file_t:s0:c3,c4\0"
+
+
+def test_S64_a_tmpfs_volume(step):
+    mount = "type=tmpfs,target=/fast,tmpfs-size=1m,tmpfs-mode=1700"
+    line = "stat -c %a /fast; head -c 2000000 /dev/zero > /fast/x || echo full; mount | grep ' /fast '"
+    seen = step.text(line, mounts=(mount,)).splitlines()
+    assert seen[:2] == ["1700", "full"]
+    assert "nosuid" in seen[2] and "nodev" in seen[2]
+    assert "fast" not in os.listdir(step.rootfs)
 
 
 def test_S64_a_read_only_volume_is_so_all_the_way_down(step, tmp_path):

@@ -12,12 +12,17 @@ from busybox_root import HOST_HOSTS, HOST_RESOLV, listing
 from run_step import HostError, IDMapping, NamespaceOption, RequestError, Resources, look_up
 from run_step import plan as plan_by_facts
 from run_step.pipeline.files import HEADER, hosts_text, resolv_text
-from run_step.pipeline.mounts import parse_size, parse_volume
+from run_step.pipeline.volumes import parse_mount, parse_size, parse_volume
 
 
 def plan(request, host, **more):
     """As an executor plans: what the request mentions of this host is looked up first."""
     return plan_by_facts(request, look_up(request, host), **more)
+
+
+def mount_at(made, destination):
+    (found,) = [item for item in made.spec["mounts"] if item["destination"] == destination]
+    return found
 
 
 def mounts(made):
@@ -497,7 +502,8 @@ def test_S63_a_file_is_no_volume(ask, host):
     ],
 )
 def test_S64_volume_options(text, options):
-    assert parse_volume(text) == {"destination": "/b", "type": "bind", "source": "/a", "options": options}
+    made = {"destination": "/b", "type": "bind", "source": "/a", "options": options}
+    assert parse_volume(text).mount() == made
 
 
 BAD_VOLUMES = [
@@ -515,9 +521,21 @@ BAD_VOLUMES = [
     "/a:/b:ro,rw",
     "/a:/b:odd",
     "/a:/b:RO",
-    "/a:/b:z",
-    "/a:/b:O",
-    "/a:/b:U",
+    "/a:/b:z,Z",
+    "/a:/b:Z,O",
+    "/a:/b:O,ro",
+    "/a:/b:O,U",
+    "/a:/b:O,rbind",
+    "/a:/b:exec,noexec",
+    "/a:/b:private,shared",
+    "/a:/b:bind,rbind",
+    "/a:/b:upperdir=/u,workdir=/w",
+    "/a:/b:O,upperdir=/u",
+    "/a:/b:O,upperdir=u,workdir=/w",
+    "/a:/b:O,upperdir=,workdir=/w",
+    "/etc:/b:Z",
+    "/usr/:/b:U",
+    "/:/b:z",
 ]
 
 
@@ -526,6 +544,127 @@ def test_S64_a_malformed_volume_is_quoted(ask, host, text):
     with pytest.raises(RequestError) as caught:
         plan(ask(volumes=(text,)), host)
     assert repr(text) in str(caught.value)
+
+
+BAD_MOUNTS = [
+    "",
+    "bind",
+    "type=",
+    "type=volume,target=/b",
+    "type=bind",
+    "type=bind,target=/b",
+    "type=bind,source=/a",
+    "type=bind,source=a,target=/b",
+    "type=bind,source=/a,target=b",
+    "type=bind,source=/a,target=/",
+    "type=bind,source=/a,target=/b,target=/c",
+    "type=bind,source=/a,src=/c,target=/b",
+    "type=bind,source=/a,target=/b,ro=maybe",
+    "type=bind,source=/a,target=/b,ro,rw",
+    "type=bind,source=/a,target=/b,odd=1",
+    "type=bind,source=/a,target=/b,bind-propagation=odd",
+    "type=bind,source=/a,target=/b,relabel=odd",
+    "type=tmpfs",
+    "type=tmpfs,target=/b,source=/a",
+    "type=tmpfs,target=/b,tmpfs-mode=9",
+    "type=tmpfs,target=/b,tmpfs-mode=rwx",
+]
+
+
+@pytest.mark.parametrize("text", BAD_MOUNTS)
+def test_S64_a_malformed_mount_is_quoted(ask, host, text):
+    with pytest.raises(RequestError) as caught:
+        plan(ask(mounts=(text,)), host)
+    assert repr(text) in str(caught.value)
+
+
+def test_S64_a_bad_size_of_a_tmpfs_is_quoted(ask, host):
+    with pytest.raises(RequestError, match="tmpfs-size 'big'"):
+        plan(ask(mounts=("type=tmpfs,target=/b,tmpfs-size=big",)), host)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "source", "options"),
+    [
+        ("type=bind,src=/a,dst=/b", "bind", "/a", ["rw", "private", "rbind"]),
+        ("type=bind,source=/a,destination=/b,readonly", "bind", "/a", ["ro", "private", "rbind"]),
+        ("type=bind,source=/a,target=/b,rw=false", "bind", "/a", ["ro", "private", "rbind"]),
+        ("type=bind,source=/a,target=/b,bind-nonrecursive", "bind", "/a", ["bind", "rw", "private"]),
+        ("type=bind,source=/a,target=/b,bind-propagation=rslave", "bind", "/a", ["rslave", "rw", "rbind"]),
+        ("type=tmpfs,target=/b", "tmpfs", "tmpfs", ["nosuid", "nodev", "private"]),
+        (
+            "type=tmpfs,dst=/b,tmpfs-size=1m,tmpfs-mode=1700,ro",
+            "tmpfs",
+            "tmpfs",
+            ["nosuid", "nodev", "size=1048576", "mode=1700", "ro", "private"],
+        ),
+    ],
+)
+def test_S64_mount_keys(text, kind, source, options):
+    made = {"destination": "/b", "type": kind, "source": source, "options": options}
+    assert parse_mount(text).mount() == made
+
+
+SELINUX = "system_u:object_r:container_file_t:s0:c1,c2"
+
+
+@pytest.mark.parametrize(
+    ("option", "label"), [("z", "system_u:object_r:container_file_t:s0"), ("Z", SELINUX)]
+)
+def test_S64_relabelling_is_an_action_where_there_are_labels(ask, host, tmp_path, option, label):
+    request = ask(volumes=(f"{tmp_path}:/v:{option}",), labels=("level:s0:c1,c2",))
+    made = plan(request, replace(host, selinux=True))
+    assert {"do": "Relabel", "source": str(tmp_path), "label": label} in made.to_json()["actions"]
+    assert option not in mount_at(made, "/v")["options"]
+    made = plan(request, host)
+    assert "Relabel" not in [item["do"] for item in made.to_json()["actions"]]
+
+
+def test_S64_the_owner_of_a_volume_is_the_user_on_the_host(ask, host, tmp_path):
+    maps = (IDMapping(0, 100000, 65536),)
+    request = ask("x", volumes=(f"{tmp_path}:/v:U",), user="7:8", uid_map=maps, gid_map=maps)
+    made = plan(request, host).to_json()["actions"]
+    assert {"do": "ChangeOwner", "source": str(tmp_path), "uid": 100007, "gid": 100008} in made
+
+
+def test_S64_an_overlay_volume_collects_in_the_bundle(ask, host, tmp_path):
+    made = plan(ask(volumes=(f"{tmp_path}:/v:O",)), host)
+    (action,) = [item for item in made.to_json()["actions"] if item["do"] == "MakeScratch"]
+    scratch = f"@bundle@/overlay/{action['name']}"
+    assert action["source"] == str(tmp_path)
+    assert mount_at(made, "/v") == {
+        "destination": "/v",
+        "type": "overlay",
+        "source": "overlay",
+        "options": [
+            f"lowerdir={tmp_path}",
+            f"upperdir={scratch}/upper",
+            f"workdir={scratch}/work",
+            "private",
+        ],
+    }
+    user = plan(ask(volumes=(f"{tmp_path}:/v:O",)), replace(host, uid=1000))
+    assert "userxattr" in mount_at(user, "/v")["options"]
+
+
+def test_S64_an_overlay_may_keep_what_it_collects(ask, host, tmp_path):
+    for name in ("a,b", "u", "w"):
+        (tmp_path / name).mkdir()
+    made = plan(ask(volumes=(f"{tmp_path}/a,b:/v:O,upperdir={tmp_path}/u,workdir={tmp_path}/w",)), host)
+    assert "MakeScratch" not in [item["do"] for item in made.to_json()["actions"]]
+    options = [rf"lowerdir={tmp_path}/a\,b", f"upperdir={tmp_path}/u", f"workdir={tmp_path}/w", "private"]
+    assert mount_at(made, "/v")["options"] == options
+
+
+def test_S64_an_overlay_needs_a_directory(ask, host, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="no directory"):
+        plan(ask(volumes=(f"{tmp_path}/file:/v:O",)), host)
+
+
+def test_S64_the_first_of_two_volumes_wins_and_the_other_changes_nothing(ask, host, tmp_path):
+    made = plan(ask(volumes=(f"{tmp_path}:/v", f"{tmp_path}:/v:U")), host)
+    assert "ChangeOwner" not in [item["do"] for item in made.to_json()["actions"]]
 
 
 def test_S64_a_missing_source_is_told(ask, host, tmp_path):

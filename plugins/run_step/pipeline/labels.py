@@ -20,7 +20,9 @@ def parse(options: tuple[str, ...]) -> dict[str, str] | None:
             return None
         name, colon, value = text.partition(":")
         if name not in PARTS or not colon or not value:
-            raise RequestError(f"label={text}: the form is label=disable or label=user|role|type|level:VALUE")
+            raise RequestError(
+                f"security option {'label=' + text!r}: the form is label=disable or label=user|role|type|level:VALUE"
+            )
         found[name] = value
     return found
 

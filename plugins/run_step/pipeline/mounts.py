@@ -7,21 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-import re
 import stat
-from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint
 from ..request import RunRequest
 from . import secrets
-
-Mount = dict[str, Any]
-
-PROPAGATION = ("private", "rprivate", "slave", "rslave", "shared", "rshared")
-FLAGS = ("ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "rbind", "bind", *PROPAGATION)
-LATER = ("z", "Z", "O", "U")
+from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> Mount:
@@ -48,48 +41,6 @@ def default_mounts() -> list[Mount]:
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
         _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
     ]
-
-
-def parse_volume(text: str) -> Mount:
-    """``host:container[:opts]`` as a mount. Raises RequestError that quotes ``text``."""
-    form = "the form is HOST-PATH:CONTAINER-PATH[:OPTIONS]"
-    parts = text.split(":")
-    if len(parts) not in (2, 3) or not parts[0] or not parts[1]:
-        raise RequestError(f"volume {text!r}: {form}")
-    source, destination = parts[0], parts[1]
-    if not source.startswith("/"):
-        raise RequestError(f"volume {text!r}: the host path {source!r} must be absolute")
-    if not destination.startswith("/"):
-        raise RequestError(f"volume {text!r}: the container path {destination!r} must be absolute")
-    destination = posixpath.normpath("/" + destination.lstrip("/"))
-    if destination == "/":
-        raise RequestError(f"volume {text!r}: the root directory can't be a volume")
-    options = [item for item in (parts[2].split(",") if len(parts) == 3 else []) if item]
-    for option in options:
-        if option in LATER:
-            raise RequestError(f"volume {text!r}: option {option!r} is not built yet")
-        if option not in FLAGS:
-            raise RequestError(f"volume {text!r}: unknown option {option!r}; known are {', '.join(FLAGS)}")
-    if "ro" in options and "rw" in options:
-        raise RequestError(f"volume {text!r}: ro and rw exclude each other")
-    if "ro" not in options and "rw" not in options:
-        options.append("rw")
-    if not any(option in PROPAGATION for option in options):
-        options.append("private")
-    if "rbind" not in options and "bind" not in options:
-        options.append("rbind")
-    return _mount(destination, "bind", posixpath.normpath(source), *options)
-
-
-_SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.ASCII | re.IGNORECASE)
-
-
-def parse_size(text: str, what: str = "size") -> int:
-    """``64m`` in bytes; units b, k, m, g. Raises RequestError that quotes ``text``."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or len(match[1]) > 18:
-        raise RequestError(f"{what} {text!r}: a number with an optional unit b, k, m or g is wanted")
-    return int(match[1]) * {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
 
 
 def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
@@ -141,7 +92,10 @@ def _image_volumes(draft: Draft, volumes: tuple[str, ...]) -> list[Mount]:
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Collect the mounts in order and plan a mount point for each that the root filesystem lacks."""
-    volumes = [parse_volume(text) for text in request.volumes]
+    asked: dict[str, Volume] = {}
+    for volume in (*map(parse_volume, request.volumes), *map(parse_mount, request.mounts)):
+        asked.setdefault(volume.destination, volume)  # one that loses its destination changes nothing
+    volumes = [prepare(draft, volume, host) for volume in asked.values()]
     files = [
         _mount(destination, "bind", f"{BUNDLE}/files/{name}", "rbind", "rw")
         for name, destination in draft.bound
@@ -190,7 +144,13 @@ def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None
         if item["source"] in host_sources:
             directory = _is_directory(item["source"], host)
         if draft.root.stat(path) is None:
-            draft.actions.append(MountPoint(path, directory))
+            draft.actions.append(MountPoint(path, directory, _mode(item)))
+
+
+def _mode(item: Mount) -> int:
+    """That of a tmpfs which has no mount of its own to hide the mount point's."""
+    modes = [option[5:] for option in item["options"] if option.startswith("mode=")]
+    return int(modes[-1], 8) if item["type"] == "tmpfs" and modes else 0o755
 
 
 def _is_directory(path: str, host: HostFacts) -> bool:

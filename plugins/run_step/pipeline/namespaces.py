@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import Draft, NetworkPlan
 from ..request import NAMESPACES, IDMapping, NamespaceOption, RunRequest
@@ -99,10 +100,19 @@ def _sysctls(draft: Draft, host: HostFacts) -> None:
         draft.warnings.append("this kernel lacks net.ipv4.ping_group_range, which is left as it is")
 
 
+def hostname(text: str) -> str:
+    """As sethostname(2) takes it and a line of /etc/hosts can hold it. Raises RequestError that quotes ``text``."""
+    if len(text.encode(errors="surrogateescape")) > 64 or not all(
+        letter.isascii() and (letter.isalnum() or letter in "-._") for letter in text
+    ):
+        raise RequestError(f"hostname {text!r}: at most 64 letters, digits, dots and hyphens are wanted")
+    return text
+
+
 def _hostname(draft: Draft, request: RunRequest) -> None:
     name = ""
     if draft.namespaces.get("uts") == "":
-        name = request.hostname or request.image.hostname or draft.container_id[:12]
+        name = hostname(request.hostname or request.image.hostname) or draft.container_id[:12]
     draft.spec["hostname"] = name
     if name and "HOSTNAME" not in draft.env:  # row S12
         draft.env["HOSTNAME"] = name

@@ -23,11 +23,18 @@ def oom_score(value: int) -> int:
     return value
 
 
+def additional_group(text: str) -> str:
+    """A name, a number or ``keep-groups``. Raises RequestError for what can be none of them."""
+    if not text or any(letter.isspace() or letter in ":," for letter in text):
+        raise RequestError(f"additional group {text!r}: a name, a number or keep-groups is wanted")
+    return text
+
+
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Runs after the user is known; ``keep-groups`` gives the step the builder's own groups."""
     user = draft.process["user"]
     groups = list(user.get("additionalGids", []))
-    for text in request.group_add:
+    for text in map(additional_group, request.group_add):
         if text == "keep-groups":
             groups += host.groups
         else:

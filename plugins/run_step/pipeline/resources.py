@@ -2,16 +2,56 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import Draft
-from ..request import RunRequest
+from ..request import Resources, RunRequest
+
+_CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+
+
+def _cpu_list(text: str, what: str) -> None:
+    """A list as cpuset(7) has it, "List format": ``0-3,7``."""
+    parts = (
+        [[int(end) for end in part.split("-")] for part in text.split(",")]
+        if _CPU_LIST.fullmatch(text)
+        else []
+    )
+    if not parts or any(part[0] > part[-1] or part[-1] > 65535 for part in parts):
+        raise RequestError(f"{what} {text!r}: a list such as 0-3,7 is wanted")
+
+
+def check(wanted: Resources) -> None:
+    """Raises RequestError that quotes the first value which no kernel takes (sched-bwc.rst, cgroup-v1/memory.rst)."""
+    if wanted.cpu_period and not 1000 <= wanted.cpu_period <= 1000000:
+        raise RequestError(
+            f"CPU period '{wanted.cpu_period}': it must lie between 1000 and 1000000 microseconds"
+        )
+    if wanted.cpu_quota < -1 or 0 < wanted.cpu_quota < 1000:
+        raise RequestError(
+            f"CPU quota '{wanted.cpu_quota}': it must be at least 1000 microseconds, or -1 for none"
+        )
+    if wanted.cpu_shares < 0 or wanted.cpu_shares == 1:
+        raise RequestError(f"CPU shares '{wanted.cpu_shares}': the weight must be at least 2")
+    for text, what in ((wanted.cpuset_cpus, "cpuset CPUs"), (wanted.cpuset_mems, "cpuset memory nodes")):
+        if text:
+            _cpu_list(text, what)
+    if wanted.memory < -1 or wanted.memory_swap < -1:
+        raise RequestError("a memory limit must not be negative, but for -1, which is none")
+    if wanted.memory_swap > 0 and not 0 < wanted.memory <= wanted.memory_swap:
+        raise RequestError(
+            f"memory-swap '{wanted.memory_swap}' is the limit of memory and swap together: it needs a memory limit, "
+            f"and must not be below it ('{wanted.memory}')"
+        )
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Set what was asked for; leave the rest out of the spec."""
     wanted = request.resources
+    check(wanted)
     cpu: dict[str, Any] = {
         "period": wanted.cpu_period,
         "quota": wanted.cpu_quota,
@@ -30,6 +70,4 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     if draft.isolation == "chroot" and (
         resources or wanted.cgroup_parent
     ):  # devices come later, and are no limit
-        from ..errors import HostError
-
         raise HostError("chroot isolation cannot limit CPU or memory yet: use --isolation oci")

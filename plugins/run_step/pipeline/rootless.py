@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import RunRequest
-from .mounts import Mount, parse_size
+from .volumes import Mount, parse_size
 
 
 def _mounts(shm_size: str) -> list[Mount]:

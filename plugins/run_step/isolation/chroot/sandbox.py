@@ -210,6 +210,12 @@ def _mount(root: int, item: dict[str, Any]) -> None:
             # A remount is not recursive: what is mounted below /sys, the cgroups for one, would stay writable.
             _read_only_below(fd)
     else:
+        if (
+            item["type"] in ("overlay", "tmpfs")
+            and "dev" not in item["options"]
+            and item["destination"] != "/dev"
+        ):
+            flags |= m.MS_NODEV
         fd = _target(root, item["destination"], True)
         m.mount(item["source"], _proc(fd), item["type"], flags, ",".join(data))
         os.close(fd)
