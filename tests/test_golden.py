@@ -45,7 +45,7 @@ def _registry() -> referencing.Registry:
 def test_every_golden_spec_fits_the_oci_schema(case: Path) -> None:
     validator = jsonschema.Draft4Validator({"$ref": "config-schema.json"}, registry=_registry())
     for plan in golden_cases.plans(case).values():
-        assert [error.message for error in validator.iter_errors(plan["spec"])] == []
+        assert [error.message for error in validator.iter_errors(plan.spec)] == []
 
 
 def test_every_row_that_plans_has_a_case_or_a_test() -> None:

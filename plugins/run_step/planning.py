@@ -167,6 +167,11 @@ class Draft:
         linux: dict[str, Any] = self.spec["linux"]
         return linux
 
+    def is_mapped(self, kind: str, number: int) -> bool:
+        """Whether the step's ``number`` is an ID on the host, by the spec's ``uidMappings`` or ``gidMappings``."""
+        maps = self.linux.get(kind, ())
+        return not maps or any(0 <= number - item["containerID"] < item["size"] for item in maps)
+
     def host_id(self, kind: str, number: int) -> int:
         """The host's ID of the step's ``number`` by the spec's ``uidMappings`` or ``gidMappings``; what is not
         mapped stays."""

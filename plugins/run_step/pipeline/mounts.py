@@ -16,6 +16,9 @@ from ..request import RunRequest
 from . import secrets
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
+TTY_GROUP = 5
+"""The group of terminals (runtime-tools ``generate.New("linux")``)."""
+
 
 def _mount(destination: str, kind: str, source: str, *options: str) -> Mount:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
@@ -35,7 +38,7 @@ def default_mounts() -> list[Mount]:
             "newinstance",
             "ptmxmode=0666",
             "mode=0620",
-            "gid=5",
+            f"gid={TTY_GROUP}",
         ),
         _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777"),
         _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
@@ -51,6 +54,8 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
     cgroup = True
     for item in default_mounts():
         name = item["destination"]
+        if name == "/dev/pts" and not draft.is_mapped("gidMappings", TTY_GROUP):
+            item["options"].remove(f"gid={TTY_GROUP}")  # the kernel refuses the mount
         if name == "/dev/shm" and request.shm_size:
             item["options"].append(f"size={parse_size(request.shm_size, 'shm size')}")
         if name in ("/dev/shm", "/dev/mqueue") and host_ipc:
