@@ -709,3 +709,26 @@ def test_X83_the_stages_may_be_replaced(ask, host):
     made = plan(ask(), host, stages=(*STAGES, lambda draft, request, facts: seen.append((request, facts))))
     assert len(seen) == 1
     assert made == plan(ask(), host)
+
+
+def test_X83_a_stage_may_be_inserted_replaced_and_dropped(ask, host):
+    from run_step.pipeline import STAGES, hooks, labels, mounts
+
+    def read_only_root(draft, request, facts):
+        assert bool(draft.spec["mounts"]) is after_mounts
+        draft.spec["root"]["readonly"] = True
+
+    request = ask(labels=("type:spc_t",))
+    labelled = replace(host, selinux=True)
+    at = STAGES.index(mounts.apply)
+    after_mounts = False
+    inserted = plan(request, labelled, stages=(*STAGES[:at], read_only_root, *STAGES[at:]))
+    after_mounts = True
+    replaced = plan(
+        request, labelled, stages=tuple(read_only_root if stage is hooks.apply else stage for stage in STAGES)
+    )
+    dropped = plan(request, labelled, stages=tuple(stage for stage in STAGES if stage is not labels.apply))
+    assert inserted.spec["root"]["readonly"] and replaced.spec["root"]["readonly"]
+    assert not dropped.spec["root"]["readonly"]
+    assert "selinuxLabel" in inserted.spec["process"]
+    assert "selinuxLabel" not in dropped.spec["process"]

@@ -24,26 +24,18 @@ def _mount(destination: str, kind: str, source: str, *options: str) -> Mount:
     return {"destination": destination, "type": kind, "source": source, "options": list(options)}
 
 
-def default_mounts() -> list[Mount]:
-    """The mounts of a new spec (runtime-tools ``generate.New("linux")``, row S60)."""
-    return [
-        _mount("/proc", "proc", "proc", "nosuid", "noexec", "nodev"),
-        _mount("/dev", "tmpfs", "tmpfs", "nosuid", "noexec", "strictatime", "mode=755", "size=65536k"),
-        _mount(
-            "/dev/pts",
-            "devpts",
-            "devpts",
-            "nosuid",
-            "noexec",
-            "newinstance",
-            "ptmxmode=0666",
-            "mode=0620",
-            f"gid={TTY_GROUP}",
-        ),
-        _mount("/dev/shm", "tmpfs", "shm", "nosuid", "noexec", "nodev", "mode=1777"),
-        _mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev"),
-        _mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", "ro"),
-    ]
+DEFAULT_MOUNTS: tuple[tuple[str, str, str, str], ...] = (
+    ("/proc", "proc", "proc", "nosuid noexec nodev"),
+    ("/dev", "tmpfs", "tmpfs", "nosuid noexec strictatime mode=755 size=65536k"),
+    ("/dev/pts", "devpts", "devpts", f"nosuid noexec newinstance ptmxmode=0666 mode=0620 gid={TTY_GROUP}"),
+    ("/dev/shm", "tmpfs", "shm", "nosuid noexec nodev mode=1777"),
+    ("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
+    ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
+)
+"""Destination, type, source and options of a new spec's mounts (runtime-tools ``generate.New("linux")``, row S60)."""
+
+CGROUP_MOUNT = ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid noexec nodev relatime ro")
+"""The cgroups, below a /sys of the step's own (row S62)."""
 
 
 def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
@@ -52,7 +44,8 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
     host_ipc = "ipc" in draft.host_namespaces
     host_net = "network" in draft.host_namespaces
     cgroup = True
-    for item in default_mounts():
+    for destination, kind, source, options in DEFAULT_MOUNTS:
+        item = _mount(destination, kind, source, *options.split())
         name = item["destination"]
         if name == "/dev/pts" and not draft.is_mapped("gidMappings", TTY_GROUP):
             item["options"].remove(f"gid={TTY_GROUP}")  # the kernel refuses the mount
@@ -72,8 +65,8 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
                 draft.linux["maskedPaths"].append("/sys/fs/cgroup")
         out.append(item)
     if cgroup and draft.isolation != "chroot":
-        options = ("nosuid", "noexec", "nodev", "relatime", "ro")
-        out.append(_mount("/sys/fs/cgroup", "cgroup", "cgroup", *options))
+        destination, kind, source, options = CGROUP_MOUNT
+        out.append(_mount(destination, kind, source, *options.split()))
     return out
 
 
