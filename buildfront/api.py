@@ -37,7 +37,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """What to build and how. ``run`` is a RunRequest whose options every RUN gets (its command is ignored)."""
+    """What to build and how. ``run`` is a RunRequest whose options every RUN gets (its command is ignored).
+
+    ``stdin`` is a descriptor that RUN steps may read, one step at a time; none of them is answered from the cache
+    then, for nobody knows what they will read.
+    """
 
     context: str = "."
     dockerfile: str = ""
@@ -58,6 +62,7 @@ class BuildOptions:
     run: RunRequest | None = None
     run_step: str = "local"
     timeout: float | None = None
+    stdin: int | None = None
     root: str | None = None
 
 
@@ -154,6 +159,7 @@ def _prepare(
         compression=options.compression,
         compression_level=options.compression_level,
         timeout=options.timeout,
+        stdin=options.stdin,
     )
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, engine_options, emit)

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     help="how progress is shown",
 )
 @_option("Run", "--run-step", default="local", metavar="NAME", help="the RUN executor, by its entry point")
+@_option("RUN step", "--stdin", is_flag=True, help="let steps read our standard input, one after the other")
 @_option(
     "Run",
     "--timeout",
@@ -85,6 +86,7 @@ def build_command(root: str | None, /, **values: Any) -> None:
         run=run_template(values),
         run_step=values["run_step"],
         timeout=values["timeout"],
+        stdin=_input(values) if values["stdin"] else None,
     )
     progress = create("quiet" if values["quiet"] else values["progress"])
 
@@ -119,6 +121,15 @@ def build_command(root: str | None, /, **values: Any) -> None:
     if not values["quiet"] and values["progress"] not in ("rawjson", "quiet"):
         for name in outcome.names:
             click.echo(f"named {name}", err=True)
+
+
+def _input(values: dict[str, Any]) -> int:
+    """The descriptor that steps may read. Raises BuildError where something else is read from it."""
+    if values["context"] == "-" or values["dockerfile"] == "-":
+        raise BuildError(
+            "--stdin: standard input is the context or the Dockerfile already", hint="name a file", status=2
+        )
+    return 0
 
 
 def _write(path: str, text: str) -> None:

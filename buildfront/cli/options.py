@@ -190,6 +190,15 @@ _STEP = (
     _option(
         "RUN step", "--cpuset-mems", default="", metavar="LIST", help="the memory nodes that may be used"
     ),
+    _option(
+        "RUN step",
+        "--pids-limit",
+        "pids",
+        type=int,
+        default=0,
+        metavar="N",
+        help="processes at one time; -1 is any",
+    ),
     _option("RUN step", "--cgroup-parent", default="", metavar="PATH", help="the parent cgroup"),
 )
 
@@ -234,7 +243,7 @@ _STEP_NAMES = (
 ).split()
 _NAMESPACES = {"userns": "user", "ipc": "ipc", "pid": "pid", "uts": "uts", "cgroupns": "cgroup"}
 _RESOURCES = (
-    "memory memory_swap cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems cgroup_parent".split()
+    "memory memory_swap cpu_period cpu_quota cpu_shares cpuset_cpus cpuset_mems pids cgroup_parent".split()
 )
 
 

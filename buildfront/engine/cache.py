@@ -69,7 +69,7 @@ def components(
             "network": op.network,
             "options": {
                 name: options[name]
-                for name in RUN_OPTIONS
+                for name in (*RUN_OPTIONS, "stdin")
                 if options.get(name) not in (None, "", "default", False, [])
             },
         }

@@ -8,6 +8,7 @@ a mount.
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from .model import BaseImage, Context, Event, Listener, Result
 @dataclass(frozen=True)
 class EngineOptions:
     """How to walk. ``template`` is a RunRequest with the options that every RUN gets, None for the defaults.
-    ``run_step`` names the entry point of the executor."""
+    ``run_step`` names the entry point of the executor. ``stdin`` is a descriptor that RUN steps may read."""
 
     jobs: int = 0
     no_cache: bool = False
@@ -34,6 +35,7 @@ class EngineOptions:
     compression: str = "gzip"
     compression_level: int | None = None
     timeout: float | None = None
+    stdin: int | None = None
 
 
 @dataclass
@@ -65,6 +67,9 @@ class Engine:
         emit: Listener,
     ) -> None:
         run_options = cache.options_of(options.template) if options.template is not None else {}
+        if options.stdin is not None:
+            # What a step will read is not known: a part of the key that is like no other keeps it from the cache.
+            run_options = {**run_options, "stdin": os.urandom(16).hex()}
         digests = ContentDigests(store, contexts)
         self.state = State(store, graph, bases, contexts, options, emit, digests, run_options=run_options)
 

@@ -12,6 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import IO, Any
 
@@ -63,6 +64,9 @@ class Worker:
         self.session = session
         self._executor: Any = None
         self._lock = threading.Lock()
+        self._stdin = threading.Lock()
+        self._usage: dict[int, dict[str, Any]] = {}
+        """What each RUN used, by the number of its step."""
         self._base_locks: dict[str, threading.Lock] = {}
         self._layers: list[concurrent.futures.Future[None]] = []
 
@@ -139,7 +143,9 @@ class Worker:
             return result
         except BuildError as error:
             if not isinstance(error, Cancelled):
-                self.state.emit(Event("failed", step.id, step.title, {"error": error.what}))
+                self.state.emit(
+                    Event("failed", step.id, step.title, {"error": error.what, **self._used(step)})
+                )
             raise error.at(step.source) from None
         except (RequestError, HostError) as error:
             self.state.emit(Event("failed", step.id, step.title, {"error": str(error)}))
@@ -231,9 +237,17 @@ class Worker:
             plan = executor.plan(request)
             for warning in plan.warnings:
                 self.state.emit(Event("warning", step.id, step.title, {"text": warning}))
-            result = executor.execute(
-                plan, root.path, output=output, cancel=self.state.cancel, timeout=self.state.options.timeout
-            )
+            options = self.state.options
+            more: dict[str, Any] = {} if options.stdin is None else {"stdin": options.stdin}
+            with self._stdin if more else nullcontext():  # one reader at a time
+                result = executor.execute(
+                    plan, root.path, output=output, cancel=self.state.cancel, timeout=options.timeout, **more
+                )
+            usage = getattr(result, "usage", None)  # an executor of another make may have none
+            if usage is not None:
+                self._usage[step.id] = usage()
+            for warning in getattr(result, "warnings", ()):
+                self.state.emit(Event("warning", step.id, step.title, {"text": warning}))
             if result.cancelled and not result.timed_out:
                 raise Cancelled("the build was stopped", where=step.source, status=130)
             if result.exit_status or result.timed_out:
@@ -296,7 +310,11 @@ class Worker:
         return Result(keyed[0], number)
 
     def _done(self, step: Step, began: float) -> None:
-        self.state.emit(Event("done", step.id, step.title, {"seconds": time.monotonic() - began}))
+        seconds = time.monotonic() - began
+        self.state.emit(Event("done", step.id, step.title, {"seconds": seconds, **self._used(step)}))
+
+    def _used(self, step: Step) -> dict[str, Any]:
+        return {"usage": self._usage[step.id]} if step.id in self._usage else {}
 
     def _layer(
         self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: list[Entry], began: float
@@ -331,7 +349,14 @@ class Worker:
         wall = time.monotonic() - began
         slot = f"{step.stage}:{step.source.start}:{step.op.kind}"
         self.session.store.catalogue.set_step(
-            keyed[0], slot, number, changed, cache.canonical(keyed[1]), int(wall * 1e6), int(time.time())
+            keyed[0],
+            slot,
+            number,
+            changed,
+            cache.canonical(keyed[1]),
+            int(wall * 1e6),
+            int(time.time()),
+            cache.canonical(self._usage.get(step.id, {})),
         )
 
 

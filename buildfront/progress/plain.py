@@ -9,6 +9,7 @@ from typing import TextIO
 from ..engine.model import Event
 from ..graph import StepGraph
 from ..graph.render import label
+from . import usage_text
 
 _KEPT = 1000
 
@@ -58,7 +59,8 @@ class Plain:
         elif event.kind in ("done", "failed"):
             self._flush(number, step)
             if event.kind == "done":
-                self._write(f"#{number} DONE {event.data['seconds']:.1f}s\n")
+                used = usage_text(event.data.get("usage"))
+                self._write(f"#{number} DONE {event.data['seconds']:.1f}s{used and f' ({used})'}\n")
             else:
                 self._write(f"#{number} ERROR: {event.data['error']}\n")
 

@@ -12,6 +12,7 @@ from rich.text import Text
 from ..engine.model import Event
 from ..graph import StepGraph
 from ..graph.render import label
+from . import usage_text
 
 _LINES = 5
 
@@ -69,7 +70,10 @@ class Live:
                     event.kind, ("ERROR", "red")
                 )
                 seconds = f" {event.data['seconds']:.1f}s" if "seconds" in event.data else ""
-                line = Text(f" {mark}{seconds} {self._title(event, step)}", style=style)
+                used = usage_text(event.data.get("usage"))
+                line = Text(
+                    f" {mark}{seconds} {self._title(event, step)}{used and f' ({used})'}", style=style
+                )
         if line is not None:
             self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 

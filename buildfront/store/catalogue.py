@@ -14,13 +14,17 @@ CREATE TABLE IF NOT EXISTS snapshots(
 CREATE TABLE IF NOT EXISTS chains(chain_id TEXT PRIMARY KEY, snapshot INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS steps(
   key TEXT PRIMARY KEY, slot TEXT NOT NULL, snapshot INTEGER, changed INTEGER NOT NULL,
-  components TEXT NOT NULL, wall_us INTEGER NOT NULL, created INTEGER NOT NULL);
+  components TEXT NOT NULL, wall_us INTEGER NOT NULL, created INTEGER NOT NULL, usage TEXT NOT NULL DEFAULT '{}');
 CREATE INDEX IF NOT EXISTS steps_slot ON steps(slot, created);
 CREATE TABLE IF NOT EXISTS contents(source TEXT, selector TEXT, digest TEXT NOT NULL, PRIMARY KEY(source, selector));
 CREATE TABLE IF NOT EXISTS files(
   dev INTEGER, ino INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, digest TEXT NOT NULL,
   PRIMARY KEY(dev, ino)) WITHOUT ROWID;
 """
+
+
+_VERSION = 2
+"""Of the tables. 2: steps keep what they used."""
 
 
 class SnapshotRow(NamedTuple):
@@ -57,8 +61,23 @@ class Catalogue:
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=NORMAL")
-        if self._db.execute("PRAGMA user_version").fetchone()[0] == 0:
-            self._db.executescript(_SCHEMA + "PRAGMA user_version=1;")
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if version == 0:
+            self._db.executescript(_SCHEMA + f"PRAGMA user_version={_VERSION};")
+        elif version < _VERSION:
+            self._upgrade()
+
+    def _upgrade(self) -> None:
+        """Bring an older store's tables to this version; of two programs at once, one does it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            if self._db.execute("PRAGMA user_version").fetchone()[0] < 2:
+                self._db.execute("ALTER TABLE steps ADD COLUMN usage TEXT NOT NULL DEFAULT '{}'")
+            self._db.execute(f"PRAGMA user_version={_VERSION}")
+            self._db.execute("COMMIT")
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
 
     def close(self) -> None:
         """Close the connection."""
@@ -141,10 +160,17 @@ class Catalogue:
         components: str,
         wall_us: int,
         now: int,
+        usage: str = "{}",
     ) -> None:
-        """Remember a result. ``slot`` names the place in the Dockerfile, for comparing with earlier runs."""
-        sql = "INSERT OR REPLACE INTO steps VALUES(?,?,?,?,?,?,?)"
-        self._do(sql, key, slot, snapshot, int(changed), components, wall_us, now)
+        """Remember a result. ``slot`` names the place in the Dockerfile, for comparing with earlier runs; ``usage`` is
+        what a RUN used, as JSON."""
+        sql = "INSERT OR REPLACE INTO steps VALUES(?,?,?,?,?,?,?,?)"
+        self._do(sql, key, slot, snapshot, int(changed), components, wall_us, now, usage)
+
+    def usage(self, key: str) -> str:
+        """What the step with this key used when it ran, as JSON; an empty object when nothing is known."""
+        row = self._one("SELECT usage FROM steps WHERE key=?", key)
+        return row[0] if row else "{}"
 
     def forget_step(self, key: str) -> None:
         """Drop a result whose snapshot is gone."""

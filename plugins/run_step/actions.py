@@ -6,6 +6,7 @@ be taken away again. It decides nothing and runs nothing.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -17,12 +18,54 @@ from .planning import (
     CopyTree,
     CopyVolume,
     MakeDirectory,
+    MakeNode,
     MakeScratch,
     MountPoint,
+    PutFile,
     Relabel,
     RunPlan,
 )
 from .rootfs import Created, Root
+
+
+class Undo:
+    """What has to be undone in ``root`` after the step; what a step did meanwhile is never in the way of it."""
+
+    def __init__(self, root: Root, bundle: str) -> None:
+        self.root = root
+        self.bundle = bundle
+        self.created: list[Created] = []
+        self.put: list[tuple[str, str, os.stat_result, os.stat_result]] = []
+        """Path, where the image's own is kept (empty: there was none), and the directory before and after."""
+
+    def run(self) -> None:
+        """Undo all of it, in reverse."""
+        for path, kept, before, after in reversed(self.put):
+            self._put_back(path, kept, before, after)
+        self.put.clear()
+        self.root.remove_mount_point(self.created)
+        self.created.clear()
+
+    def _put_back(self, path: str, kept: str, before: os.stat_result, after: os.stat_result) -> None:
+        head, name = os.path.split(path)
+        try:
+            fd = self.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return  # the step itself removed or replaced the directory: the image's own went with it
+        try:
+            untouched = os.fstat(fd).st_mtime_ns == after.st_mtime_ns
+            try:
+                os.unlink(name, dir_fd=fd)
+            except FileNotFoundError:
+                pass
+            except (IsADirectoryError, PermissionError):
+                shutil.rmtree(name, dir_fd=fd)
+            if kept:
+                _move(kept, fd, name)
+            if untouched:
+                os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+        finally:
+            os.close(fd)
 
 
 def write_files(plan: RunPlan, bundle: str) -> None:
@@ -38,8 +81,8 @@ def write_files(plan: RunPlan, bundle: str) -> None:
         os.chown(path, item.uid, item.gid)
 
 
-def prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> None:
-    """Write the generated files and do every action; ``created`` collects the mount points to take away again.
+def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo) -> None:
+    """Write the generated files and do every action; ``undo`` collects what has to be undone after the step.
 
     Raises HostError for what this host refuses, OSError for what the root filesystem does.
     """
@@ -48,7 +91,11 @@ def prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> N
         if isinstance(action, MakeDirectory):
             root.make_dirs(action.path, action.mode, action.uid, action.gid)
         elif isinstance(action, MountPoint):
-            created += root.make_mount_point(action.path, action.directory, action.mode)
+            undo.created += root.make_mount_point(action.path, action.directory, action.mode)
+        elif isinstance(action, PutFile):
+            _put(os.path.join(bundle, "files", action.name), action.path, undo)
+        elif isinstance(action, MakeNode):
+            _make_node(action, undo)
         elif isinstance(action, CopyTree):
             _copy_host(action.source, os.path.join(bundle, action.name))
         elif isinstance(action, CopyVolume):
@@ -59,6 +106,74 @@ def prepare(plan: RunPlan, root: Root, bundle: str, created: list[Created]) -> N
             _for_all(action.source, "given another owner", _owner(action.uid, action.gid))
         elif isinstance(action, Relabel):
             _for_all(action.source, "relabelled", _label(action.label))
+
+
+def _put(source: str, path: str, undo: Undo) -> None:
+    head, name = os.path.split(path)
+    undo.created += undo.root.make_mount_point(head, True)
+    fd = undo.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = os.fstat(fd)
+        kept = ""
+        status = undo.root.lstat(path)
+        if status is not None:
+            if stat.S_ISDIR(status.st_mode):
+                raise HostError(f"{path} in the image is a directory; a step needs a file of its own there")
+            kept = os.path.join(undo.bundle, f"kept-{len(undo.put)}")
+            _set_aside(fd, name, kept)
+        undo.put.append((path, kept, before, before))
+        flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        with open(source, "rb") as reader, os.fdopen(os.open(name, flags, 0o600, dir_fd=fd), "wb") as writer:
+            shutil.copyfileobj(reader, writer)
+            mode = os.fstat(reader.fileno())
+            os.fchown(writer.fileno(), mode.st_uid, mode.st_gid)
+            os.fchmod(writer.fileno(), stat.S_IMODE(mode.st_mode))
+        undo.put[-1] = (path, kept, before, os.fstat(fd))
+    finally:
+        os.close(fd)
+
+
+def _make_node(action: MakeNode, undo: Undo) -> None:
+    if undo.root.lstat(action.path) is not None:
+        return
+    head, name = os.path.split(action.path)
+    undo.created += undo.root.make_mount_point(head, True)
+    fd = undo.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = os.fstat(fd)
+        os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(action.major, action.minor), dir_fd=fd)
+        os.chmod(name, 0o666, dir_fd=fd)  # whatever our umask
+        undo.put.append((action.path, "", before, os.fstat(fd)))
+    except PermissionError as error:
+        raise HostError(f"the device {action.path} can't be made: {error.strerror}") from None
+    finally:
+        os.close(fd)
+
+
+def _set_aside(fd: int, name: str, kept: str) -> None:
+    """Out of the step's reach where the bundle is on the same filesystem; else a copy is what comes back."""
+    try:
+        os.rename(name, kept, src_dir_fd=fd)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    _copy_entry(fd, name, kept)
+    os.unlink(name, dir_fd=fd)
+
+
+def _move(kept: str, fd: int, name: str) -> None:
+    try:
+        os.rename(kept, name, dst_dir_fd=fd)
+        return
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+    parent = os.open(os.path.dirname(kept), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _copy_entry(parent, os.path.basename(kept), f"/proc/self/fd/{fd}/{name}")
+    finally:
+        os.close(parent)
 
 
 def _copy_host(source: str, target: str) -> None:
@@ -89,29 +204,34 @@ def _copy_tree(source: int, target: str) -> None:
     os.chown(target, status.st_uid, status.st_gid)
     os.chmod(target, stat.S_IMODE(status.st_mode))
     for name in os.listdir(source):
-        entry = os.stat(name, dir_fd=source, follow_symlinks=False)
-        path = os.path.join(target, name)
-        if stat.S_ISDIR(entry.st_mode):
-            os.mkdir(path)
-            child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-            try:
-                _copy_tree(child, path)
-            finally:
-                os.close(child)
-        elif stat.S_ISLNK(entry.st_mode):
-            os.symlink(os.readlink(name, dir_fd=source), path)
-            os.chown(path, entry.st_uid, entry.st_gid, follow_symlinks=False)
-        elif stat.S_ISREG(entry.st_mode):
-            fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-            with os.fdopen(fd, "rb") as reader, open(path, "xb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 20)
-            os.chown(path, entry.st_uid, entry.st_gid)
-            os.chmod(path, stat.S_IMODE(entry.st_mode))
-            os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns))
-        else:
-            os.mknod(path, entry.st_mode, entry.st_rdev)
-            os.chown(path, entry.st_uid, entry.st_gid)
-            os.chmod(path, stat.S_IMODE(entry.st_mode))
+        _copy_entry(source, name, os.path.join(target, name))
+
+
+def _copy_entry(source: int, name: str, path: str) -> None:
+    """Copy one entry of an open directory to ``path``, where nothing may be."""
+    entry = os.stat(name, dir_fd=source, follow_symlinks=False)
+    if stat.S_ISDIR(entry.st_mode):
+        os.mkdir(path)
+        child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        try:
+            _copy_tree(child, path)
+        finally:
+            os.close(child)
+    elif stat.S_ISLNK(entry.st_mode):
+        os.symlink(os.readlink(name, dir_fd=source), path)
+        os.chown(path, entry.st_uid, entry.st_gid, follow_symlinks=False)
+        os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns), follow_symlinks=False)
+    elif stat.S_ISREG(entry.st_mode):
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
+        with os.fdopen(fd, "rb") as reader, open(path, "xb") as writer:
+            shutil.copyfileobj(reader, writer, 1 << 20)
+        os.chown(path, entry.st_uid, entry.st_gid)
+        os.chmod(path, stat.S_IMODE(entry.st_mode))
+        os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns))
+    else:
+        os.mknod(path, entry.st_mode, entry.st_rdev)
+        os.chown(path, entry.st_uid, entry.st_gid)
+        os.chmod(path, stat.S_IMODE(entry.st_mode))
 
 
 def _make_scratch(source: str, directory: str) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import array
-import json
 import os
-import selectors
 import shutil
 import signal
 import socket
@@ -14,22 +12,29 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from .actions import prepare
+from .actions import Undo, prepare
 from .errors import HostError
-from .planning import BUNDLE, ROOTFS, RunPlan
-from .rootfs import Created, Root
-from .supervisor import LENGTH, send
-
-Output = Callable[[str, bytes], None]
+from .planning import BUNDLE, ROOTFS, RunPlan, host_id
+from .rootfs import Root
+from .stdio.relay import Output as Output
+from .stdio.relay import Relay, await_end, kill
+from .stdio.terminal import size_of
+from .supervisor import send
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a step. ``status`` is the exit status, or minus the number of the signal that killed it."""
+    """What became of a step. ``status`` is the exit status, or minus the number of the signal that killed it.
+
+    Times are microseconds, sizes bytes. ``measured`` says how: ``cgroup``, where everything that ran counts, or
+    ``rusage``, where no group could be made: then only what the command itself waited for, and ``peak_memory`` and
+    the block I/O are not known (zero). ``max_rss`` is always of the largest single process (getrusage(2)).
+    ``oom_kills``: how many processes the kernel killed because the step ran into a memory limit, ``memory_limit``.
+    """
 
     status: int
     wall_us: int
@@ -38,6 +43,13 @@ class RunResult:
     max_rss: int = 0
     cancelled: bool = False
     timed_out: bool = False
+    measured: str = "rusage"
+    peak_memory: int = 0
+    read_bytes: int = 0
+    write_bytes: int = 0
+    oom_kills: int = 0
+    memory_limit: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
@@ -45,15 +57,55 @@ class RunResult:
         return self.status if self.status >= 0 else 128 - self.status
 
     def describe(self) -> str:
-        """``exit status 3`` or ``killed by SIGKILL``."""
+        """``exit status 3`` or ``killed by SIGKILL``; of a step that ran out of memory it says so."""
         if self.timed_out:
             return "stopped: the step took longer than its time limit"
+        return self._how() + self._memory()
+
+    def _how(self) -> str:
         if self.status >= 0:
             return f"exit status {self.status}"
         try:
             return f"killed by {signal.Signals(-self.status).name}"
         except ValueError:
             return f"killed by signal {-self.status}"
+
+    def _memory(self) -> str:
+        if not self.oom_kills or not self.status:
+            return ""
+        limit = (
+            f"its memory limit of {size_text(self.memory_limit)}" if self.memory_limit else "a memory limit"
+        )
+        count = "a process" if self.oom_kills == 1 else f"{self.oom_kills} processes"
+        return f": the step ran into {limit}, and the kernel killed {count} of it"
+
+    def usage(self) -> dict[str, int | str]:
+        """What it used, for events and records: JSON values; what is not known is left out."""
+        names = (
+            "wall_us",
+            "user_us",
+            "system_us",
+            "max_rss",
+            "peak_memory",
+            "read_bytes",
+            "write_bytes",
+            "oom_kills",
+        )
+        found: dict[str, int | str] = {name: getattr(self, name) for name in names}
+        if self.measured == "rusage":
+            for name in names[4:]:
+                del found[name]
+        return {"measured": self.measured, **found}
+
+
+def size_text(size: int) -> str:
+    """``64MiB``: a size for a person, in binary units."""
+    number = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if number < 1024:
+            return f"{number:.3g}{unit}"
+        number /= 1024
+    return f"{number:.4g}GiB"
 
 
 class Supervisor:
@@ -86,7 +138,7 @@ class Supervisor:
                 self._control = ours
             return self._control
 
-    def spawn(self, job: dict[str, Any], streams: tuple[int, int, int]) -> socket.socket:
+    def spawn(self, job: dict[str, Any], streams: tuple[int, ...]) -> socket.socket:
         """Start one run; the socket answers when it has ended, and closing it kills the step."""
         control = self.start()
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -128,18 +180,24 @@ def execute(
     rootfs: str,
     *,
     output: Output | None = None,
+    stdin: int | None = None,
+    quiet: bool = False,
     supervisor: Supervisor | None = None,
     work_dir: str | None = None,
     cancel: threading.Event | None = None,
     timeout: float | None = None,
+    runtime_timeout: float | None = None,
 ) -> RunResult:
     """Run ``plan`` in ``rootfs`` and wait for it.
 
-    ``output`` receives ``("stdout"|"stderr", bytes)`` as they come; without it both go to ours.
-    ``work_dir`` is where the private bundle is made. ``cancel`` and ``timeout`` (seconds) kill the step.
+    ``output`` receives ``("stdout"|"stderr", bytes)`` as they come, what a terminal shows as stdout; without it both
+    go to ours. ``quiet`` drops stdout. ``stdin`` is a descriptor whose content the step may read, up to its end;
+    without it the step's input is empty. Where the plan gives the step a terminal, a ``stdin`` that is one is made raw
+    meanwhile, and its changes of size are passed on. ``work_dir`` is where the private bundle is made. ``cancel`` and
+    ``timeout`` (seconds) kill the step; ``runtime_timeout`` is how long an OCI runtime may take for one of its calls.
 
-    Guarantees, in every outcome: no process of the step, no mount and no bundle remains, and mount points made
-    for the step are gone from ``rootfs`` unless the step put something in them.
+    Guarantees, in every outcome: no process of the step, no mount and no bundle remains, mount points made for the
+    step are gone from ``rootfs`` unless the step put something in them, and the terminal is as it was.
 
     Raises HostError when the step could not be started. A command that fails is a result, not an error.
     """
@@ -149,12 +207,13 @@ def execute(
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=work_dir)
     try:
         with Root(rootfs) as root:
-            created: list[Created] = []
+            undo = Undo(root, bundle)
             try:
-                prepare(plan, root, bundle, created)
-                return _run(plan, rootfs, bundle, supervisor, output or _passthrough, cancel, timeout)
+                prepare(plan, root, bundle, undo)
+                step = _Step(plan, rootfs, bundle, stdin, quiet, runtime_timeout)
+                return step.run(supervisor, output or _passthrough, cancel, timeout)
             finally:
-                root.remove_mount_point(created)
+                undo.run()
     finally:
         shutil.rmtree(bundle, ignore_errors=True)
         if own:
@@ -163,22 +222,16 @@ def execute(
 
 def _refuse(plan: RunPlan) -> None:
     """What can be planned and not yet be carried out, told before anything is changed."""
-    later = "is planned, but can't be carried out yet"
-    if plan.isolation == "rootless":
-        raise HostError(f"isolation 'rootless' {later}; use 'oci' or 'chroot' as root")
     if os.geteuid() != 0:
-        raise HostError("a RUN step needs root for now: run the build as root")
+        raise HostError(
+            "a RUN step needs root, if only of a user namespace: call run_step.enter_user_namespace() where the "
+            "program starts, or run it as root"
+        )
     if plan.network.mode not in ("host", "none", "path"):
         asked = ",".join(plan.network.names) or plan.network.mode
-        raise HostError(f"network {asked!r} {later}; use host, none or ns:PATH")
-    if plan.spec["process"].get("terminal"):
-        raise HostError(f"a terminal for a step {later}; use terminal 'without'")
-    if plan.isolation == "chroot" and plan.spec["linux"].get("uidMappings"):
-        raise HostError(f"a user namespace with chroot isolation {later}; use --isolation oci")
-    if plan.isolation == "chroot" and any(
-        item["type"] == "user" for item in plan.spec["linux"]["namespaces"]
-    ):
-        raise HostError(f"a user namespace with chroot isolation {later}; use --isolation oci")
+        raise HostError(
+            f"network {asked!r} is planned, but can't be carried out yet; use host, none or ns:PATH"
+        )
 
 
 def _passthrough(stream: str, data: bytes) -> None:
@@ -221,146 +274,158 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
 
     rootfs = os.path.join(directory, "rootfs")
     with Root(rootfs) as root:
-        prepare(plan, root, directory, [])
+        prepare(plan, root, directory, Undo(root, directory))
     write_config(directory, _real_spec(plan.spec, rootfs, directory))
 
 
-def _run(
-    plan: RunPlan,
-    rootfs: str,
-    bundle: str,
-    supervisor: Supervisor,
-    output: Output,
-    cancel: threading.Event | None,
-    timeout: float | None,
-) -> RunResult:
-    job = {
-        "isolation": plan.isolation,
-        "spec": _real_spec(plan.spec, rootfs, bundle),
-        "rootfs": rootfs,
-        "bundle": bundle,
-        "state": os.path.join(bundle, "runtime"),
-        "runtime": plan.runtime or "runc",
-        "runtime_flags": list(plan.runtime_flags),
-        "no_pivot": plan.no_pivot,
-        "container_id": f"buildfront-{plan.container_id[:12]}-{os.path.basename(bundle)[7:]}",
-    }
-    if plan.isolation == "chroot" and "seccomp" in plan.spec["linux"]:
-        from .linux.seccomp import compile_filter
+class _Step:
+    """One run of one plan: the job for the supervisor, the streams, the result."""
 
-        try:
-            job["seccomp"] = compile_filter(plan.spec["linux"]["seccomp"]).hex()
-        except OSError as error:
-            raise HostError(f"the seccomp filter can't be made: {error.strerror or error}") from None
-    began = time.monotonic()
-    stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    out_r, out_w = os.pipe()
-    err_r, err_w = os.pipe()
+    def __init__(
+        self,
+        plan: RunPlan,
+        rootfs: str,
+        bundle: str,
+        stdin: int | None,
+        quiet: bool,
+        runtime_timeout: float | None,
+    ) -> None:
+        self.plan = plan
+        self.bundle = bundle
+        self.stdin = stdin if stdin is not None and _is_open(stdin) else None
+        self.quiet = quiet
+        self.terminal = bool(plan.spec["process"].get("terminal"))
+        self.job = self._job(rootfs)
+        self.job["runtime_timeout"] = runtime_timeout
+
+    def _job(self, rootfs: str) -> dict[str, Any]:
+        plan = self.plan
+        spec = _real_spec(plan.spec, rootfs, self.bundle)
+        name = f"buildfront-{plan.container_id[:12]}-{os.path.basename(self.bundle)[7:]}"
+        parent = spec["linux"].get("cgroupsPath", "")
+        if parent and plan.isolation != "chroot" and ":" not in parent:
+            # What was asked for is a parent: two steps at once must not share one group.
+            spec["linux"] = {**spec["linux"], "cgroupsPath": os.path.join(parent, name)}
+        job: dict[str, Any] = {
+            "isolation": plan.isolation,
+            "spec": spec,
+            "rootfs": rootfs,
+            "bundle": self.bundle,
+            "state": os.path.join(self.bundle, "runtime"),
+            "runtime": plan.runtime or "runc",
+            "runtime_flags": list(plan.runtime_flags),
+            "no_pivot": plan.no_pivot,
+            "container_id": name,
+        }
+        if self.terminal:
+            size = spec["process"].get("consoleSize")
+            ours = size_of((0, 1, 2) if self.stdin is None else (self.stdin, 1, 2))
+            job["terminal"] = [size["width"], size["height"]] if size else list(ours or (80, 24))
+        if plan.isolation == "chroot" and "seccomp" in plan.spec["linux"]:
+            from .linux.seccomp import compile_filter
+
+            try:
+                job["seccomp"] = compile_filter(plan.spec["linux"]["seccomp"]).hex()
+            except OSError as error:
+                raise HostError(f"the seccomp filter can't be made: {error.strerror or error}") from None
+        return job
+
+    def run(
+        self, supervisor: Supervisor, output: Output, cancel: threading.Event | None, timeout: float | None
+    ) -> RunResult:
+        began = time.monotonic()
+        with ExitStack() as stack:
+            relay = self._start(supervisor, output, stack)
+            try:
+                answer = relay.until_ended(cancel, timeout)
+            except BaseException:
+                # What is undone after this must not be undone below a step that still runs.
+                kill(relay.run)
+                await_end(relay.run)
+                raise
+        wall = int((time.monotonic() - began) * 1e6)
+        if answer is None:
+            from .isolation.cgroup import remove_noted
+
+            remove_noted(self.bundle)
+            raise HostError("the step's supervisor ended before the step did; was it killed?")
+        for name in ("error", "setup"):
+            if name in answer:
+                raise HostError(answer[name])
+        known = RunResult.__dataclass_fields__.keys() & answer.keys() - {"warnings"}
+        return RunResult(
+            wall_us=wall,
+            timed_out=relay.timed_out,
+            memory_limit=self.plan.spec["linux"].get("resources", {}).get("memory", {}).get("limit", 0),
+            warnings=tuple(answer.get("warnings", ())),
+            **{name: answer[name] for name in known},
+        )
+
+    def _start(self, supervisor: Supervisor, output: Output, stack: ExitStack) -> Relay:
+        """Open the streams and hand the step over; what is opened here is closed by ``stack``."""
+        linux = self.plan.spec["linux"]
+        root = host_id(linux, "uidMappings", 0), host_id(linux, "gidMappings", 0)
+        theirs = []
+        pipes = {}
+        stdin = None
+        console = None
+        with ExitStack() as handed:
+            if self.stdin is None or self.terminal:
+                theirs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            else:
+                reader, writer = self._pipe(root)
+                theirs.append(reader)
+                stdin = (self.stdin, writer)
+            for number, name in ((1, "stdout"), (2, "stderr")):
+                if number == 1 and self.quiet:
+                    theirs.append(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+                    continue
+                reader, writer = self._pipe(root)
+                pipes[reader] = name
+                theirs.append(writer)
+                stack.callback(os.close, reader)
+            if self.terminal:
+                console, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                stack.callback(console.close)
+                theirs.append(other.detach())
+            for fd in theirs:
+                handed.callback(os.close, fd)
+            try:
+                run = supervisor.spawn(self.job, tuple(theirs))
+            except BaseException:
+                if stdin is not None:
+                    os.close(stdin[1])
+                raise
+        stack.callback(run.close)
+        return Relay(
+            run,
+            _without_stdout(output) if self.quiet else output,
+            pipes=pipes,
+            stdin=stdin,
+            console=console,
+            source=self.stdin if self.terminal and self.stdin is not None else -1,
+            fixed_size="consoleSize" in self.plan.spec["process"],
+        )
+
+    def _pipe(self, owner: tuple[int, int]) -> tuple[int, int]:
+        """A pipe that belongs to the step's root, who may open /dev/stdout then (row S74)."""
+        reader, writer = os.pipe()
+        if owner != (0, 0):
+            os.fchown(writer, *owner)
+        return reader, writer
+
+
+def _without_stdout(output: Output) -> Output:
+    def only_stderr(stream: str, data: bytes) -> None:
+        if stream != "stdout":
+            output(stream, data)
+
+    return only_stderr
+
+
+def _is_open(fd: int) -> bool:
     try:
-        run = supervisor.spawn(job, (stdin, out_w, err_w))
-    except BaseException:
-        os.close(out_r)
-        os.close(err_r)
-        raise
-    finally:
-        for fd in (stdin, out_w, err_w):
-            os.close(fd)
-    try:
-        answer, timed_out = _relay(run, {out_r: "stdout", err_r: "stderr"}, output, cancel, timeout)
-    except BaseException:
-        # What is undone after this must not be undone below a step that still runs.
-        _kill(run)
-        _await_end(run)
-        raise
-    finally:
-        run.close()
-        os.close(out_r)
-        os.close(err_r)
-    wall = int((time.monotonic() - began) * 1e6)
-    if answer is None:
-        raise HostError("the step's supervisor ended before the step did; was it killed?")
-    if "error" in answer:
-        raise HostError(answer["error"])
-    if "setup" in answer:
-        raise HostError(answer["setup"])
-    return RunResult(
-        status=answer["status"],
-        wall_us=wall,
-        user_us=answer["user_us"],
-        system_us=answer["system_us"],
-        max_rss=answer["max_rss"],
-        cancelled=answer["cancelled"],
-        timed_out=timed_out,
-    )
-
-
-def _relay(
-    run: socket.socket,
-    pipes: dict[int, str],
-    output: Output,
-    cancel: threading.Event | None,
-    timeout: float | None,
-) -> tuple[dict[str, Any] | None, bool]:
-    """Pass output on until the run has answered and the pipes have nothing more to give at once."""
-    deadline = None if timeout is None else time.monotonic() + timeout
-    raw = b""
-    ended = timed_out = stopped = False
-    with selectors.DefaultSelector() as selector:
-        selector.register(run, selectors.EVENT_READ)
-        for fd in pipes:
-            os.set_blocking(fd, False)
-            selector.register(fd, selectors.EVENT_READ)
-        while not ended:
-            wait = 0.2 if cancel is not None else None
-            if deadline is not None and not stopped:
-                left = max(0.0, deadline - time.monotonic())
-                wait = left if wait is None else min(wait, left)
-            for key, _ in selector.select(wait):
-                if key.fileobj is run:
-                    chunk = run.recv(65536)
-                    raw += chunk
-                    ended = not chunk or (len(raw) >= LENGTH.size and len(raw) >= LENGTH.size + _size(raw))
-                elif not _pass_on(key.fd, pipes[key.fd], output):
-                    selector.unregister(key.fd)
-            timed_out = timed_out or (deadline is not None and time.monotonic() >= deadline and not ended)
-            if not stopped and not ended and (timed_out or (cancel is not None and cancel.is_set())):
-                stopped = True
-                _kill(run)
-    # The step is over. What a process that still holds the pipe may write later is nobody's output.
-    for fd, name in pipes.items():
-        while _pass_on(fd, name, output, again=True):
-            pass
-    if len(raw) < LENGTH.size or len(raw) < LENGTH.size + _size(raw):
-        return None, timed_out
-    return json.loads(raw[LENGTH.size :]), timed_out
-
-
-def _kill(run: socket.socket) -> None:
-    try:
-        run.send(b"k")
+        os.fstat(fd)
     except OSError:
-        pass  # it has just ended
-
-
-def _await_end(run: socket.socket) -> None:
-    try:
-        while run.recv(65536):
-            pass
-    except OSError:
-        pass  # ended with our word unread
-
-
-def _size(raw: bytes) -> int:
-    size: int = LENGTH.unpack(raw[: LENGTH.size])[0]
-    return size
-
-
-def _pass_on(fd: int, name: str, output: Output, again: bool = False) -> bool:
-    """Read once; False at the end of the stream (with ``again``, also when there is nothing just now)."""
-    try:
-        data = os.read(fd, 1 << 16)
-    except BlockingIOError:
-        return not again
-    if data:
-        output(name, data)
-    return bool(data)
+        return False
+    return True

@@ -51,18 +51,24 @@ class LocalExecutor:
         rootfs: str,
         *,
         output: Output | None = None,
+        stdin: int | None = None,
+        quiet: bool = False,
         cancel: threading.Event | None = None,
         timeout: float | None = None,
+        runtime_timeout: float | None = None,
     ) -> RunResult:
         """See :func:`run_step.execute`."""
         return execute(
             plan,
             rootfs,
             output=output,
+            stdin=stdin,
+            quiet=quiet,
             supervisor=self.supervisor,
             work_dir=self.work_dir,
             cancel=cancel,
             timeout=timeout,
+            runtime_timeout=runtime_timeout,
         )
 
     def close(self) -> None:
@@ -70,17 +76,24 @@ class LocalExecutor:
         self.supervisor.close()
 
 
-def run(request: RunRequest, *, output: Output | None = None, timeout: float | None = None) -> RunResult:
+def run(
+    request: RunRequest,
+    *,
+    output: Output | None = None,
+    stdin: int | None = None,
+    timeout: float | None = None,
+) -> RunResult:
     """Plan and execute one step on this machine. Raises RequestError and HostError."""
     executor = LocalExecutor()
     try:
-        return executor.execute(executor.plan(request), request.rootfs, output=output, timeout=timeout)
+        plan = executor.plan(request)
+        return executor.execute(plan, request.rootfs, output=output, stdin=stdin, timeout=timeout)
     finally:
         executor.close()
 
 
 def recover(work_dir: str) -> None:
-    """Remove what steps of a killed builder may have left in ``work_dir``: containers of OCI runtimes.
+    """Remove what steps of a killed builder may have left in ``work_dir``: control groups, containers of OCI runtimes.
 
     Their processes were killed when the builder went; this is the second line. Only the bundles that
     :func:`run_step.execute` made there are looked into: a runtime believes the state that it is shown, hooks
@@ -90,8 +103,11 @@ def recover(work_dir: str) -> None:
     import os
     import subprocess
 
+    from .isolation.cgroup import remove_noted
     from .isolation.oci import RUNTIMES, find
 
+    for bundle in glob.glob(os.path.join(glob.escape(work_dir), "bundle-*")):
+        remove_noted(bundle)
     pattern = os.path.join(glob.escape(work_dir), "bundle-*", "runtime", "buildfront-*")
     for state in glob.glob(pattern):
         for name in RUNTIMES:

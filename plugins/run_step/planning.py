@@ -96,7 +96,36 @@ class Relabel:
     label: str
 
 
-Action = CopyTree | MakeDirectory | MountPoint | CopyVolume | MakeScratch | ChangeOwner | Relabel
+@dataclass(frozen=True)
+class PutFile:
+    """Put ``@bundle@/files/NAME`` in place at ``path`` where nothing can be mounted, and what the image has there,
+    or nothing, back after the step. What ``path`` itself is, a link too, is set aside; links above it are followed
+    inside the root filesystem."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class MakeNode:
+    """Make a character device node where the root filesystem has nothing at ``path``, and take it away again."""
+
+    path: str
+    major: int
+    minor: int
+
+
+Action = (
+    PutFile
+    | MakeNode
+    | CopyTree
+    | MakeDirectory
+    | MountPoint
+    | CopyVolume
+    | MakeScratch
+    | ChangeOwner
+    | Relabel
+)
 
 
 @dataclass(frozen=True)
@@ -173,12 +202,17 @@ class Draft:
         return not maps or any(0 <= number - item["containerID"] < item["size"] for item in maps)
 
     def host_id(self, kind: str, number: int) -> int:
-        """The host's ID of the step's ``number`` by the spec's ``uidMappings`` or ``gidMappings``; what is not
-        mapped stays."""
-        for item in self.linux.get(kind, ()):
-            if item["containerID"] <= number < item["containerID"] + item["size"]:
-                return int(item["hostID"]) + number - int(item["containerID"])
-        return number
+        """See :func:`host_id`."""
+        return host_id(self.linux, kind, number)
+
+
+def host_id(linux: dict[str, Any], kind: str, number: int) -> int:
+    """The host's ID of the step's ``number`` by ``uidMappings`` or ``gidMappings`` of a spec's ``linux`` object; what
+    is not mapped stays."""
+    for item in linux.get(kind, ()):
+        if item["containerID"] <= number < item["containerID"] + item["size"]:
+            return int(item["hostID"]) + number - int(item["containerID"])
+    return number
 
 
 def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Any] | None = None) -> RunPlan:

@@ -39,7 +39,10 @@ class IDMapping:
 
 @dataclass(frozen=True)
 class Resources:
-    """Cgroup limits. Zero and the empty string mean "not set"; sizes are bytes, periods microseconds."""
+    """Cgroup limits. Zero and the empty string mean "not set"; sizes are bytes, periods microseconds.
+
+    ``pids`` is the number of processes and threads at one time, -1 for no limit.
+    """
 
     cpu_period: int = 0
     cpu_quota: int = 0
@@ -49,6 +52,7 @@ class Resources:
     memory: int = 0
     memory_swap: int = 0
     cgroup_parent: str = ""
+    pids: int = 0
 
 
 @dataclass(frozen=True)

@@ -168,6 +168,7 @@ SENSIBLE = st.builds(
         cpuset_cpus=st.sampled_from(["", "0-1"]),
         memory=st.integers(0, 1 << 50),
         memory_swap=st.integers(-1, 1 << 50),
+        pids=st.integers(-1, 1 << 22),
         cgroup_parent=st.sampled_from(["", "/x"]),
     )
     | st.just(Resources()),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from busybox_root import HOST_HOSTS, HOST_RESOLV, listing
 
-from run_step import HostError, IDMapping, NamespaceOption, RequestError, Resources, look_up
+from run_step import IDMapping, NamespaceOption, RequestError, Resources, look_up
 from run_step import plan as plan_by_facts
 from run_step.pipeline.files import HEADER, hosts_text, resolv_text
 from run_step.pipeline.volumes import parse_mount, parse_size, parse_volume
@@ -56,10 +56,12 @@ def test_S30_nothing_asked_for_is_nothing_in_the_spec(ask, host):
     assert "cgroupsPath" not in linux
 
 
-@pytest.mark.parametrize("wanted", [Resources(memory=1 << 20), Resources(cgroup_parent="/x")])
-def test_S30_chroot_says_that_it_cannot(ask, host, wanted):
-    with pytest.raises(HostError, match="--isolation oci"):
-        plan(ask(isolation="chroot", resources=wanted), host)
+def test_S30_chroot_is_given_the_same(ask, host):
+    wanted = Resources(memory=1 << 20, pids=9, cgroup_parent="/x")
+    specs = [plan(ask(isolation=name, resources=wanted), host).spec["linux"] for name in ("chroot", "oci")]
+    assert specs[0]["resources"] == {"memory": {"limit": 1 << 20}, "pids": {"limit": 9}}
+    assert specs[0]["cgroupsPath"] == "/x"
+    assert specs[1]["cgroupsPath"] == "/x"
 
 
 @pytest.mark.parametrize(

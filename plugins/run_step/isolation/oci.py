@@ -8,10 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 from typing import Any
 
 from ..host import RuntimeFact
+from ..linux.terminal import set_size
+from . import waiting
+from .cgroup import Group
+
+CONSOLE = "console.sock"
+"""The socket in the bundle through which a runtime sends a terminal."""
+
+SECONDS = 120.0
+"""How long a runtime may take for create or start; hooks that pull something in are part of it."""
 
 RUNTIMES = ("crun", "runc", "youki")
 """Tried in this order when none is asked for (row S71)."""
@@ -29,16 +39,19 @@ def find(name: str) -> str | None:
     return None
 
 
-def probe_runtimes() -> tuple[RuntimeFact, ...]:
-    """Each runtime on this machine, tried once with a container that ends at once."""
+def probe_runtimes(*, every: bool = False) -> tuple[RuntimeFact, ...]:
+    """Each runtime on this machine, tried once with a container that ends at once.
+
+    The first that works is the one taken, and ends the search unless ``every`` one is wanted.
+    """
     found = []
     for name in RUNTIMES:
         path = find(name)
         if path is not None:
             why = try_runtime(path)
             found.append(RuntimeFact(name, path, why == "", why))
-            if not why:
-                break  # the first that works is the one taken: the others need no try
+            if not why and not every:
+                break
     return tuple(found)
 
 
@@ -63,6 +76,7 @@ def try_runtime(path: str) -> str:
             "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
             "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
         }
+        _as_rootless(spec["linux"])
         with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as stream:
             json.dump(spec, stream)
         name = "probe-" + os.path.basename(bundle)
@@ -88,29 +102,58 @@ def try_runtime(path: str) -> str:
         return message.splitlines()[-1] if message else f"ended with status {made.returncode}"
 
 
+def _as_rootless(linux: Any) -> None:
+    """Whoever is not root of the machine runs containers with a user namespace alone (runc: "rootless")."""
+    for kind, key in (("uid", "uidMappings"), ("gid", "gidMappings")):
+        with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
+            rows = [[int(number) for number in line.split()] for line in stream]
+        if rows == [[0, 0, 4294967295]]:
+            return
+        linux[key] = [{"containerID": row[0], "hostID": row[0], "size": row[2]} for row in rows]
+    linux["namespaces"].append({"type": "user"})
+
+
 class Container:
-    """One container of one runtime. The calls raise RuntimeError with the runtime's own words."""
+    """One container of one runtime. The calls raise RuntimeError with the runtime's own words, and
+    :class:`.waiting.Cancelled` when the builder asks for the end meanwhile.
 
-    def __init__(self, runtime: str, flags: list[str], state: str, bundle: str, name: str) -> None:
-        self.base = [runtime, "--root", state, *flags]
-        self.bundle = bundle
-        self.name = name
+    ``seconds``: how long the runtime may take for one call.
+    """
+
+    def __init__(self, run_socket: socket.socket, job: dict[str, Any], runtime: str) -> None:
+        self.base = [runtime, "--root", job["state"], *job["runtime_flags"]]
+        self.bundle: str = job["bundle"]
+        self.name: str = job["container_id"]
         self.runtime = runtime
+        self.seconds: float = job.get("runtime_timeout") or SECONDS
+        self._socket = run_socket
 
-    def _call(self, *args: str, fds: tuple[int, int, int] | None = None) -> None:
+    def _call(self, *args: str, fds: tuple[int, ...] = ()) -> None:
         log = os.path.join(self.bundle, "runtime.log")
+        label = f"{os.path.basename(self.runtime)} {args[0]}"
         with open(log, "wb") as stream:
-            stdin, stdout, stderr = fds or (subprocess.DEVNULL, stream.fileno(), stream.fileno())
-            done = subprocess.run(
-                [*self.base[:1], "--log", log + ".json", "--log-format", "json", *self.base[1:], *args],
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                cwd=self.bundle,
-                check=False,
-            )
-        if done.returncode != 0:
-            raise RuntimeError(f"{os.path.basename(self.runtime)} {args[0]} failed: {self._words(log)}")
+            stdin, stdout, stderr = fds[:3] or (subprocess.DEVNULL, stream.fileno(), stream.fileno())
+            try:
+                process = subprocess.Popen(
+                    [*self.base[:1], "--log", log + ".json", "--log-format", "json", *self.base[1:], *args],
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=stderr,
+                    cwd=self.bundle,
+                )
+            except OSError as error:
+                raise RuntimeError(f"{label} can't be run: {error.strerror}") from None
+        what = waiting.until_ended(self._socket, process.pid, self.seconds)
+        if what != "ended":
+            waiting.kill(process.pid)
+        status = process.wait()
+        if what == "cancelled":
+            raise waiting.Cancelled
+        if what == "timeout":
+            raise RuntimeError(f"{label} did not end within {self.seconds:g} s, and was killed")
+        if status != 0:
+            how = "" if status > 0 else f" (killed by signal {-status})"
+            raise RuntimeError(f"{label} failed{how}: {self._words(log)}")
 
     def _words(self, log: str) -> str:
         words = []
@@ -122,18 +165,28 @@ class Container:
                             words.append(str(json.loads(line).get("msg", "")))
                         except (ValueError, AttributeError):
                             words.append(line.strip())
-        return "; ".join(word for word in words if word) or "it printed nothing"
+        return (
+            "; ".join(word for word in words if word) or "it logged nothing; what it printed is in the output"
+        )
 
-    def create(self, fds: tuple[int, int, int], no_pivot: bool) -> int:
-        """Create, and return the process ID of the container's init."""
-        pid_file = os.path.join(self.bundle, "pid")
+    def create(self, fds: tuple[int, ...], no_pivot: bool, terminal: bool) -> int:
+        """Create, and return the process ID of the container's init, which is a child of ours then."""
         extra = ["--no-pivot"] if no_pivot else []
-        self._call("create", "--bundle", self.bundle, "--pid-file", pid_file, *extra, self.name, fds=fds)
+        extra += ["--console-socket", CONSOLE] if terminal else []
+        self._call("create", "--bundle", self.bundle, "--pid-file", "pid", *extra, self.name, fds=fds)
         try:
-            with open(pid_file, encoding="ascii") as stream:
-                return int(stream.read())
+            with open(os.path.join(self.bundle, "pid"), encoding="ascii") as stream:
+                text = stream.read(64)
+            pid = int(text)
+            with open(f"/proc/{pid}/stat", "rb") as stat:
+                parent = int(stat.read().rpartition(b")")[2].split()[1])
         except (OSError, ValueError) as error:
-            raise RuntimeError(f"{self.runtime} wrote no usable pid file: {error}") from None
+            raise RuntimeError(f"{self.runtime} create wrote no usable pid file: {error}") from None
+        if parent != os.getpid():
+            raise RuntimeError(
+                f"{self.runtime} create wrote the process {pid}, which it did not make, to its pid file"
+            )
+        return pid
 
     def start(self) -> None:
         """Let the init run the command."""
@@ -141,13 +194,76 @@ class Container:
 
     def delete(self) -> None:
         """Remove the container, killing what is left of it. Never raises: it is the last thing done."""
-        subprocess.run(
-            [*self.base, "delete", "--force", self.name],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            cwd=self.bundle,
-            check=False,
-        )
+        try:
+            subprocess.run(
+                [*self.base, "delete", "--force", self.name],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                cwd=self.bundle,
+                check=False,
+                timeout=min(self.seconds, 30),
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            pass  # the runtime has vanished or hangs; its processes are killed and its groups removed without it
+
+
+def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
+    """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
+    waiting.become_subreaper()
+    path = find(job["runtime"])
+    if path is None:
+        return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
+    os.chdir(job["bundle"])
+    write_config(job["bundle"], job["spec"])
+    container = Container(run_socket, job, path)
+    group = Group({})
+    listener = _listen() if job.get("terminal") else None
+    try:
+        pid = container.create(streams, job["no_pivot"], listener is not None)
+        group = Group.of(pid)
+        if listener is not None:
+            _forward(listener, streams[3], job["terminal"])
+        for fd in streams:
+            os.close(fd)
+        container.start()
+        answer = waiting.wait(run_socket, pid)
+        waiting.add_usage(answer, group.usage())
+        return answer
+    except waiting.Cancelled:
+        return waiting.stopped()
+    finally:
+        container.delete()
+        waiting.end_descendants()
+        group.remove_of(job["container_id"])
+
+
+def _listen() -> socket.socket:
+    """The console socket, named relative to the bundle: a path of a socket has room for 107 bytes (unix(7))."""
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(CONSOLE)
+    os.chmod(CONSOLE, 0o600)
+    listener.listen(1)
+    listener.settimeout(5)
+    return listener
+
+
+def _forward(listener: socket.socket, target: int, size: list[int]) -> None:
+    """Pass on the terminal that ``create`` sent before it ended, in the size wanted."""
+    try:
+        sender, _ = listener.accept()
+        with sender:
+            _, fds, _, _ = socket.recv_fds(sender, 4096, 1)
+    except OSError as error:
+        raise RuntimeError(f"the runtime sent no terminal: {error}") from None
+    finally:
+        listener.close()
+    if not fds:
+        raise RuntimeError("the runtime sent no terminal")
+    set_size(fds[0], *size)
+    with socket.socket(fileno=os.dup(target)) as receiver:
+        socket.send_fds(receiver, [b"t"], fds[:1])
+    for fd in fds:
+        os.close(fd)
 
 
 def write_config(bundle: str, spec: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import os
 from ._libc import call, syscall
 
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
 PR_CAPBSET_READ = 23
 PR_CAPBSET_DROP = 24
@@ -97,11 +98,6 @@ def join_session_keyring() -> None:
     number = _SYS_KEYCTL.get(os.uname().machine)
     if number is not None:
         syscall(number, "keyctl(JOIN_SESSION_KEYRING)", _KEYCTL_JOIN_SESSION_KEYRING, None)
-
-
-def close_from(first: int) -> None:
-    """Close every descriptor from ``first`` on."""
-    os.closerange(first, 1 << 20 if not hasattr(os, "sysconf") else max(os.sysconf("SC_OPEN_MAX"), 4096))
 
 
 def loopback_up() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import HostError, RequestError
+from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import RunRequest
@@ -39,7 +39,5 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     if request.apparmor and request.apparmor != "unconfined":
         if host.apparmor:
             draft.process["apparmorProfile"] = request.apparmor
-            if draft.isolation == "chroot":
-                raise HostError("an AppArmor profile needs an OCI runtime for now: use --isolation oci")
         else:
             draft.warnings.append("apparmor= does nothing here: this host has no AppArmor")

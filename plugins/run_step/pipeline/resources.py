@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..errors import HostError, RequestError
+from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import Resources, RunRequest
@@ -41,6 +41,8 @@ def check(wanted: Resources) -> None:
             _cpu_list(text, what)
     if wanted.memory < -1 or wanted.memory_swap < -1:
         raise RequestError("a memory limit must not be negative, but for -1, which is none")
+    if wanted.pids < -1:
+        raise RequestError(f"pids limit '{wanted.pids}': a number of processes is wanted, or -1 for no limit")
     if wanted.memory_swap > 0 and not 0 < wanted.memory <= wanted.memory_swap:
         raise RequestError(
             f"memory-swap '{wanted.memory_swap}' is the limit of memory and swap together: it needs a memory limit, "
@@ -65,9 +67,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         given = {key: value for key, value in group.items() if value}
         if given:
             resources[name] = given
+    if wanted.pids:
+        resources["pids"] = {"limit": wanted.pids}
     if wanted.cgroup_parent:
         draft.linux["cgroupsPath"] = wanted.cgroup_parent
-    if draft.isolation == "chroot" and (
-        resources or wanted.cgroup_parent
-    ):  # devices come later, and are no limit
-        raise HostError("chroot isolation cannot limit CPU or memory yet: use --isolation oci")

@@ -2,7 +2,7 @@
 
 On the hot path of every chroot RUN: imports ctypes wrappers and nothing heavy, runs in a single-threaded
 process. It decides nothing; what it can't honour was refused when the plan was made. It is no general OCI
-runtime: no hooks, no cgroups.
+runtime: no hooks. :mod:`.launch` forks the child, :mod:`.mounts` makes the mounts.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ import errno
 import os
 import resource
 import signal
+import socket
 import stat
 from typing import Any
 
 from ...linux import mount as m
 from ...linux import process as p
-from ...linux.openat2 import open_in_root
+from ...linux import terminal, userns
 from ...linux.seccomp import install
+from .mounts import Mounter, MountError, no_devices, split
 
 _CLONE = {
     "uts": m.CLONE_NEWUTS,
@@ -25,122 +27,270 @@ _CLONE = {
     "network": m.CLONE_NEWNET,
     "cgroup": m.CLONE_NEWCGROUP,
 }
-_FLAGS = {
-    "ro": m.MS_RDONLY,
-    "nosuid": m.MS_NOSUID,
-    "nodev": m.MS_NODEV,
-    "noexec": m.MS_NOEXEC,
-    "noatime": m.MS_NOATIME,
-    "relatime": m.MS_RELATIME,
-    "strictatime": m.MS_STRICTATIME,
-}
-_CLEARED = {"rw", "suid", "dev", "exec"}
-_PROPAGATION = {
-    "private": m.MS_PRIVATE,
-    "rprivate": m.MS_PRIVATE | m.MS_REC,
-    "slave": m.MS_SLAVE,
-    "rslave": m.MS_SLAVE | m.MS_REC,
-    "shared": m.MS_SHARED,
-    "rshared": m.MS_SHARED | m.MS_REC,
-}
-_DEVICES = (
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-)
-_LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-    ("ptmx", "pts/ptmx"),
-    ("core", "/proc/kcore"),
-)
-"""The default devices and links of the OCI specification (config-linux.md, "Default Devices")."""
-
 _RLIMIT_LOCKS = 10  # asm-generic/resource.h; Python has all the others
+_STAGING = ("/tmp", "/mnt", "/run", "/var", "/srv")
+"""Where a root filesystem is shown to a user namespace that can't reach its own path, in a mount namespace that
+nobody else sees."""
 
 
 class SetupError(Exception):
     """The sandbox could not be set up; the text is for the user."""
 
 
-def enter(spec: dict[str, Any], rootfs: str) -> None:
-    """Set up everything of ``spec`` but the command. Called in the child that is to become the step."""
-    namespaces = {item["type"]: item.get("path", "") for item in spec["linux"]["namespaces"]}
-    os.setsid()
-    for kind, path in namespaces.items():
-        if path:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-            m.setns(fd, _CLONE.get(kind, 0))
-            os.close(fd)
-    flags = m.CLONE_NEWNS
-    for kind, path in namespaces.items():
-        if not path:
-            flags |= _CLONE.get(kind, 0)
-    m.unshare(flags)
-    if spec.get("hostname") and namespaces.get("uts") == "":
-        p.sethostname(spec["hostname"])
-    if namespaces.get("network") == "":
-        p.loopback_up()
-    m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
-    m.mount(rootfs, rootfs, flags=m.MS_BIND | m.MS_REC)
-    root = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    _no_devices(root)
-    for item in spec["mounts"]:
+class Sandbox:
+    """The surroundings of one step, set up in the order of the methods.
+
+    ``spec`` is the plan's spec with real paths, ``rootfs`` the path of the root filesystem.
+    """
+
+    def __init__(self, spec: dict[str, Any], rootfs: str) -> None:
+        self.spec = spec
+        self.rootfs = rootfs
+        self.linux: dict[str, Any] = spec["linux"]
+        self.namespaces = {item["type"]: item.get("path", "") for item in self.linux["namespaces"]}
+        self.warnings: list[str] = []
+        self._label_fds: list[tuple[int, str]] = []
+
+    @property
+    def maps_ids(self) -> bool:
+        """Whether the step has a user namespace of its own, which :meth:`enter_user_namespace` makes or joins."""
+        return "user" in self.namespaces
+
+    @property
+    def _new(self) -> int:
+        return sum(_CLONE.get(kind, 0) for kind, path in self.namespaces.items() if not path)
+
+    def join(self) -> None:
+        """Move into the existing namespaces that the plan names, but for a user namespace."""
+        for kind, path in self.namespaces.items():
+            if path and kind != "user":
+                self._join(path, _CLONE.get(kind, 0))
+
+    @staticmethod
+    def _join(path: str, kind: int) -> None:
         try:
-            _mount(root, item)
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise SetupError(f"mounting {item['type']} on {item['destination']}: {error}") from error
-    _extra_devices(root, spec["linux"].get("devices", ()))
-    _mask(root, spec["linux"].get("maskedPaths", ()), spec["linux"].get("readonlyPaths", ()))
-    os.fchdir(root)
-    os.close(root)
-    m.pivot_root(".", ".")
-    m.umount(".", m.MNT_DETACH)
-    os.chdir("/")
+            raise SetupError(f"the namespace {path} can't be joined: {error.strerror}") from None
+        try:
+            m.setns(fd, kind)
+        except OSError as error:
+            raise SetupError(
+                f"the namespace {path} can't be joined: {os.strerror(error.errno or 0)}"
+            ) from None
+        finally:
+            os.close(fd)
+
+    def enter_user_namespace(self) -> None:
+        """Make the mounts that need the builder's powers, then become root of the step's user namespace.
+
+        All namespaces that the plan wants new are made there and belong to it; the PID namespace is that of the
+        next child. Raises SetupError.
+        """
+        uids, gids = self._rows("uidMappings"), self._rows("gidMappings")
+        path = self.namespaces["user"]
+        owner = (self._outside(uids), self._outside(gids))
+        outer, _ = split(self.spec["mounts"])
+        m.unshare(m.CLONE_NEWNS)
+        m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+        root = self._bind_root(self.rootfs)
+        mounter = Mounter(root, owner, self.linux.get("mountLabel", ""))
+        mounter.mount_all(outer)
+        mounter.add_devices(self.linux.get("devices", ()))
+        os.close(root)
+        staging = next((name for name in _STAGING if os.path.isdir(name)), "/")
+        m.mount(self.rootfs, staging, flags=m.MS_BIND | m.MS_REC)
+        self.rootfs = staging
+        self._before_identity()
+        flags = self._new | (m.CLONE_NEWPID if self.namespaces.get("pid") == "" else 0)
+        if path:
+            self._join(path, m.CLONE_NEWUSER)
+            os.setresgid(0, 0, 0)
+            os.setresuid(0, 0, 0)
+            p.prctl(p.PR_SET_DUMPABLE, 1)
+        else:
+            try:
+                userns.enter(uids, gids)
+            except OSError as error:
+                raise SetupError(f"the user namespace can't be made: {error.strerror}") from None
+        try:
+            os.setgroups([])
+        except PermissionError:
+            pass  # this namespace has given setgroups(2) up, and no other groups are mapped in it
+        m.unshare(flags)
+
+    def _rows(self, kind: str) -> list[tuple[int, int, int]]:
+        return [(item["containerID"], item["hostID"], item["size"]) for item in self.linux.get(kind, ())]
+
+    @staticmethod
+    def _outside(rows: list[tuple[int, int, int]]) -> int:
+        return next((outside - inside for inside, outside, size in rows if inside <= 0 < inside + size), 0)
+
+    def enter(self) -> None:
+        """Everything of the spec but the command: the last step of the set-up before :meth:`become`."""
+        os.setsid()
+        if "mount" not in self.namespaces:
+            # A machine that allows no mounts: the plan has done with them (see pipeline/bare.py).
+            self._before_identity()
+            self._open_labels()
+            os.chroot(self.rootfs)
+            os.chdir("/")
+            return
+        if not self.maps_ids:
+            self._before_identity()
+            m.unshare(m.CLONE_NEWNS | self._new)
+        else:
+            m.unshare(m.CLONE_NEWNS)
+        self._name()
+        m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+        root = self._bind_root(self.rootfs)
+        mounter = Mounter(root, label=self.linux.get("mountLabel", ""))
+        mounter.mount_all(split(self.spec["mounts"])[1] if self.maps_ids else self.spec["mounts"])
+        if not self.maps_ids:
+            mounter.add_devices(self.linux.get("devices", ()))
+        mounter.mask(self.linux.get("maskedPaths", ()), self.linux.get("readonlyPaths", ()))
+        self.warnings += mounter.warnings
+        self._open_labels()
+        os.fchdir(root)
+        os.close(root)
+        m.pivot_root(".", ".")
+        m.umount(".", m.MNT_DETACH)
+        os.chdir("/")
+
+    def _name(self) -> None:
+        if self.spec.get("hostname") and self.namespaces.get("uts") == "":
+            p.sethostname(self.spec["hostname"])
+        if self.namespaces.get("network") == "":
+            p.loopback_up()
+
+    @staticmethod
+    def _bind_root(path: str) -> int:
+        m.mount(path, path, flags=m.MS_BIND | m.MS_REC)
+        root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        no_devices(root)
+        return root
+
+    def _before_identity(self) -> None:
+        """What needs the builder's own powers: a lower OOM score, hard limits above the builder's."""
+        process = self.spec["process"]
+        if "oomScoreAdj" in process:
+            with open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
+                stream.write(str(process["oomScoreAdj"]))
+        for limit in process.get("rlimits", ()):
+            number, _, hard = _limit(limit)
+            now = resource.getrlimit(number)
+            if now[1] != -1 and (hard == -1 or hard > now[1]):
+                try:
+                    resource.setrlimit(number, (now[0], hard))
+                except (OSError, ValueError) as error:
+                    raise SetupError(
+                        f"the limit {limit['type']} can't be raised to {hard}: {error}"
+                    ) from None
+
+    def _open_labels(self) -> None:
+        """The files that take the label of the next exec (proc(5), /proc/PID/attr), while /proc can be reached."""
+        process = self.spec["process"]
+        wanted: list[tuple[tuple[str, ...], str]] = []
+        if process.get("apparmorProfile"):
+            wanted.append((("attr/apparmor/exec", "attr/exec"), f"exec {process['apparmorProfile']}"))
+        if process.get("selinuxLabel"):
+            wanted.append((("attr/exec",), process["selinuxLabel"]))
+        for names, text in wanted:
+            for name in names:
+                try:
+                    fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+                except OSError:
+                    continue
+                self._label_fds.append((fd, text))
+                break
+            else:
+                raise SetupError(f"the label {text!r} can't be set: this kernel has no /proc/self/{names[0]}")
+
+    def open_terminal(self, console: int, columns: int, rows: int) -> None:
+        """Give the step a terminal as its standard streams, and send the controlling side through ``console``.
+
+        In the step's own /dev/pts where it has one; its /dev/console is that terminal then. Raises SetupError.
+        """
+        try:
+            controller = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
+            name, peer = terminal.unlock(controller)
+        except OSError as error:
+            raise SetupError(f"no terminal can be opened: {error.strerror}") from None
+        terminal.set_size(controller, columns, rows)
+        if "mount" in self.namespaces:
+            os.close(os.open("/dev/console", os.O_CREAT | os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC, 0o600))
+            m.mount(name, "/dev/console", flags=m.MS_BIND)
+        with socket.socket(fileno=os.dup(console)) as sender:
+            socket.send_fds(sender, [b"t"], [controller])
+        os.close(controller)
+        terminal.make_controlling(peer)
+        for number in range(3):
+            os.dup2(peer, number, inheritable=True)
+        if peer > 2:
+            os.close(peer)
+
+    def become(self, seccomp: bytes = b"") -> None:
+        """Limits, identity and privileges, then the command. Returns only by an exception."""
+        process = self.spec["process"]
+        for number in range(3):
+            self._own_stream(number)
+        try:
+            p.join_session_keyring()
+        except OSError:
+            pass  # the builder's keys stay in sight only where the kernel or a filter has no keyrings
+        os.umask(process["user"].get("umask", 0o022))
+        args = process["args"]
+        env = dict(entry.split("=", 1) for entry in process["env"])
+        try:
+            for limit in process.get("rlimits", ()):
+                number, soft, hard = _limit(limit)
+                resource.setrlimit(number, (soft, hard))
+        except (OSError, ValueError) as error:
+            raise SetupError(f"the limit {limit['type']} can't be set: {error}") from None
+        if seccomp and not process.get("noNewPrivileges"):
+            install(seccomp)  # needs a privilege that the next lines give away
+        _identity(process)
+        try:
+            os.chdir(process["cwd"])
+        except OSError as error:
+            raise SetupError(f"working directory {process['cwd']}: {error.strerror}") from None
+        for number in range(1, signal.NSIG):
+            if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        if seccomp and process.get("noNewPrivileges"):
+            install(seccomp)
+        if "/" not in args[0]:
+            raise SetupError(f"exec {args[0]!r}: not found on PATH")
+        for fd, text in self._label_fds:
+            try:
+                os.write(fd, text.encode())
+            except OSError as error:
+                raise SetupError(f"the label {text!r} is refused: {error.strerror}") from None
+        p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
+        try:
+            os.execve(args[0], args, env)
+        except OSError as error:
+            raise SetupError(f"exec {args[0]!r}: {error.strerror}") from None
+
+    def _own_stream(self, number: int) -> None:
+        """A user other than root may open /dev/stdout too, as under the OCI runtimes."""
+        status = os.fstat(number)
+        if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3):
+            return
+        uid = self.spec["process"]["user"]["uid"]
+        if status.st_uid != uid:
+            try:
+                os.fchown(number, uid, -1)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOSYS):
+                    raise
 
 
-def become(spec: dict[str, Any], seccomp: bytes = b"") -> None:
-    """Limits, identity and privileges, then the command. Returns only by an exception."""
-    process = spec["process"]
-    if "oomScoreAdj" in process:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
-            stream.write(str(process["oomScoreAdj"]))
-    for limit in process.get("rlimits", ()):
-        number = getattr(resource, limit["type"], _RLIMIT_LOCKS)
-        values = tuple(-1 if v >= (1 << 63) else v for v in (limit["soft"], limit["hard"]))
-        resource.setrlimit(number, (values[0], values[1]))
-    try:
-        p.join_session_keyring()
-    except OSError:
-        pass  # the builder's keys stay in sight only where the kernel or a filter has no keyrings
-    os.umask(process["user"].get("umask", 0o022))
-    if seccomp and not process.get("noNewPrivileges"):
-        install(seccomp)  # needs a privilege that the next lines give away
-    _identity(process)
-    try:
-        os.chdir(process["cwd"])
-    except OSError as error:
-        raise SetupError(f"working directory {process['cwd']}: {error.strerror}") from None
-    for number in range(1, signal.NSIG):
-        if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if seccomp and process.get("noNewPrivileges"):
-        install(seccomp)
-    args = process["args"]
-    if "/" not in args[0]:
-        raise SetupError(f"exec {args[0]!r}: not found on PATH")
-    env = dict(entry.split("=", 1) for entry in process["env"])
-    p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
-    try:
-        os.execve(args[0], args, env)
-    except OSError as error:
-        raise SetupError(f"exec {args[0]!r}: {error.strerror}") from None
+def _limit(limit: dict[str, Any]) -> tuple[int, int, int]:
+    number = getattr(resource, limit["type"], _RLIMIT_LOCKS)
+    soft, hard = (-1 if value >= (1 << 63) else value for value in (limit["soft"], limit["hard"]))
+    return number, soft, hard
 
 
 def _identity(process: dict[str, Any]) -> None:
@@ -151,175 +301,23 @@ def _identity(process: dict[str, Any]) -> None:
     }
     p.drop_bounding(sets.get("bounding", set()))
     p.prctl(p.PR_SET_KEEPCAPS, 1)
-    os.setgroups(user.get("additionalGids", []))
-    os.setresgid(user["gid"], user["gid"], user["gid"])
-    os.setresuid(user["uid"], user["uid"], user["uid"])
+    groups = user.get("additionalGids", [])
+    try:
+        os.setgroups(groups)
+    except PermissionError:
+        if groups:
+            raise SetupError(
+                "additional groups can't be set in a user namespace with a single group"
+            ) from None
+    try:
+        os.setresgid(user["gid"], user["gid"], user["gid"])
+        os.setresuid(user["uid"], user["uid"], user["uid"])
+    except OSError as error:
+        raise SetupError(f"user {user['uid']}:{user['gid']} can't be taken: {error.strerror}") from None
     p.capset(sets.get("effective", set()), sets.get("permitted", set()), sets.get("inheritable", set()))
     p.raise_ambient(sets.get("ambient", set()))
     if process.get("noNewPrivileges"):
         p.prctl(p.PR_SET_NO_NEW_PRIVS, 1)
 
 
-def _proc(fd: int) -> str:
-    return f"/proc/self/fd/{fd}"
-
-
-def _target(root: int, path: str, directory: bool) -> int:
-    """A descriptor of the place to mount on; what lies in an earlier mount may have to be made."""
-    try:
-        return open_in_root(root, path, os.O_PATH)
-    except FileNotFoundError:
-        head, name = os.path.split(path)
-        parent = _target(root, head, True)
-        try:
-            if directory:
-                os.mkdir(name, 0o755, dir_fd=parent)
-            else:
-                os.close(
-                    os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o644, dir_fd=parent)
-                )
-        finally:
-            os.close(parent)
-        return open_in_root(root, path, os.O_PATH)
-
-
-def _mount(root: int, item: dict[str, Any]) -> None:
-    if _is_root(root, item["destination"]):
-        # What is mounted there would not be seen through ``root``, and the image itself be written to.
-        raise SetupError(f"{item['destination']} in the image is a link to its root directory")
-    flags, propagation, data = 0, 0, []
-    for option in item["options"]:
-        if option in _FLAGS:
-            flags |= _FLAGS[option]
-        elif option in _PROPAGATION:
-            propagation = _PROPAGATION[option]
-        elif option not in _CLEARED and option not in ("bind", "rbind"):
-            data.append(option)
-    if item["type"] == "bind":
-        directory = stat.S_ISDIR(os.stat(item["source"]).st_mode)
-        fd = _target(root, item["destination"], directory)
-        if directory and "dev" not in item["options"] and not (item["source"] + "/").startswith("/dev/"):
-            flags |= m.MS_NODEV
-        recursive = m.MS_REC if "rbind" in item["options"] else 0
-        m.mount(item["source"], _proc(fd), flags=m.MS_BIND | recursive)
-        os.close(fd)
-        fd = open_in_root(root, item["destination"], os.O_PATH)
-        if flags:
-            m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | flags | _locked(fd))
-        if recursive and flags & m.MS_RDONLY:
-            # A remount is not recursive: what is mounted below /sys, the cgroups for one, would stay writable.
-            _read_only_below(fd)
-    else:
-        if (
-            item["type"] in ("overlay", "tmpfs")
-            and "dev" not in item["options"]
-            and item["destination"] != "/dev"
-        ):
-            flags |= m.MS_NODEV
-        fd = _target(root, item["destination"], True)
-        m.mount(item["source"], _proc(fd), item["type"], flags, ",".join(data))
-        os.close(fd)
-        fd = open_in_root(root, item["destination"], os.O_PATH)
-    if propagation:
-        m.mount("", _proc(fd), flags=propagation)
-    if item["destination"] == "/dev" and item["type"] == "tmpfs":
-        _devices(fd)
-    os.close(fd)
-
-
-def _is_root(root: int, path: str) -> bool:
-    try:
-        fd = open_in_root(root, path, os.O_PATH)
-    except OSError:
-        return False
-    try:
-        return os.path.samestat(os.fstat(fd), os.fstat(root))
-    finally:
-        os.close(fd)
-
-
-def _read_only_below(fd: int) -> None:
-    try:
-        m.read_only_tree(fd)
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-
-
-def _locked(fd: int) -> int:
-    """The flags that the mount has already: a remount must repeat them or the kernel refuses."""
-    have = os.fstatvfs(fd).f_flag
-    out = 0
-    for bit, flag in ((os.ST_NOSUID, m.MS_NOSUID), (os.ST_NODEV, m.MS_NODEV), (os.ST_NOEXEC, m.MS_NOEXEC)):
-        out |= flag if have & bit else 0
-    return out
-
-
-def _no_devices(fd: int) -> None:
-    """Device nodes of the mount that ``fd`` is the root of can't be opened: a step may make them (CAP_MKNOD)
-    and there is no device cgroup here that would keep it from the host's disks."""
-    read_only = m.MS_RDONLY if os.fstatvfs(fd).f_flag & os.ST_RDONLY else 0
-    m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | m.MS_NODEV | read_only | _locked(fd))
-
-
-def _extra_devices(root: int, devices: Any) -> None:
-    """The nodes that the plan adds (row S31), in the step's own /dev or wherever they are asked for."""
-    old = os.umask(0)
-    for item in devices:
-        head, name = os.path.split(item["path"])
-        parent = _target(root, head, True)
-        directory = os.open(_proc(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        os.close(parent)
-        kind = stat.S_IFCHR if item["type"] in ("c", "u") else stat.S_IFBLK
-        try:
-            os.mknod(
-                name,
-                kind | item.get("fileMode", 0o666),
-                os.makedev(item["major"], item["minor"]),
-                dir_fd=directory,
-            )
-            os.chown(name, item.get("uid", 0), item.get("gid", 0), dir_fd=directory, follow_symlinks=False)
-        except FileExistsError:
-            pass
-        finally:
-            os.close(directory)
-    os.umask(old)
-
-
-def _devices(dev: int) -> None:
-    directory = os.open(_proc(dev), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    old = os.umask(0)
-    for name, major, minor in _DEVICES:
-        os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=directory)
-        path = f"{_proc(directory)}/{name}"
-        m.mount(path, path, flags=m.MS_BIND)  # a mount of its own, which keeps its devices
-    for name, target in _LINKS:
-        os.symlink(target, name, dir_fd=directory)
-    os.umask(old)
-    os.close(directory)
-    _no_devices(dev)
-
-
-def _mask(root: int, masked: Any, read_only: Any) -> None:
-    for path in read_only:
-        try:
-            fd = open_in_root(root, path, os.O_PATH)
-        except OSError:
-            continue  # this kernel has no such path
-        m.mount(_proc(fd), _proc(fd), flags=m.MS_BIND | m.MS_REC)
-        os.close(fd)
-        fd = open_in_root(root, path, os.O_PATH)
-        m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | m.MS_RDONLY | _locked(fd))
-        os.close(fd)
-    for path in masked:
-        try:
-            fd = open_in_root(root, path, os.O_PATH)
-        except OSError:
-            continue
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            m.mount("tmpfs", _proc(fd), "tmpfs", m.MS_RDONLY, "size=0")
-        else:
-            null = open_in_root(root, "/dev/null", os.O_PATH)
-            m.mount(_proc(null), _proc(fd), flags=m.MS_BIND)
-            os.close(null)
-        os.close(fd)
+__all__ = ["MountError", "Sandbox", "SetupError"]

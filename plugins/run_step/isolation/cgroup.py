@@ -1,0 +1,438 @@
+"""Control groups: the limits of a step and what it used (rows X38, S30), on v1, v2 and hybrid.
+
+For ``chroot`` a group is made, joined and removed here; for an OCI runtime the one that it made is read. What
+belongs to which hierarchy is found in /proc/PID/cgroup and /proc/PID/mountinfo (cgroups(7)), never by fixed paths.
+Where no group can be made, a limit that was asked for is an error and the measuring falls back to rusage.
+
+On the hot path of every RUN: imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+from typing import Any
+
+UNIFIED = ""
+"""The key of the cgroup v2 hierarchy in a layout; the others are names of v1 controllers."""
+
+_MEASURED = {"cpuacct": "cpu", "memory": "memory", "blkio": "io"}
+"""The controllers that measure, and what cgroup v2 calls them."""
+
+_NOTE = "cgroups"
+"""The file of a bundle that names the groups made for it."""
+
+
+class CgroupError(Exception):
+    """A limit that was asked for can't be set; the text is for the user."""
+
+
+def parse_layout(mountinfo: str, cgroup: str) -> dict[str, tuple[str, str]]:
+    """For each controller, and :data:`UNIFIED`: the mount point of its hierarchy and the process's directory there.
+
+    ``mountinfo`` and ``cgroup`` are the texts of proc_pid_mountinfo(5) and of /proc/PID/cgroup (cgroups(7)). A
+    hierarchy that is not mounted, or of which another part is, is left out.
+    """
+    own = {}
+    for line in cgroup.splitlines():
+        _, _, rest = line.partition(":")
+        names, _, path = rest.partition(":")
+        for name in names.split(","):
+            own[name] = path
+    layout: dict[str, tuple[str, str]] = {}
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        fields, kind = left.split(" "), right.split(" ")
+        if len(fields) < 5 or len(kind) < 3 or kind[0] not in ("cgroup", "cgroup2"):
+            continue
+        root, point = _unescape(fields[3]), _unescape(fields[4])
+        for name in [UNIFIED] if kind[0] == "cgroup2" else kind[2].split(","):
+            if name not in own or name in layout:
+                continue
+            path = own[name]
+            if root != "/":
+                if path != root and not path.startswith(root + "/"):
+                    continue
+                path = path[len(root) :]
+            if "/../" not in path + "/":  # a group above the root of our cgroup namespace can't be reached
+                layout[name] = (point, os.path.normpath(point + "/" + path))
+    return layout
+
+
+def _unescape(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def layout_of(pid: int | str = "self") -> dict[str, tuple[str, str]]:
+    """:func:`parse_layout` for a process, as we see its groups. Raises OSError when it is gone."""
+    return parse_layout(_read("/proc/self/mountinfo"), _read(f"/proc/{pid}/cgroup"))
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="utf-8", errors="surrogateescape") as stream:
+        return stream.read()
+
+
+def _write(path: str, text: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text.encode())
+    finally:
+        os.close(fd)
+
+
+def shares_to_weight(shares: int) -> int:
+    """cgroup v1's cpu.shares (2 to 262144) as cgroup v2's cpu.weight (1 to 10000), as the runtimes map it."""
+    return 1 + (max(2, min(shares, 262144)) - 2) * 9999 // 262142
+
+
+def settings(resources: dict[str, Any], version: int) -> list[tuple[str, str, str, bool]]:
+    """The files to write for a spec's ``resources``, in order: (controller, file, value, whether it may be absent).
+
+    ``controller`` is named as the version names it. A limit of -1 is none, and may be absent.
+    """
+    cpu, memory = resources.get("cpu", {}), resources.get("memory", {})
+    limit, swap = memory.get("limit", 0), memory.get("swap", 0)
+    pids = resources.get("pids", {}).get("limit", 0)
+    out: list[tuple[str, str, str, bool]] = []
+    for key in ("cpus", "mems"):
+        if cpu.get(key):
+            out.append(("cpuset", f"cpuset.{key}", cpu[key], False))
+    if version == 1:
+        for key, name in (
+            ("shares", "cpu.shares"),
+            ("period", "cpu.cfs_period_us"),
+            ("quota", "cpu.cfs_quota_us"),
+        ):
+            if cpu.get(key):
+                out.append(("cpu", name, str(cpu[key]), False))
+        if limit:
+            out.append(("memory", "memory.limit_in_bytes", str(limit), limit < 0))
+        if swap:
+            out.append(("memory", "memory.memsw.limit_in_bytes", str(swap), swap < 0))
+    else:
+        if cpu.get("shares"):
+            out.append(("cpu", "cpu.weight", str(shares_to_weight(cpu["shares"])), False))
+        if cpu.get("period") or cpu.get("quota"):
+            quota = cpu.get("quota", 0)
+            text = f"{quota if quota > 0 else 'max'} {cpu.get('period') or 100000}"
+            out.append(("cpu", "cpu.max", text, False))
+        if limit:
+            out.append(("memory", "memory.max", _v2(limit), limit < 0))
+        if swap:
+            # Version 1 limits memory and swap together, version 2 swap alone.
+            out.append(("memory", "memory.swap.max", _v2(swap - limit if swap > 0 else swap), swap < 0))
+    if pids:
+        out.append(("pids", "pids.max", "max" if pids < 0 else str(pids), pids < 0))
+    return out
+
+
+def _v2(number: int) -> str:
+    return "max" if number < 0 else str(number)
+
+
+class Group:
+    """The directories of one step's group, by controller; those of version 2 have one directory in common."""
+
+    def __init__(self, directories: dict[str, str], made: list[str] | None = None) -> None:
+        self.directories = directories
+        self.made = made or []
+        """What was made, outermost first; :meth:`remove` takes it away."""
+
+    @classmethod
+    def of(cls, pid: int) -> Group:
+        """The group that somebody else put ``pid`` in, to be read."""
+        try:
+            ours, theirs = layout_of(), layout_of(pid)
+        except OSError:
+            return cls({})
+        # A group that is ours too would tell what all of the build has used.
+        return cls({name: path for name, (_, path) in theirs.items() if ours.get(name, ("", ""))[1] != path})
+
+    @classmethod
+    def create(cls, name: str, resources: dict[str, Any], parent: str = "") -> Group:
+        """A group called ``name`` below ours, or below ``parent`` (absolute: from the root of each hierarchy).
+
+        Raises CgroupError when a limit in ``resources`` can't be set; nothing is left then. Controllers that
+        only measure are left out where they can't be had.
+        """
+        group = cls({})
+        try:
+            layout = layout_of()
+        except OSError:
+            layout = {}  # no /proc, no groups
+        try:
+            group._create(layout, name, resources, parent)
+        except BaseException:
+            group.remove()
+            raise
+        return group
+
+    def _create(
+        self, layout: dict[str, tuple[str, str]], name: str, resources: dict[str, Any], parent: str
+    ) -> None:
+        limits = {1: settings(resources, 1), 2: settings(resources, 2)}
+        wanted = {item[0] for item in limits[1]}
+        for controller in sorted({*_MEASURED, *wanted} & layout.keys()):
+            point, own = layout[controller]
+            base = point + "/" + parent if parent.startswith("/") else os.path.join(own, parent)
+            try:
+                self._make(controller, os.path.normpath(base), name, point)
+            except OSError as error:
+                self._fail(error, controller, wanted, parent)
+        if UNIFIED in layout:
+            self._create_unified(layout, name, {item[0] for item in limits[2]}, parent)
+        for version in (1, 2):
+            for controller, file, value, optional in limits[version]:
+                key = controller if version == 1 else UNIFIED + controller
+                directory = self.directories.get(key)
+                if directory is None or self._version(directory) != version:
+                    if version == 2 and not optional and directory is None:
+                        self._fail(None, controller, {controller}, parent)
+                    continue
+                try:
+                    _write(os.path.join(directory, file), value)
+                except OSError as error:
+                    if not optional:
+                        raise CgroupError(
+                            f"the {controller} limit {file}={value} can't be set: {error.strerror}"
+                        ) from None
+
+    def _create_unified(
+        self, layout: dict[str, tuple[str, str]], name: str, wanted: set[str], parent: str
+    ) -> None:
+        """In version 2 a group with processes gives no controllers to groups below it (cgroups(7), "no internal
+        processes"): where ours can't, its parent is tried, as the runtimes do."""
+        point, own = layout[UNIFIED]
+        if parent:
+            bases = [os.path.normpath(point + "/" + parent if parent.startswith("/") else f"{own}/{parent}")]
+        else:
+            bases = [own] if own == point else [own, os.path.dirname(own)]
+        needed = {"cpu", "memory", "io", *wanted} - self.directories.keys()
+        best: OSError | None = None
+        for number, base in enumerate(bases):
+            try:
+                path = self._make(UNIFIED, base, name, point)
+            except OSError as error:
+                best = error
+                continue
+            self._enable(point, base, needed)
+            have = set(_read(os.path.join(path, "cgroup.controllers")).split())
+            if number + 1 < len(bases) and not needed & have:
+                self.made.remove(path)
+                os.rmdir(path)
+                continue
+            for controller in needed & have:
+                self.directories[controller] = path
+            return
+        self._fail(best, "cgroup v2", wanted - self.directories.keys(), parent)
+
+    @staticmethod
+    def _enable(point: str, base: str, controllers: set[str]) -> None:
+        """Let every group from the root to ``base`` hand the controllers on."""
+        places = [base]
+        while places[-1] != point and places[-1].startswith(point + "/"):
+            places.append(os.path.dirname(places[-1]))
+        for place in reversed(places):
+            for controller in sorted(controllers):
+                try:
+                    _write(os.path.join(place, "cgroup.subtree_control"), f"+{controller}")
+                except OSError:
+                    pass  # what is missing in the end is told by the one who needs it
+
+    @staticmethod
+    def _version(directory: str) -> int:
+        return 2 if os.path.exists(os.path.join(directory, "cgroup.controllers")) else 1
+
+    @staticmethod
+    def _fail(error: OSError | None, controller: str, wanted: set[str], parent: str) -> None:
+        """Told when the limit or the parent was asked for; a controller that only measures is done without."""
+        why = f": {error.strerror}" if error is not None else ""
+        if controller in wanted or (wanted and controller == "cgroup v2"):
+            names = controller if controller in wanted else ", ".join(sorted(wanted))
+            raise CgroupError(
+                f"a {names} limit was asked for, and no cgroup can be made for it{why}; "
+                "leave the limit out, or run where the cgroup filesystem is mounted and writable"
+            )
+        if parent and error is not None:
+            raise CgroupError(f"cgroup parent {parent!r} can't be used{why}")
+
+    def _make(self, controller: str, base: str, name: str, point: str) -> str:
+        if base != point and not base.startswith(point + "/"):
+            raise OSError(errno.EINVAL, "it is outside of the cgroup filesystem")
+        missing = [os.path.join(base, name)]
+        while not os.path.isdir(os.path.dirname(missing[-1])):
+            missing.append(os.path.dirname(missing[-1]))
+        for path in reversed(missing):
+            try:
+                os.mkdir(path, 0o755)
+                self.made.append(path)
+            except FileExistsError:
+                pass  # controllers that are mounted together, or another step with the same parent
+            if controller == "cpuset":
+                self._inherit_cpuset(path)
+        self.directories[controller] = missing[0]
+        return missing[0]
+
+    @staticmethod
+    def _inherit_cpuset(path: str) -> None:
+        """A new group of version 1 has no CPU at all, and takes no process before it has."""
+        for file in ("cpuset.cpus", "cpuset.mems"):
+            here = os.path.join(path, file)
+            if not _read(here).strip():
+                _write(here, _read(os.path.join(os.path.dirname(path), file)).strip())
+
+    def join(self) -> None:
+        """Put the calling process, and with it all that it will start, into the group. Raises OSError."""
+        for path in dict.fromkeys(self.directories.values()):
+            _write(os.path.join(path, "cgroup.procs"), "0")
+
+    def usage(self) -> dict[str, int]:
+        """What the group used so far; keys are left out where the kernel does not tell.
+
+        ``user_us``, ``system_us``, ``peak_memory`` (bytes, page cache included), ``read_bytes`` and
+        ``write_bytes`` (block devices), ``oom_kills``.
+        """
+        out: dict[str, int] = {}
+        for controller, path in self.directories.items():
+            if controller == "cpuacct":
+                for key, file in (("user_us", "cpuacct.usage_user"), ("system_us", "cpuacct.usage_sys")):
+                    _put(out, key, _number(os.path.join(path, file)), 1000)
+            elif controller in (UNIFIED, "cpu"):
+                stat = _table(os.path.join(path, "cpu.stat"))
+                for key, field in (("user_us", "user_usec"), ("system_us", "system_usec")):
+                    _put(out, key, stat.get(field), 1)
+            elif controller == "memory":
+                peak = _number(os.path.join(path, "memory.peak"))
+                if peak is None:
+                    peak = _number(os.path.join(path, "memory.max_usage_in_bytes"))
+                _put(out, "peak_memory", peak, 1)
+                events = _table(os.path.join(path, "memory.events")) or _table(
+                    os.path.join(path, "memory.oom_control")
+                )
+                _put(out, "oom_kills", events.get("oom_kill"), 1)
+            if controller in ("blkio", "io"):
+                out |= _block_io(path)
+        return out
+
+    def kill(self) -> None:
+        """Kill every process in it at once, where the kernel can (cgroup v2, Linux 5.14)."""
+        for path in dict.fromkeys(self.directories.values()):
+            try:
+                _write(os.path.join(path, "cgroup.kill"), "1")
+            except OSError:
+                pass  # version 1, or an older kernel: the caller has other means
+
+    def remove(self) -> None:
+        """Take away what was made. Never raises: it is the last thing done."""
+        for path in reversed(self.made):
+            remove(path)
+        self.made.clear()
+
+    def note(self, bundle: str) -> None:
+        """Write down in ``bundle`` what was made, for :func:`remove_noted` should nobody come to remove it."""
+        if self.made:
+            with open(os.path.join(bundle, _NOTE), "w", encoding="utf-8", errors="surrogateescape") as stream:
+                stream.writelines(path + "\n" for path in self.made)
+
+    def remove_of(self, name: str) -> None:
+        """Take away the directories called ``name`` that somebody made who did not come to remove them."""
+        for path in dict.fromkeys(self.directories.values()):
+            if os.path.basename(path) == name and os.path.isdir(path):
+                remove(path)
+
+
+def remove_noted(bundle: str) -> None:
+    """Kill what is left in the groups that were noted in ``bundle``, and remove them. Never raises."""
+    try:
+        paths = _read(os.path.join(bundle, _NOTE)).splitlines()
+    except OSError:
+        return
+    for path in reversed(paths):
+        try:
+            for pid in _read(os.path.join(path, "cgroup.procs")).split():
+                os.kill(int(pid), signal.SIGKILL)
+        except OSError:
+            pass  # gone already
+        remove(path)
+
+
+def remove(path: str) -> None:
+    """Remove a group and what is below it; processes that still end in it are waited for, a second each at most."""
+    try:
+        below = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return  # gone already
+    for inner in below:
+        remove(inner)
+    for _ in range(20):
+        try:
+            os.rmdir(path)
+            return
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                return
+        _await_processes(path)
+
+
+def _await_processes(path: str) -> None:
+    import select
+
+    try:
+        processes = _read(os.path.join(path, "cgroup.procs")).split()
+    except OSError:
+        return
+    for pid in processes:
+        try:
+            fd = os.pidfd_open(int(pid))
+        except OSError:
+            continue  # it has just ended
+        select.select((fd,), (), (), 1.0)
+        os.close(fd)
+
+
+def _put(out: dict[str, int], key: str, value: int | None, unit: int) -> None:
+    if value is not None:
+        out[key] = value // unit
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(_read(path))
+    except (OSError, ValueError):
+        return None
+
+
+def _table(path: str) -> dict[str, int]:
+    """A file of ``name number`` lines."""
+    try:
+        rows = [line.split() for line in _read(path).splitlines()]
+    except OSError:
+        return {}
+    return {row[0]: int(row[1]) for row in rows if len(row) == 2 and row[1].isdigit()}
+
+
+def _block_io(path: str) -> dict[str, int]:
+    """Bytes read from and written to block devices."""
+    totals = {"read_bytes": 0, "write_bytes": 0}
+    try:
+        for line in _read(os.path.join(path, "io.stat")).splitlines():
+            for field in line.split()[1:]:
+                name, _, value = field.partition("=")
+                if name in ("rbytes", "wbytes"):
+                    totals["read_bytes" if name == "rbytes" else "write_bytes"] += int(value)
+        return totals
+    except OSError:
+        pass
+    for file in ("blkio.throttle.io_service_bytes_recursive", "blkio.throttle.io_service_bytes"):
+        try:
+            rows = [line.split() for line in _read(os.path.join(path, file)).splitlines()]
+        except OSError:
+            continue
+        for row in rows:
+            if len(row) == 3 and row[1] in ("Read", "Write"):
+                totals["read_bytes" if row[1] == "Read" else "write_bytes"] += int(row[2])
+        return totals
+    return {}

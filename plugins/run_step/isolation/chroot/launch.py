@@ -1,0 +1,147 @@
+"""The parent's half of the embedded sandbox: fork the child that becomes the step, wait for it, clean up after it.
+
+Runs in the supervised child (see :mod:`run_step.supervisor`). With a user namespace of the step's own there are
+two children: the first makes the mounts that need the builder's powers and the namespaces, the second, born in
+them, becomes the step; the first ends at once, and the second is ours as their subreaper.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from typing import Any
+
+from ...linux import mount as m
+from ...linux import process as p
+from .. import waiting
+from ..cgroup import CgroupError, Group
+from .sandbox import Sandbox
+
+_WORDS, _CONSOLE, _PID, _GATE = 3, 4, 5, 6
+"""The child's descriptors after its standard streams: a pipe for what it has to say, the socket for a terminal, and
+with a user namespace a pipe for the second child's process ID and one whose end tells that the first has ended."""
+
+
+def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
+    """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
+    spec = job["spec"]
+    waiting.become_subreaper()
+    parent = spec["linux"].get("cgroupsPath", "")
+    try:
+        group = Group.create(job["container_id"], spec["linux"].get("resources", {}), parent)
+    except CgroupError as error:
+        return {"error": str(error)}
+    try:
+        group.note(job["bundle"])
+        answer = _run(run_socket, job, streams, group)
+        waiting.add_usage(answer, group.usage())
+        return answer
+    finally:
+        group.kill()
+        waiting.end_descendants()
+        group.remove()
+
+
+def _run(
+    run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...], group: Group
+) -> dict[str, Any]:
+    sandbox = Sandbox(job["spec"], job["rootfs"])
+    if not sandbox.maps_ids and sandbox.namespaces.get("pid") == "":
+        m.unshare(m.CLONE_NEWPID)
+    words_r, words_w = os.pipe()
+    pid_r, pid_w = os.pipe()
+    gate_r, gate_w = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _child(
+            sandbox,
+            job,
+            group,
+            (*streams[:3], words_w, streams[3] if len(streams) > 3 else -1, pid_w, gate_r),
+        )
+    for fd in (words_w, pid_w, gate_r, *streams):
+        os.close(fd)
+    if sandbox.maps_ids:
+        text = b""
+        while chunk := os.read(pid_r, 64):
+            text += chunk
+        _, status = os.waitpid(pid, 0)
+        pid = int(text) if text and not status else 0
+    os.close(pid_r)
+    os.close(gate_w)
+    words = b""
+    while chunk := os.read(words_r, 4096):
+        words += chunk
+    os.close(words_r)
+    result = waiting.wait(run_socket, pid) if pid else waiting.stopped() | {"cancelled": False}
+    warnings, _, message = words.decode("utf-8", "replace").rpartition("\0")
+    result["warnings"] = [line for line in warnings.split("\0") if line]
+    if message and not result["cancelled"]:
+        result["setup"] = message
+    return result
+
+
+def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, fds: tuple[int, ...]) -> None:
+    """Never returns. What goes wrong is written to the words pipe, after each warning with a null byte behind it."""
+    message = "the sandbox ended without a word"
+    words = fds[3]
+    try:
+        _arrange(fds)
+        words = _WORDS
+        _die_with_parent(words)
+        try:
+            group.join()
+        except OSError as error:
+            if job["spec"]["linux"].get("resources"):
+                raise RuntimeError(f"the step's cgroup can't be joined: {error.strerror}") from None
+        sandbox.join()
+        if sandbox.maps_ids:
+            sandbox.enter_user_namespace()
+            pid = os.fork()
+            if pid:
+                os.write(_PID, str(pid).encode())
+                os._exit(0)
+            os.close(_PID)
+            os.read(_GATE, 1)  # until the first child has ended, and our parent is the one that waits
+            _die_with_parent(words)
+        os.closerange(_PID, _GATE + 1)
+        sandbox.enter()
+        if job.get("terminal"):
+            sandbox.open_terminal(_CONSOLE, *job["terminal"])
+        for warning in sandbox.warnings:
+            os.write(words, warning.encode() + b"\0")
+        sandbox.become(bytes.fromhex(job.get("seccomp", "")))
+    except BaseException as error:  # noqa: BLE001 - reported to the parent, the only one who can tell
+        message = str(error) or type(error).__name__
+    os.write(words, message.encode(errors="replace")[:4000])
+    os._exit(127)
+
+
+def _arrange(fds: tuple[int, ...]) -> None:
+    """Put the descriptors at 0, 1, 2 and so on, those after 2 closed by an exec, and close all others."""
+    first = max(*fds, len(fds)) + 1
+    aside = []
+    for fd in fds:
+        if fd < 0:
+            aside.append(-1)
+            continue
+        os.dup2(fd, first, inheritable=False)
+        aside.append(first)
+        first += 1
+    for number, fd in enumerate(aside):
+        if fd >= 0:
+            os.dup2(fd, number, inheritable=number < 3)
+        else:
+            os.closerange(number, number + 1)
+    os.closerange(len(fds), 1 << 20)
+
+
+def _die_with_parent(words: int) -> None:
+    """Ask for SIGKILL when the parent ends, and end at once where it has ended before we asked."""
+    p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
+    poller = select.poll()
+    poller.register(words, 0)
+    if poller.poll(0):
+        os._exit(1)  # nobody reads any more

@@ -1,0 +1,290 @@
+"""The mounts of a plan, made below a descriptor of the root filesystem; masked paths, device nodes.
+
+Runs in the child that becomes the step, as root of the namespace that will own the mounts. Every destination is
+resolved inside the root filesystem, whatever links the image has there. It decides nothing.
+
+Hot path of every chroot RUN: imports ctypes wrappers and nothing heavy.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterable
+from typing import Any
+
+from ...linux import mount as m
+from ...linux.openat2 import open_in_root
+
+_FLAGS = {
+    "ro": m.MS_RDONLY,
+    "nosuid": m.MS_NOSUID,
+    "nodev": m.MS_NODEV,
+    "noexec": m.MS_NOEXEC,
+    "noatime": m.MS_NOATIME,
+    "relatime": m.MS_RELATIME,
+    "strictatime": m.MS_STRICTATIME,
+}
+_CLEARED = {"rw", "suid", "dev", "exec"}
+_PROPAGATION = {
+    "private": m.MS_PRIVATE,
+    "rprivate": m.MS_PRIVATE | m.MS_REC,
+    "slave": m.MS_SLAVE,
+    "rslave": m.MS_SLAVE | m.MS_REC,
+    "shared": m.MS_SHARED,
+    "rshared": m.MS_SHARED | m.MS_REC,
+}
+DEVICES = (
+    ("null", 1, 3),
+    ("zero", 1, 5),
+    ("full", 1, 7),
+    ("random", 1, 8),
+    ("urandom", 1, 9),
+    ("tty", 5, 0),
+)
+_LINKS = (
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+    ("core", "/proc/kcore"),
+)
+"""The default devices and links of the OCI specification (config-linux.md, "Default Devices")."""
+
+_NAMESPACED = ("proc", "sysfs", "mqueue", "devpts")
+"""Types that show a namespace: they can be mounted by its owner alone."""
+
+
+class MountError(Exception):
+    """A mount that can't be made; the text is for the user."""
+
+
+def split(items: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """For a step with a user namespace of its own: what the builder has to mount, which alone may reach the host's
+    files and make device nodes, and what has to be mounted inside, in the order given."""
+    outer: list[dict[str, Any]] = []
+    inner: list[dict[str, Any]] = []
+    for item in items:
+        below = any(item["destination"].startswith(other["destination"].rstrip("/") + "/") for other in inner)
+        (inner if below or item["type"] in _NAMESPACED else outer).append(item)
+    return outer, inner
+
+
+class Mounter:
+    """Makes mounts below ``root``, a descriptor.
+
+    ``owner``: who owns what is made here (the step's root, as the calling process sees it). ``label``: the SELinux
+    label of new filesystems, empty for none. ``warnings`` collects what had to be done in another way.
+    """
+
+    def __init__(self, root: int, owner: tuple[int, int] = (0, 0), label: str = "") -> None:
+        self.root = root
+        self.owner = owner
+        self.label = label
+        self.warnings: list[str] = []
+
+    def mount_all(self, items: Iterable[dict[str, Any]]) -> None:
+        """Make them in this order. Raises MountError that names the mount."""
+        for item in items:
+            try:
+                self._mount(item)
+            except OSError as error:
+                raise MountError(f"mounting {item['type']} on {item['destination']}: {error}") from error
+
+    def _target(self, path: str, directory: bool) -> int:
+        """A descriptor of the place to mount on; what lies in an earlier mount may have to be made."""
+        try:
+            return open_in_root(self.root, path, os.O_PATH)
+        except FileNotFoundError:
+            head, name = os.path.split(path)
+            parent = self._target(head, True)
+            try:
+                if directory:
+                    os.mkdir(name, 0o755, dir_fd=parent)
+                else:
+                    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+                    os.close(os.open(name, flags, 0o644, dir_fd=parent))
+                self._own(name, parent)
+            finally:
+                os.close(parent)
+            return open_in_root(self.root, path, os.O_PATH)
+
+    def _own(self, name: str, parent: int) -> None:
+        if self.owner != (0, 0):
+            os.chown(name, *self.owner, dir_fd=parent, follow_symlinks=False)
+
+    def _mount(self, item: dict[str, Any]) -> None:
+        destination, options = item["destination"], item["options"]
+        if _is_root(self.root, destination):
+            # What is mounted there would not be seen through ``root``, and the image itself be written to.
+            raise MountError(f"{destination} in the image is a link to its root directory")
+        flags, propagation, data = 0, 0, []
+        for option in options:
+            if option in _FLAGS:
+                flags |= _FLAGS[option]
+            elif option in _PROPAGATION:
+                propagation = _PROPAGATION[option]
+            elif option not in _CLEARED and option not in ("bind", "rbind"):
+                data.append(option)
+        if item["type"] == "bind":
+            self._bind(item["source"], destination, options, flags)
+        else:
+            if item["type"] in ("overlay", "tmpfs") and "dev" not in options and destination != "/dev":
+                flags |= m.MS_NODEV
+            if item["type"] == "tmpfs" and self.owner != (0, 0):
+                data += [f"{kind}={number}" for kind, number in zip(("uid", "gid"), self.owner, strict=True)]
+            if self.label and item["type"] in ("tmpfs", "devpts"):
+                data.append(f'context="{self.label}"')
+            fd = self._target(destination, True)
+            try:
+                m.mount(item["source"], _proc(fd), item["type"], flags, ",".join(data))
+            except PermissionError:
+                if item["type"] != "proc":
+                    raise
+                # In a container whose own /proc is covered in places, the kernel gives a namespace no other one.
+                m.mount("/proc", _proc(fd), flags=m.MS_BIND | m.MS_REC)
+                self.warnings.append(
+                    "/proc is the builder's: the kernel gives this user namespace none of its own"
+                )
+            finally:
+                os.close(fd)
+        fd = open_in_root(self.root, destination, os.O_PATH)
+        if propagation:
+            m.mount("", _proc(fd), flags=propagation)
+        if destination == "/dev" and item["type"] == "tmpfs":
+            self._devices(fd)
+        os.close(fd)
+
+    def _bind(self, source: str, destination: str, options: list[str], flags: int) -> None:
+        directory = stat.S_ISDIR(os.stat(source).st_mode)
+        fd = self._target(destination, directory)
+        if directory and "dev" not in options and not (source + "/").startswith("/dev/"):
+            flags |= m.MS_NODEV
+        recursive = m.MS_REC if "rbind" in options else 0
+        m.mount(source, _proc(fd), flags=m.MS_BIND | recursive)
+        os.close(fd)
+        fd = open_in_root(self.root, destination, os.O_PATH)
+        if flags:
+            m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | flags | _locked(fd))
+        if recursive and flags & m.MS_RDONLY:
+            # A remount is not recursive: what is mounted below /sys, the cgroups for one, would stay writable.
+            _read_only_below(fd)
+        os.close(fd)
+
+    def add_devices(self, devices: Iterable[dict[str, Any]]) -> None:
+        """The nodes that the plan adds (row S31), in the step's own /dev or wherever they are asked for."""
+        old = os.umask(0)
+        for item in devices:
+            head, name = os.path.split(item["path"])
+            parent = self._target(head, True)
+            directory = os.open(_proc(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            os.close(parent)
+            kind = stat.S_IFCHR if item["type"] in ("c", "u") else stat.S_IFBLK
+            number = os.makedev(item["major"], item["minor"])
+            try:
+                os.mknod(name, kind | item.get("fileMode", 0o666), number, dir_fd=directory)
+                os.chown(
+                    name, item.get("uid", 0), item.get("gid", 0), dir_fd=directory, follow_symlinks=False
+                )
+            except FileExistsError:
+                pass
+            except PermissionError as error:
+                raise MountError(f"the device {item['path']} can't be made: {error.strerror}") from None
+            finally:
+                os.close(directory)
+        os.umask(old)
+
+    def _devices(self, dev: int) -> None:
+        directory = os.open(_proc(dev), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        old = os.umask(0)
+        for name, major, minor in DEVICES:
+            path = f"{_proc(directory)}/{name}"
+            try:
+                os.mknod(name, stat.S_IFCHR | 0o666, os.makedev(major, minor), dir_fd=directory)
+                self._own(name, directory)
+                source = path
+            except PermissionError:
+                # In a user namespace no node can be made: the host's own is shown.
+                os.close(
+                    os.open(
+                        name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=directory
+                    )
+                )
+                source = f"/dev/{name}"
+            m.mount(source, path, flags=m.MS_BIND)  # a mount of its own, which keeps its devices
+        for name, target in _LINKS:
+            os.symlink(target, name, dir_fd=directory)
+            self._own(name, directory)
+        os.umask(old)
+        os.close(directory)
+        no_devices(dev)
+
+    def mask(self, masked: Iterable[str], read_only: Iterable[str]) -> None:
+        """Masked paths show nothing, read-only ones take nothing; what this kernel lacks is left out."""
+        for path in read_only:
+            try:
+                fd = open_in_root(self.root, path, os.O_PATH)
+            except OSError:
+                continue
+            m.mount(_proc(fd), _proc(fd), flags=m.MS_BIND | m.MS_REC)
+            os.close(fd)
+            fd = open_in_root(self.root, path, os.O_PATH)
+            m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | m.MS_RDONLY | _locked(fd))
+            os.close(fd)
+        for path in masked:
+            try:
+                fd = open_in_root(self.root, path, os.O_PATH)
+            except OSError:
+                continue
+            if stat.S_ISDIR(os.fstat(fd).st_mode):
+                m.mount("tmpfs", _proc(fd), "tmpfs", m.MS_RDONLY, "size=0")
+            else:
+                null = open_in_root(self.root, "/dev/null", os.O_PATH)
+                m.mount(_proc(null), _proc(fd), flags=m.MS_BIND)
+                os.close(null)
+            os.close(fd)
+
+
+def _proc(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
+
+
+def _is_root(root: int, path: str) -> bool:
+    try:
+        fd = open_in_root(root, path, os.O_PATH)
+    except OSError:
+        return False
+    try:
+        return os.path.samestat(os.fstat(fd), os.fstat(root))
+    finally:
+        os.close(fd)
+
+
+def _read_only_below(fd: int) -> None:
+    try:
+        m.read_only_tree(fd)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+
+
+def _locked(fd: int) -> int:
+    """The flags that the mount has already: a remount must repeat them or the kernel refuses."""
+    have = os.fstatvfs(fd).f_flag
+    out = 0
+    for bit, flag in (
+        (os.ST_RDONLY, m.MS_RDONLY),
+        (os.ST_NOSUID, m.MS_NOSUID),
+        (os.ST_NODEV, m.MS_NODEV),
+        (os.ST_NOEXEC, m.MS_NOEXEC),
+    ):
+        out |= flag if have & bit else 0
+    return out
+
+
+def no_devices(fd: int) -> None:
+    """Device nodes of the mount that ``fd`` is the root of can't be opened: a step may make them (CAP_MKNOD)
+    and there is no device cgroup here that would keep it from the host's disks."""
+    m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | m.MS_NODEV | _locked(fd))

@@ -1,0 +1,108 @@
+"""Waiting for processes in the supervised child, which serves one run and must hear of its builder's end.
+
+Everything here waits on descriptors: a pidfd (pidfd_open(2)) and the run's socket. Nothing is polled.
+Hot path: imports little.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+from typing import Any, Literal
+
+from ..linux import process as p
+
+
+class Cancelled(Exception):
+    """The builder asked for the end, or is gone."""
+
+
+def until_ended(
+    run: socket.socket, pid: int, seconds: float | None = None
+) -> Literal["ended", "cancelled", "timeout"]:
+    """Wait until ``pid``, a child, has ended, the builder asks for the end or goes, or ``seconds`` are over.
+
+    Nothing is killed and nothing reaped.
+    """
+    pidfd = os.pidfd_open(pid)
+    try:
+        poller = select.poll()
+        poller.register(pidfd, select.POLLIN)
+        poller.register(run, select.POLLIN)
+        ready = dict(poller.poll(None if seconds is None else max(1, int(seconds * 1000))))
+        if pidfd in ready:
+            return "ended"
+        return "cancelled" if ready else "timeout"
+    finally:
+        os.close(pidfd)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL to a child that may have ended."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def wait(run: socket.socket, pid: int) -> dict[str, Any]:
+    """Wait for the step's own process ``pid``; kill it when the builder asks or goes away. The answer's first part.
+
+    Resource use is that of the process and what it waited for (wait4(2)).
+    """
+    cancelled = until_ended(run, pid) == "cancelled"
+    if cancelled:
+        kill(pid)
+    _, status, usage = os.wait4(pid, 0)
+    return {
+        "status": os.waitstatus_to_exitcode(status),
+        "cancelled": cancelled,
+        "user_us": int(usage.ru_utime * 1e6),
+        "system_us": int(usage.ru_stime * 1e6),
+        "max_rss": usage.ru_maxrss * 1024,
+        "measured": "rusage",
+    }
+
+
+def stopped() -> dict[str, Any]:
+    """The answer of a run that was cancelled before the command began."""
+    return {
+        "status": -int(signal.SIGKILL),
+        "cancelled": True,
+        "user_us": 0,
+        "system_us": 0,
+        "max_rss": 0,
+        "measured": "rusage",
+    }
+
+
+def add_usage(answer: dict[str, Any], usage: dict[str, int]) -> None:
+    """What the step's control group tells is more than rusage, which misses what nobody waited for."""
+    if usage:
+        answer |= usage
+        answer["measured"] = "cgroup"
+
+
+def become_subreaper() -> None:
+    """What the step leaves without a parent becomes our child (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
+    p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_descendants() -> None:
+    """Kill what the step left running; to a subreaper all of it comes in the end, and when nothing is left to
+    wait for, nothing runs any more."""
+    me = str(os.getpid())
+    while True:
+        for name in os.listdir("/proc"):
+            try:
+                with open(f"/proc/{name}/stat", "rb") as stream:
+                    if name.isdigit() and stream.read().rpartition(b")")[2].split()[1].decode() == me:
+                        os.kill(int(name), signal.SIGKILL)
+            except OSError:
+                pass  # no process, or one that has just ended
+        try:
+            os.waitpid(-1, 0)  # all of our children were killed, so one of them ends; its own are ours then
+        except ChildProcessError:
+            return

@@ -1,0 +1,45 @@
+"""Pseudoterminals (pty(7), ioctl_tty(2)). Constants: asm-generic/ioctls.h."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+import termios
+
+_TIOCGPTN = 0x80045430
+_TIOCSPTLCK = 0x40045431
+_TIOCGPTPEER = 0x5441
+
+
+def unlock(controller: int) -> tuple[str, int]:
+    """Unlock the terminal of an open /dev/ptmx; returns its path below /dev/pts and a descriptor of it.
+
+    Raises OSError.
+    """
+    fcntl.ioctl(controller, _TIOCSPTLCK, struct.pack("i", 0))
+    number = struct.unpack("I", fcntl.ioctl(controller, _TIOCGPTN, b"\0" * 4))[0]
+    path = f"/dev/pts/{number}"
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        # By the controller and not by name: another devpts may be mounted there.
+        peer = fcntl.ioctl(controller, _TIOCGPTPEER, flags)
+    except OSError:
+        peer = os.open(path, flags)
+    return path, peer
+
+
+def make_controlling(peer: int) -> None:
+    """Make it the controlling terminal of the calling process, which must lead a session without one."""
+    fcntl.ioctl(peer, termios.TIOCSCTTY, 0)
+
+
+def size(fd: int) -> tuple[int, int]:
+    """Columns and rows. Raises OSError for what is no terminal."""
+    rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8))
+    return columns, rows
+
+
+def set_size(fd: int, columns: int, rows: int) -> None:
+    """Set them; the kernel tells the foreground process group by SIGWINCH when they changed."""
+    fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -1,0 +1,291 @@
+"""The relay between a step and whoever wants its output (row S74).
+
+One loop of one thread: output is read when there is some, input is written when there is room, so neither can
+wait for the other. It ends when the supervisor has answered that the step is over; what a process that was left
+behind still holds open can't make it wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from ..linux import terminal as pty
+from ..supervisor import LENGTH
+from .terminal import OurTerminal, is_terminal, size_of
+
+Output = Callable[[str, bytes], None]
+_CHUNK = 1 << 16
+_LOOK = 0.2
+"""Seconds between two looks at what can't be waited for: a cancelling event, a size without a signal."""
+_END_OF_FILE = b"\x04"  # VEOF of a terminal in its usual mode (termios(3))
+
+
+class Pump:
+    """Input on its way into the step: one chunk at a time, so that nothing more is taken than it may want.
+
+    ``source`` is borrowed, ``target`` is ours and is closed at the end of the input.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector, source: int, target: int, *, is_pty: bool) -> None:
+        self.selector = selector
+        self.source, self.target = source, target
+        self.is_pty = is_pty
+        self._buffer = b""
+        self._ended = False
+        self.always = False
+        """A regular file can't be waited for: it is always ready."""
+        os.set_blocking(target, False)
+        self._watch_source()
+
+    def _watch_source(self) -> None:
+        try:
+            self.selector.register(self.source, selectors.EVENT_READ, self)
+        except PermissionError:
+            self.always = True
+
+    def _forget(self, fd: int) -> None:
+        try:
+            self.selector.unregister(fd)
+        except (KeyError, ValueError):
+            pass  # it was not watched just now
+
+    def step(self) -> None:
+        """Move what can be moved now."""
+        if not self._buffer:
+            try:
+                self._buffer = os.read(self.source, _CHUNK)
+            except OSError:
+                self._buffer = b""  # a terminal that has gone
+            if not self._buffer:
+                if not self.is_pty or self._ended:
+                    self.close()
+                    return
+                self._ended = True
+                self._buffer = _END_OF_FILE
+        try:
+            self._buffer = self._buffer[os.write(self.target, self._buffer) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            self.close()  # nobody reads any more
+            return
+        if self._buffer:
+            self._forget(self.source)
+            self.always = False
+            try:
+                self.selector.register(self.target, selectors.EVENT_WRITE, self)
+            except KeyError:
+                if not self.is_pty:
+                    return
+                key = self.selector.get_key(self.target)
+                self.selector.modify(self.target, key.events | selectors.EVENT_WRITE, key.data)
+        elif self._ended:
+            self.close()
+        else:
+            self._target_done()
+            self._watch_source_again()
+
+    def _target_done(self) -> None:
+        if not self.is_pty:
+            self._forget(self.target)
+            return
+        key = self.selector.get_map().get(self.target)
+        if key is not None and key.events & selectors.EVENT_WRITE:
+            self.selector.modify(self.target, selectors.EVENT_READ, key.data)
+
+    def _watch_source_again(self) -> None:
+        if not self.always and self.selector.get_map().get(self.source) is None:
+            self._watch_source()
+
+    def close(self) -> None:
+        """No more input."""
+        self._forget(self.source)
+        self.always = False
+        if self.target >= 0:
+            if self.is_pty:
+                self._target_done()
+            else:
+                self._forget(self.target)
+                os.close(self.target)
+            self.target = -1
+
+
+class Relay:
+    """One step's streams.
+
+    ``run`` is the socket on which the supervisor answers. ``pipes`` are descriptors to read and the names of their
+    streams; ``stdin`` is (source, pipe to the step) or None; ``console`` is the socket through which the step's
+    terminal comes, with ``source`` -1 or the descriptor whose input goes there.
+    """
+
+    def __init__(
+        self,
+        run: socket.socket,
+        output: Output,
+        *,
+        pipes: dict[int, str],
+        stdin: tuple[int, int] | None = None,
+        console: socket.socket | None = None,
+        source: int = -1,
+        fixed_size: bool = False,
+    ) -> None:
+        self.run = run
+        self.output = output
+        self.pipes = dict(pipes)
+        self._stdin = stdin
+        self._console = console
+        self._source = source
+        self._fixed_size = fixed_size
+        self._controller = -1
+        self._size: tuple[int, int] | None = None
+        self._raw = b""
+        self._pump: Pump | None = None
+        self._ours: OurTerminal | None = None
+        self.timed_out = False
+
+    def until_ended(self, cancel: threading.Event | None, timeout: float | None) -> dict[str, Any] | None:
+        """Pass everything on until the supervisor has answered; its answer, or None when it ended without one.
+
+        What ``output`` raises passes through; the step still runs then.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        stopped = False
+        with ExitStack() as stack:
+            selector = stack.enter_context(selectors.DefaultSelector())
+            stack.callback(self._close)
+            selector.register(self.run, selectors.EVENT_READ)
+            for fd in self.pipes:
+                os.set_blocking(fd, False)
+                selector.register(fd, selectors.EVENT_READ)
+            if self._stdin is not None:
+                self._pump = Pump(selector, *self._stdin, is_pty=False)
+            if self._console is not None:
+                selector.register(self._console, selectors.EVENT_READ)
+            while not self._complete():
+                for key, events in selector.select(self._wait(cancel, None if stopped else deadline)):
+                    if self._serve(key, events, selector, stack):
+                        return None
+                if self._pump is not None and self._pump.always:
+                    self._pump.step()
+                self._follow_size()
+                if not stopped and not self._complete():
+                    self.timed_out = deadline is not None and time.monotonic() >= deadline
+                    if self.timed_out or (cancel is not None and cancel.is_set()):
+                        stopped = True
+                        kill(self.run)
+            # The step is over. What a process that still holds the pipe may write later is nobody's output.
+            for fd in (*self.pipes, *([self._controller] if self._controller >= 0 else [])):
+                while self._pass_on(fd, again=True):
+                    pass
+            value: dict[str, Any] = json.loads(self._raw[LENGTH.size :])
+            return value
+
+    def _wait(self, cancel: threading.Event | None, deadline: float | None) -> float | None:
+        if self._pump is not None and self._pump.always:
+            return 0
+        without_signal = self._ours is not None and self._ours.changed < 0 and not self._fixed_size
+        wait = _LOOK if cancel is not None or without_signal else None
+        if deadline is not None:
+            left = max(0.0, deadline - time.monotonic())
+            wait = left if wait is None else min(wait, left)
+        return wait
+
+    def _serve(
+        self, key: selectors.SelectorKey, events: int, selector: selectors.BaseSelector, stack: ExitStack
+    ) -> bool:
+        """One descriptor that is ready; True when the supervisor is gone."""
+        if key.fileobj is self.run:
+            chunk = self.run.recv(_CHUNK)
+            self._raw += chunk
+            return not chunk
+        if key.fileobj is self._console:
+            selector.unregister(key.fileobj)
+            self._receive_terminal(selector, stack)
+        elif key.data is self._pump and self._pump is not None:
+            self._pump.step()
+        elif self._ours is not None and key.fd == self._ours.changed:
+            self._ours.clear()
+        else:
+            if events & selectors.EVENT_WRITE and self._pump is not None:
+                self._pump.step()
+            if events & selectors.EVENT_READ and not self._pass_on(key.fd):
+                if key.fd == self._controller and self._pump is not None:
+                    self._pump.close()
+                selector.unregister(key.fd)
+        return False
+
+    def _receive_terminal(self, selector: selectors.BaseSelector, stack: ExitStack) -> None:
+        assert self._console is not None
+        try:
+            _, fds, _, _ = socket.recv_fds(self._console, 16, 1)
+        except OSError:
+            fds = []
+        if not fds:
+            return  # the step never came so far, and the answer will say why
+        self._controller = fds[0]
+        os.set_blocking(self._controller, False)
+        selector.register(self._controller, selectors.EVENT_READ)
+        if self._source >= 0:
+            if is_terminal(self._source):
+                self._ours = stack.enter_context(OurTerminal(self._source))
+                if self._ours.changed >= 0:
+                    selector.register(self._ours.changed, selectors.EVENT_READ)
+                self._size = None
+            self._pump = Pump(selector, self._source, self._controller, is_pty=True)
+            stack.callback(self._pump.close)
+
+    def _follow_size(self) -> None:
+        if self._ours is None or self._fixed_size or self._controller < 0:
+            return
+        size = size_of((self._ours.fd,))
+        if size is not None and size != self._size:
+            self._size = size
+            pty.set_size(self._controller, *size)
+
+    def _complete(self) -> bool:
+        raw = self._raw
+        return len(raw) >= LENGTH.size and len(raw) >= LENGTH.size + int(LENGTH.unpack(raw[: LENGTH.size])[0])
+
+    def _pass_on(self, fd: int, again: bool = False) -> bool:
+        """Read once; False at the end of the stream (with ``again``, also when there is nothing just now)."""
+        try:
+            data = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return not again
+        except OSError:
+            return False  # EIO: the last process has closed the terminal
+        if data:
+            self.output(self.pipes.get(fd, "stdout"), data)
+        return bool(data)
+
+    def _close(self) -> None:
+        if self._stdin is not None and self._pump is not None:
+            self._pump.close()
+        if self._controller >= 0:
+            os.close(self._controller)
+            self._controller = -1
+
+
+def kill(run: socket.socket) -> None:
+    """Ask the supervised child to kill the step."""
+    try:
+        run.send(b"k")
+    except OSError:
+        pass  # it has just ended
+
+
+def await_end(run: socket.socket) -> None:
+    """Wait until the supervised child is done with a step that was killed."""
+    try:
+        while run.recv(_CHUNK):
+            pass
+    except OSError:
+        pass  # ended with our word unread

@@ -1,0 +1,85 @@
+"""Our own terminal while a step has one: raw, its size watched, and always restored (row S75).
+
+It knows nothing of steps. A terminal that we are not in the foreground of is left alone: changing it would stop us.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import termios
+import threading
+import tty
+from typing import Any
+
+from ..linux import terminal
+
+
+def is_terminal(fd: int) -> bool:
+    """Whether ``fd`` is an open terminal."""
+    try:
+        return os.isatty(fd)
+    except OSError:
+        return False
+
+
+def size_of(fds: tuple[int, ...]) -> tuple[int, int] | None:
+    """Columns and rows of the first of these that is a terminal with a size."""
+    for fd in fds:
+        try:
+            columns, rows = terminal.size(fd)
+        except OSError:
+            continue
+        if columns and rows:
+            return columns, rows
+    return None
+
+
+class OurTerminal:
+    """A context: our terminal is raw inside of it, and as it was afterwards.
+
+    ``changed`` is a descriptor that becomes readable when the size may have changed, or -1: in a thread that is not
+    the main one no signal can be had, and the size has to be looked at now and then.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.changed = -1
+        self._writer = -1
+        self._saved: list[Any] | None = None
+        self._previous: Any = None
+
+    def __enter__(self) -> OurTerminal:
+        if threading.current_thread() is threading.main_thread():
+            self.changed, self._writer = os.pipe()
+            os.set_blocking(self.changed, False)
+            os.set_blocking(self._writer, False)
+            self._previous = signal.signal(signal.SIGWINCH, self._resized)
+        try:
+            if os.tcgetpgrp(self.fd) == os.getpgrp():
+                self._saved = termios.tcgetattr(self.fd)
+                tty.setraw(self.fd, termios.TCSANOW)
+        except OSError:
+            self._saved = None  # another session's terminal
+        return self
+
+    def _resized(self, number: int, frame: object) -> None:
+        try:
+            os.write(self._writer, b"w")
+        except BlockingIOError:
+            pass  # it is full of the same word
+
+    def clear(self) -> None:
+        """Take notice of what ``changed`` told."""
+        try:
+            os.read(self.changed, 4096)
+        except BlockingIOError:
+            pass
+
+    def __exit__(self, *_: object) -> None:
+        if self._saved is not None:
+            termios.tcsetattr(self.fd, termios.TCSANOW, self._saved)
+        if self._writer >= 0:
+            signal.signal(signal.SIGWINCH, self._previous)
+            os.close(self.changed)
+            os.close(self._writer)
