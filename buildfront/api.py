@@ -89,6 +89,20 @@ class Prepared:
     session: Session | None
 
 
+def enter_user_namespace() -> tuple[str, ...]:
+    """Make an ordinary user's program root of a user namespace, which building needs; returns warnings.
+
+    For root nothing happens. Call it where the program starts: the process must have one thread. Raises BuildError.
+    """
+    from run_step import HostError
+    from run_step import enter_user_namespace as enter
+
+    try:
+        return enter()
+    except HostError as error:
+        raise BuildError(str(error)) from None
+
+
 def _silent(_: Event) -> None:
     return None
 
@@ -375,6 +389,7 @@ __all__ = [
     "Event",
     "SourceRange",
     "build",
+    "enter_user_namespace",
     "images",
     "inspect",
     "plan_cached",

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
+from run_step import is_machine_root
+
 from .engine.model import Event, Listener
 from .errors import BuildError
 from .store import Store
@@ -46,7 +48,9 @@ def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, em
         with destination(output.dest) as out:
             archive.write_archive(out, manifest, config, image.layers, names, open_blob, docker=docker)
     elif output.type == "local":
-        files.write_directory(output.dest, image.layers, open_blob)
+        # An ordinary user could not even remove what belongs to the IDs of a user namespace.
+        owner = None if is_machine_root() else (0, 0)
+        files.write_directory(output.dest, image.layers, open_blob, owner=owner)
     elif output.type == "tar":
         with store.session() as session, destination(output.dest) as out:
             files.write_rootfs_tar(out, session.directory("export"), image.layers, open_blob)

@@ -36,6 +36,9 @@ _VALUED = (
 _FLAGS = ("-q", "--quiet")
 """What a command line may consist of to be answered from a note."""
 
+_ROOT, _UID = default_root(), os.geteuid()
+"""As they are where the program starts: a rootless build becomes root later."""
+
 Signature = tuple[int, int, int, int, int, int]
 
 
@@ -76,13 +79,13 @@ def _place(argv: list[str]) -> str | None:
     options = _options(argv)
     if options is None or (sys.stderr.isatty() and "-q" not in options and "--quiet" not in options):
         return None
-    root = options.get("--root") or default_root()
+    root = options.get("--root") or _ROOT
     try:
         from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         from hashlib import sha256
     own = sorted(item for item in os.environ.items() if item[0].startswith("BUILDFRONT_"))
-    identity = marshal.dumps((__version__, argv, os.getcwd(), own, os.geteuid(), sys.version))
+    identity = marshal.dumps((__version__, argv, os.getcwd(), own, _UID, sys.version))
     return os.path.join(root, "memo", sha256(identity).hexdigest())
 
 

@@ -60,7 +60,9 @@ class Lazy(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, root: str | None) -> None:
     """Build OCI images from Dockerfiles, with no daemon."""
-    ctx.obj = root
+    from ..place import default_root
+
+    ctx.obj = root or default_root()  # before an ordinary user becomes root of a user namespace
 
 
 def run(argv: list[str]) -> int:

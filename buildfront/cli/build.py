@@ -60,6 +60,7 @@ def build_command(root: str | None, /, **values: Any) -> None:
     from ..api import build
     from ..export.output import Output, parse
     from ..progress import create
+    from .rootless import become_root
 
     if values["compression"] not in ("gzip", "zstd", "uncompressed"):
         raise BuildError(
@@ -88,6 +89,7 @@ def build_command(root: str | None, /, **values: Any) -> None:
         timeout=values["timeout"],
         stdin=_input(values) if values["stdin"] else None,
     )
+    become_root()
     progress = create("quiet" if values["quiet"] else values["progress"])
 
     def note(prepared: Prepared, outcome: BuildOutcome) -> None:

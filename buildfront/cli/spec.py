@@ -35,8 +35,10 @@ def spec_command(root: str | None, /, **values: Any) -> None:
     would create are not seen.
     """
     from ..specs import plan_runs
+    from .rootless import become_root
 
     template = run_template(values, always=True)
+    become_root()
     options = to_options(values, root, run=template)
     facts = _facts(values["host_facts"])
     with ExitStack() as stack:

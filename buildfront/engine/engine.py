@@ -96,6 +96,11 @@ class Engine:
                         self.state.emit(Event("cached", step.id, step.title))
 
     def _execute(self) -> None:
+        if os.geteuid() != 0:
+            raise BuildError(
+                "an ordinary user builds as root of a user namespace, which this process has not entered",
+                hint="call buildfront.api.enter_user_namespace() where the program starts, before it has threads",
+            )
         failure: list[BaseException] = []
         # Waited for instead of the thread: an interrupted Thread.join counts the thread as ended.
         over = threading.Event()

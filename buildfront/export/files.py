@@ -16,13 +16,18 @@ from ..image.model import Layer
 Opener = Callable[[str], IO[bytes]]
 
 
-def write_directory(directory: str, layers: Sequence[Layer], open_blob: Opener) -> None:
-    """The root filesystem in a directory, made when missing; what is there and not in the image stays."""
+def write_directory(
+    directory: str, layers: Sequence[Layer], open_blob: Opener, *, owner: tuple[int, int] | None = None
+) -> None:
+    """The root filesystem in a directory, made when missing; what is there and not in the image stays.
+
+    ``owner``: who is given all of it, instead of whom the image says.
+    """
     os.makedirs(directory, exist_ok=True)
     with Root(directory) as root:
         for layer in layers:
             with open_blob(layer.descriptor.digest) as blob:
-                Applier(root).apply(reader(blob))
+                Applier(root, owner=owner).apply(reader(blob))
 
 
 def write_rootfs_tar(out: IO[bytes], scratch: str, layers: Sequence[Layer], open_blob: Opener) -> None:

@@ -43,19 +43,20 @@ class Comparison:
 
     ``complete`` false: the changed tree is an overlay's upper directory, holding only what was touched.
     ``complete`` true: it is a whole copy, and what it lacks was removed; files whose change time is before
-    ``since_ns`` are taken as untouched.
+    ``since_ns`` are taken as untouched. ``opaque`` is the attribute that the overlay marks opaque directories with.
     """
 
-    def __init__(self, *, complete: bool, since_ns: int = 0) -> None:
+    def __init__(self, *, complete: bool, since_ns: int = 0, opaque: str = OPAQUE) -> None:
         self.complete = complete
         self.since_ns = since_ns
+        self.opaque = opaque
 
     def walk(self, new: int, old: int | None, prefix: str = "", *, opaque: bool = False) -> Iterator[Entry]:
         """The changes below two open directories, names in order, a directory before what is in it.
 
         ``opaque``: a directory above hides what was there before, and so does everything in it.
         """
-        opaque = opaque or self.complete or _is_opaque(new)
+        opaque = opaque or self.complete or _is_opaque(new, self.opaque)
         names = sorted(os.listdir(new))
         gone = set(os.listdir(old)) - set(names) if old is not None and opaque else set()
         for name in sorted({*names, *gone}):
@@ -135,9 +136,9 @@ def _lstat(name: str, directory: int | None) -> os.stat_result | None:
         return None
 
 
-def _is_opaque(directory: int) -> bool:
+def _is_opaque(directory: int, attribute: str) -> bool:
     try:
-        return os.getxattr(directory, OPAQUE) == b"y"
+        return os.getxattr(directory, attribute) == b"y"
     except OSError:
         return False
 

@@ -14,15 +14,18 @@ import tarfile
 from collections.abc import Iterable
 from typing import IO
 
-from run_step import Root
+from run_step import Root, is_machine_root
 
 from ..errors import BuildError
 from .diff import Entry, at, xattrs
+from .owner import own
 
 WHITEOUT = ".wh."
 OPAQUE_MARKER = ".wh..wh..opq"
 _BLOCK = 512
 _XATTR = "SCHILY.xattr."
+_NOT_OURS = (_XATTR + "trusted.", _XATTR + "user.overlay.")
+"""Attributes that mean something to an overlay: no image may write them."""
 
 
 class _Member(tarfile.TarInfo):
@@ -194,7 +197,8 @@ class Applier:
                 remove(fd, name)
                 if path in self.directories:
                     self._forget(path)
-                self._create(tar, member, fd, name)
+                if not self._create(tar, member, fd, name):
+                    return
             if not member.islnk():
                 self._attributes(member, fd, name, member.isdir())
         if member.isdir():
@@ -258,7 +262,8 @@ class Applier:
                 finally:
                     os.close(below)
 
-    def _create(self, tar: tarfile.TarFile, member: tarfile.TarInfo, fd: int, name: str) -> None:
+    def _create(self, tar: tarfile.TarFile, member: tarfile.TarInfo, fd: int, name: str) -> bool:
+        """False for a device node in a user namespace, where there can be none: it is left out."""
         if member.isdir():
             os.mkdir(name, 0o700, dir_fd=fd)
         elif member.issym():
@@ -276,7 +281,12 @@ class Applier:
             os.mkfifo(name, 0o600, dir_fd=fd)
         elif member.ischr() or member.isblk():
             kind = stat.S_IFCHR if member.ischr() else stat.S_IFBLK
-            os.mknod(name, kind | 0o600, os.makedev(member.devmajor, member.devminor), dir_fd=fd)
+            try:
+                os.mknod(name, kind | 0o600, os.makedev(member.devmajor, member.devminor), dir_fd=fd)
+            except PermissionError:
+                if is_machine_root():
+                    raise
+                return False
         elif member.isreg():
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
             with os.fdopen(os.open(name, flags, 0o600, dir_fd=fd), "wb") as out:
@@ -288,15 +298,16 @@ class Applier:
                 raise BuildError(f"the tar archive is cut off in {member.name!r}")
         else:
             raise BuildError(f"the tar has an entry of unknown type {member.type!r}: {member.name!r}")
+        return True
 
     def _attributes(self, member: tarfile.TarInfo, fd: int, name: str, directory: bool) -> None:
         uid, gid = self.owner or (member.uid, member.gid)
-        os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
+        own(name, uid, gid, dir_fd=fd, shown=f"the tar entry {member.name!r}")
         if not member.issym():
             # The entry was just made here (or is a real directory), so it is no link that could be followed.
             os.chmod(at(fd, name), member.mode & 0o7777)
         for key, value in member.pax_headers.items():
-            if key.startswith(_XATTR) and not key.startswith(_XATTR + "trusted."):
+            if key.startswith(_XATTR) and not key.startswith(_NOT_OURS):
                 raw = value.encode("utf-8", "surrogateescape")
                 try:
                     os.setxattr(at(fd, name), key.removeprefix(_XATTR), raw, follow_symlinks=False)

@@ -14,6 +14,7 @@ from ..errors import BuildError
 from ..graph.model import CopyOp
 from ..image.diff import at, xattrs
 from ..image.layer import Applier, remove
+from ..image.owner import own
 from .select import Item, Selection
 
 Opener = Callable[[str], int]
@@ -176,14 +177,14 @@ class Copier:
             # The destination itself can be a link: it is followed inside the root, never by the kernel's own rules.
             fd = self.target.open(dest, os.O_PATH | os.O_DIRECTORY)
             try:
-                os.chown(f"/proc/self/fd/{fd}", uid, gid)
+                own(f"/proc/self/fd/{fd}/.", uid, gid, shown=dest)
                 os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(kind) if self.mode is None else self.mode)
             finally:
                 os.close(fd)
             self.times.append((dest, item.status.st_atime_ns, item.status.st_mtime_ns))
             return
         with self.target.parent(dest) as (fd, name):
-            os.chown(name, uid, gid, dir_fd=fd, follow_symlinks=False)
+            own(name, uid, gid, dir_fd=fd, shown=dest)
             if not stat.S_ISLNK(kind):
                 os.chmod(at(fd, name), stat.S_IMODE(kind) if self.mode is None else self.mode)
                 if stat.S_ISREG(kind) and self.keep_owner:

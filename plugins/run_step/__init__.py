@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .planning import RunPlan, plan
     from .request import IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
     from .rootfs import Root
+    from .rootless import enter_user_namespace, is_machine_root
     from .validation import validate
 
 _HOME = {
@@ -46,6 +47,8 @@ _HOME = {
     "LocalExecutor": "executor",
     "run": "executor",
     "recover": "executor",
+    "enter_user_namespace": "rootless",
+    "is_machine_root": "rootless",
     "HostFacts": "host",
     "probe": "host",
     "RunPlan": "planning",
@@ -78,6 +81,8 @@ __all__ = [
     "Supervisor",
     "LocalExecutor",
     "recover",
+    "enter_user_namespace",
+    "is_machine_root",
     "choose_isolation",
     "validate",
     "look_up",

@@ -13,6 +13,8 @@ from typing import Any
 from .codec import decode, encode
 from .linux.process import CAPABILITIES
 from .linux.seccomp import available
+from .rootless import ALL_IDS, sub_ids
+from .rootless import maps as rootless_map
 
 PROXY_VARIABLES = (
     "http_proxy",
@@ -86,8 +88,8 @@ class HostFacts:
     capabilities: tuple[str, ...] = ()
     runtimes: tuple[RuntimeFact, ...] = ()
     rlimits: tuple[Rlimit, ...] = ()
-    uid_map: tuple[tuple[int, ...], ...] = ((0, 0, 4294967295),)
-    gid_map: tuple[tuple[int, ...], ...] = ((0, 0, 4294967295),)
+    uid_map: tuple[tuple[int, ...], ...] = ALL_IDS
+    gid_map: tuple[tuple[int, ...], ...] = ALL_IDS
     hosts: str = ""
     hosts_mode: int = 0o644
     resolv_conf: str = ""
@@ -109,6 +111,7 @@ class HostFacts:
     hooks: tuple[TextFile, ...] = ()
     default_mounts: tuple[str, ...] = ()
     has_libseccomp: bool = True
+    has_mounts: bool = True
     stdio_is_terminal: bool = False
     proxy: tuple[str, ...] = ()
 
@@ -121,6 +124,28 @@ class HostFacts:
     def from_json(cls, data: Any) -> HostFacts:
         """Raises RequestError for anything that is no host facts object."""
         return decode(cls, data, "host facts")
+
+    @property
+    def is_machine_root(self) -> bool:
+        """Root of the machine, and not only of a user namespace with part of its IDs."""
+        return self.uid == 0 and self.uid_map in ((), ALL_IDS)
+
+    def mapped(self, kind: str) -> tuple[tuple[int, ...], ...]:
+        """The map of the user namespace that steps are run from: of an ordinary user the one that
+        :func:`run_step.enter_user_namespace` will make. ``kind`` is ``uid`` or ``gid``."""
+        own, ranges, rows = (
+            (self.uid, self.subuids, self.uid_map)
+            if kind == "uid"
+            else (self.gid, self.subgids, self.gid_map)
+        )
+        if self.uid == 0:
+            return rows
+        return rootless_map(own, ranges if self.subuids and self.subgids else ())
+
+    def has_id(self, kind: str, number: int) -> bool:
+        """Whether a user (``uid``) or group (``gid``) exists in that namespace."""
+        rows = self.mapped(kind)
+        return not rows or any(row[0] <= number < row[0] + row[2] for row in rows)
 
     @property
     def working_runtime(self) -> RuntimeFact | None:
@@ -172,16 +197,26 @@ def which(name: str) -> str | None:
     return None
 
 
-def _sub_ids(path: str) -> tuple[tuple[int, ...], ...]:
-    """The ranges that subuid(5) gives to this user, as (first, count)."""
-    uid = os.getuid()
-    names = {str(uid)}
-    for line in _read("/etc/passwd").splitlines():
-        fields = line.split(":")
-        if len(fields) > 2 and fields[2] == str(uid):
-            names.add(fields[0])
-    rows = [line.split(":") for line in _read(path).splitlines()]
-    return tuple((int(row[1]), int(row[2])) for row in rows if len(row) == 3 and row[0] in names)
+def _can_mount() -> bool:
+    """Whether a mount namespace can be made and mounted in; tried in a thread, to which alone it happens."""
+    import threading
+
+    from .linux import mount as m
+
+    found = []
+
+    def attempt() -> None:
+        try:
+            m.unshare(m.CLONE_NEWNS)
+            m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+            found.append(True)
+        except OSError:
+            pass  # no privilege, or a filter that forbids it
+
+    thread = threading.Thread(target=attempt)
+    thread.start()
+    thread.join()
+    return bool(found)
 
 
 def _default_mounts() -> list[str]:
@@ -228,10 +263,11 @@ def probe(*, runtimes: bool = True) -> HostFacts:
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         groups=tuple(sorted(os.getgroups())),
-        subuids=_sub_ids("/etc/subuid"),
-        subgids=_sub_ids("/etc/subgid"),
+        subuids=sub_ids("uid"),
+        subgids=sub_ids("gid"),
         default_mounts=tuple(_default_mounts()),
         has_libseccomp=available(),
+        has_mounts=os.geteuid() != 0 or _can_mount(),
         stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
         proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
     )

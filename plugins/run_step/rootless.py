@@ -30,6 +30,20 @@ def _ranges(path: str, uid: int) -> tuple[tuple[int, int], ...]:
     return tuple(out)
 
 
+ALL_IDS = ((0, 0, 4294967295),)
+"""The map of a process that is in no user namespace but the machine's."""
+
+
+def is_machine_root() -> bool:
+    """Whether our IDs are those of the machine, and not only of a user namespace."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as stream:
+            words = stream.read().split()
+    except OSError:
+        return True  # no /proc: nothing speaks against it
+    return not words or tuple(map(int, words)) == ALL_IDS[0]
+
+
 def sub_ids(kind: str) -> tuple[tuple[int, int], ...]:
     """The ranges of the current user in /etc/subuid or /etc/subgid; ``kind`` is ``uid`` or ``gid``."""
     return _ranges(f"/etc/sub{kind}", os.getuid())

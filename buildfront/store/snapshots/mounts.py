@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from run_step import is_machine_root
 from run_step.linux import mount as m
 
 
@@ -21,7 +22,8 @@ def mount_overlay(target: str, lower: list[str], upper: str = "", work: str = ""
     """Mount an overlay; without ``upper`` it is read-only. ``lower`` is the topmost first.
 
     The directories are named by descriptors, so that a hundred of them fit into mount(2)'s one page.
-    redirect_dir, metacopy and index are off: an upper directory must mean the same to every reader.
+    redirect_dir, metacopy and index are off: an upper directory must mean the same to every reader. In a user
+    namespace the overlay keeps its marks in ``user.`` attributes; ``trusted.`` ones are for the machine's root.
     """
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in lower]
     try:
@@ -30,6 +32,7 @@ def mount_overlay(target: str, lower: list[str], upper: str = "", work: str = ""
             fds += [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (upper, work)]
             options += f",upperdir=/proc/self/fd/{fds[-2]},workdir=/proc/self/fd/{fds[-1]}"
         options += ",redirect_dir=off,metacopy=off,index=off"
+        options += "" if is_machine_root() else ",userxattr"
         m.mount("overlay", target, "overlay", 0 if upper else m.MS_RDONLY, options)
     finally:
         for fd in fds:

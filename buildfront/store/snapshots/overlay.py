@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 
+from run_step import is_machine_root
+
 from ...image.diff import Comparison
 from . import View
 from .mounts import mount_overlay, unmount
@@ -77,4 +79,5 @@ class OverlayDriver:
         return View(work, mounted=True)
 
     def comparison(self, directory: str) -> tuple[str, Comparison]:
-        return os.path.join(directory, "diff"), Comparison(complete=False)
+        prefix = "trusted" if is_machine_root() else "user"
+        return os.path.join(directory, "diff"), Comparison(complete=False, opaque=f"{prefix}.overlay.opaque")

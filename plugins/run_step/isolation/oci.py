@@ -14,6 +14,7 @@ from typing import Any
 
 from ..host import RuntimeFact
 from ..linux.terminal import set_size
+from ..rootless import is_machine_root
 from . import waiting
 from .cgroup import Group
 
@@ -107,7 +108,7 @@ def _as_rootless(linux: Any) -> None:
     for kind, key in (("uid", "uidMappings"), ("gid", "gidMappings")):
         with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
             rows = [[int(number) for number in line.split()] for line in stream]
-        if rows == [[0, 0, 4294967295]]:
+        if is_machine_root():
             return
         linux[key] = [{"containerID": row[0], "hostID": row[0], "size": row[2]} for row in rows]
     linux["namespaces"].append({"type": "user"})

@@ -13,12 +13,16 @@ def choose(wanted: str, host: HostFacts) -> tuple[str, str]:
     if wanted and wanted != "auto":
         return wanted, "asked for"
     runtime = host.working_runtime
-    if host.uid == 0 and runtime is not None:
+    if runtime is not None and host.is_machine_root:
         return "oci", f"root, and {runtime.name} works here"
-    if host.uid != 0 and runtime is not None and host.subuids and host.subgids:
+    if host.uid == 0:
+        ranges = all(sum(row[2] for row in rows) > 1 for rows in (host.uid_map, host.gid_map))
+    else:
+        ranges = bool(host.subuids and host.subgids)
+    if runtime is not None and ranges:
         return "rootless", f"an ordinary user with ID ranges, and {runtime.name} works here"
     why = "; ".join(f"{item.name}: {item.why}" for item in host.runtimes if not item.works)
-    if host.uid != 0 and runtime is not None:
+    if runtime is not None:
         why = "an ordinary user without ranges in /etc/subuid and /etc/subgid"
     return "chroot", why or "no OCI runtime was found"
 

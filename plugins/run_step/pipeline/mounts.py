@@ -38,6 +38,12 @@ CGROUP_MOUNT = ("/sys/fs/cgroup", "cgroup", "cgroup", "nosuid noexec nodev relat
 """The cgroups, below a /sys of the step's own (row S62)."""
 
 
+def _has_tty_group(draft: Draft, host: HostFacts) -> bool:
+    if draft.linux.get("gidMappings"):
+        return draft.is_mapped("gidMappings", TTY_GROUP)
+    return host.has_id("gid", TTY_GROUP)
+
+
 def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
     """The default mounts, replaced where the step shares a namespace with the host (rows S61, S62)."""
     out = []
@@ -47,7 +53,7 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
     for destination, kind, source, options in DEFAULT_MOUNTS:
         item = _mount(destination, kind, source, *options.split())
         name = item["destination"]
-        if name == "/dev/pts" and not draft.is_mapped("gidMappings", TTY_GROUP):
+        if name == "/dev/pts" and not _has_tty_group(draft, host):
             item["options"].remove(f"gid={TTY_GROUP}")  # the kernel refuses the mount
         if name == "/dev/shm" and request.shm_size:
             item["options"].append(f"size={parse_size(request.shm_size, 'shm size')}")

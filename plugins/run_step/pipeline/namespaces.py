@@ -55,8 +55,8 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 def _map_ids(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """The maps given, or the host's own, one to one (row S43)."""
-    uids = request.uid_map or _identity(host.uid_map)
-    gids = request.gid_map or _identity(host.gid_map)
+    uids = request.uid_map or _identity(host.mapped("uid"))
+    gids = request.gid_map or _identity(host.mapped("gid"))
     draft.linux["uidMappings"] = [_mapping(item) for item in uids]
     draft.linux["gidMappings"] = [_mapping(item) for item in gids]
     draft.container_root = (_root(uids), _root(gids))

@@ -49,12 +49,14 @@ def _number(text: str) -> int:
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """An asked-for limit above the builder's hard one needs CAP_SYS_RESOURCE."""
     chosen: dict[str, tuple[int, int]] = {}
+    # In a user namespace the capability is there, and the kernel asks for it outside (getrlimit(2)).
+    may_raise = host.is_machine_root and "SYS_RESOURCE" in host.capabilities
     ours = {item.name: item.hard for item in host.rlimits}
 
     def too_high(name: str, hard: int) -> int | None:
         """Our own hard limit where it is below ``hard`` and can't be raised."""
         limit = ours.get(f"RLIMIT_{name.upper()}", -1)
-        return limit if limit != -1 and hard > limit and "SYS_RESOURCE" not in host.capabilities else None
+        return limit if limit != -1 and hard > limit and not may_raise else None
 
     for text in request.default_ulimits:
         name, soft, hard = parse(text)

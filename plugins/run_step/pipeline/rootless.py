@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..host import HostFacts
 from ..planning import Draft
-from ..request import RunRequest
+from ..request import Resources, RunRequest
 from .volumes import Mount, parse_size
 
 
@@ -31,7 +31,12 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         return
     draft.spec["hostname"] = ""
     draft.process["user"].pop("additionalGids", None)
+    if request.resources != Resources():
+        draft.warnings.append(
+            "limits of CPU, memory and processes do nothing here: rootless steps have no cgroup"
+        )
     draft.linux.pop("resources", None)
+    draft.linux.pop("cgroupsPath", None)
     if host.has_sys_cgroup:
         draft.linux["maskedPaths"].append("/sys/fs/cgroup")
     roots = ("/dev", "/proc", "/sys")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..errors import RequestError
+from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import RunRequest
@@ -93,9 +93,21 @@ def group(root: Root, text: str) -> int:
     raise RequestError(f"group {text!r} is not in the image's /etc/group; create it or use a number")
 
 
+def _exists(draft: Draft, host: HostFacts, kind: str, number: int) -> bool:
+    if draft.linux.get(f"{kind}Mappings"):
+        return draft.is_mapped(f"{kind}Mappings", number)
+    return host.has_id(kind, number)
+
+
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Set user, groups and, where nothing set it, HOME."""
     who = resolve(draft.root, request.user or request.image.user)
+    for kind, number in (("uid", who.uid), ("gid", who.gid)):
+        if not _exists(draft, host, kind, number):
+            raise HostError(
+                f"the step's {kind} {number} does not exist in its user namespace; map more IDs "
+                f"(for an ordinary user: ranges in /etc/sub{kind}), or run as root"
+            )
     draft.process["user"] = {"uid": who.uid, "gid": who.gid}
     if who.groups:
         draft.process["user"]["additionalGids"] = list(who.groups)

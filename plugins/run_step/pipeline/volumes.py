@@ -300,5 +300,5 @@ def _scratch(draft: Draft, volume: Volume, host: HostFacts) -> Volume:
         upper, work = _escaped(upper), _escaped(work)
     layers = (f"lowerdir={_escaped(volume.source)}", f"upperdir={upper}", f"workdir={work}")
     # In a user namespace the kernel gives an overlay no trusted.* attributes (overlayfs.rst, "User xattr").
-    own = ("userxattr",) if host.uid != 0 or draft.linux.get("uidMappings") else ()
+    own = ("userxattr",) if not host.is_machine_root or draft.linux.get("uidMappings") else ()
     return replace(volume, source="overlay", options=(*layers, *own, *volume.options))

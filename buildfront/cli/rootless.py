@@ -1,0 +1,20 @@
+"""What the commands that unpack or run something start with, for an ordinary user."""
+
+from __future__ import annotations
+
+import click
+
+
+def become_root() -> None:
+    """Enter a user namespace where the caller is an ordinary user, and say what can't work in it.
+
+    The process must have one thread still. Raises BuildError where the kernel allows none.
+    """
+    import os
+
+    if os.geteuid() == 0:
+        return
+    from ..api import enter_user_namespace
+
+    for warning in enter_user_namespace():
+        click.echo(f"warning: {warning}", err=True)

@@ -1,0 +1,21 @@
+"""Owners of files: given to them, and the error for those that this user namespace has no ID for."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from ..errors import BuildError
+
+
+def own(path: str, uid: int, gid: int, *, dir_fd: int | None = None, shown: str = "") -> None:
+    """lchown(2). Raises BuildError for an owner that can't exist here, OSError for all else."""
+    try:
+        os.chown(path, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise BuildError(
+            f"{shown or path!r} belongs to {uid}:{gid}, and this user namespace has no such ID",
+            hint="give the user more IDs (usermod --add-subuids, --add-subgids), or build as root",
+        ) from None
