@@ -76,6 +76,22 @@ def make_home(path):
     return path
 
 
+def give(path):
+    """Give a tree to the user as a rootless build would have it: root's is the user's, others' are of the ranges."""
+
+    def mapped(number):
+        return UID if number == 0 else RANGE[0] + number - 1
+
+    for top, directories, files in os.walk(path):
+        for name in [".", *directories, *files]:
+            full = os.path.join(top, name)
+            status = os.lstat(full)
+            if name == "." or not os.path.isdir(full) or os.path.islink(full):
+                os.chown(full, mapped(status.st_uid), mapped(status.st_gid), follow_symlinks=False)
+                if not os.path.islink(full):
+                    os.chmod(full, status.st_mode & 0o7777)
+
+
 def words(home, *command, ranges=True):
     """The command line that runs ``command`` as the user."""
     flags = [] if ranges else ["--no-ranges"]
@@ -84,7 +100,9 @@ def words(home, *command, ranges=True):
 
 def run(home, *command, ranges=True, **more):
     """Run it and wait for it."""
-    return subprocess.run(words(home, *command, ranges=ranges), capture_output=True, text=True, check=False, **more)
+    return subprocess.run(
+        words(home, *command, ranges=ranges), capture_output=True, text=True, check=False, **more
+    )
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ def maps(own: int, ranges: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, int,
 def enter_user_namespace() -> tuple[str, ...]:
     """Make the calling process root of a user namespace that has the user's ranges; returns warnings for the user.
 
+    A mount namespace belongs to it: what is mounted for a build is seen by this process and its children alone.
     Nothing happens for who is root already. The process must have one thread: call it where the program starts.
     Without ranges, or without newuidmap and newgidmap, the user's own ID is the only one, and a warning says what
     can't work then.
@@ -71,7 +72,7 @@ def enter_user_namespace() -> tuple[str, ...]:
     if os.geteuid() == 0:
         return ()
     from .host import which
-    from .linux import userns
+    from .linux import mount, userns
 
     uid, gid = os.getuid(), os.getgid()
     uids, gids = sub_ids("uid"), sub_ids("gid")
@@ -85,12 +86,13 @@ def enter_user_namespace() -> tuple[str, ...]:
     else:
         helpers = (str(programs[0]), str(programs[1]))
     try:
-        why = userns.enter_as_user(maps(uid, uids), maps(gid, gids), helpers) or why
+        why = userns.enter_as_user(maps(uid, uids), maps(gid, gids), helpers, flags=mount.CLONE_NEWNS) or why
     except OSError as error:
         raise HostError(
             f"this user can't enter a user namespace: {error.strerror}; run as root, or allow it "
             "(sysctl user.max_user_namespaces, and where it exists kernel.unprivileged_userns_clone)"
         ) from None
+    mount.mount("", "/", flags=mount.MS_PRIVATE | mount.MS_REC)
     if not why:
         return ()
     return (

@@ -1,9 +1,30 @@
 """A small root filesystem, recorded host facts, and the isolations that can be tried on this machine."""
 
+import base64
+import functools
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import as_user
 import pytest
 from busybox_root import HOST_HOSTS, HOST_RESOLV, make_rootfs, why_not_run
 
-from run_step import HostFacts, ImageDefaults, LocalExecutor, RunRequest, look_up, plan
+from run_step import (
+    HostError,
+    HostFacts,
+    ImageDefaults,
+    LocalExecutor,
+    RequestError,
+    RunRequest,
+    RunResult,
+    look_up,
+    plan,
+)
 from run_step.host import RuntimeFact
 from run_step.isolation.oci import RUNTIMES, find, try_runtime
 from run_step.linux.process import CAPABILITIES
@@ -26,6 +47,7 @@ def host():
     )
 
 
+@functools.cache
 def isolations():
     """``chroot``, and ``oci`` once for each runtime that works here; with none the skipped ``oci`` is shown."""
     paths = {name: find(name) for name in RUNTIMES} if not why_not_run() else {}
@@ -52,7 +74,17 @@ class Step:
         request = self.request(*args, **fields)
         return plan(request, look_up(request, self.executor.host(runtimes=False)))
 
-    def run(self, *args, cancel=None, timeout=60, output=None, **fields):
+    def run(
+        self,
+        *args,
+        cancel=None,
+        timeout=60,
+        output=None,
+        stdin=None,
+        quiet=False,
+        runtime_timeout=None,
+        **fields,
+    ):
         """Run a command; a single argument is a line for the shell."""
         command = args if len(args) > 1 else ("/bin/sh", "-c", *args)
         plan = self.plan(*command, **fields)
@@ -63,7 +95,14 @@ class Step:
 
         try:
             return self.executor.execute(
-                plan, self.rootfs, output=output or keep, cancel=cancel, timeout=timeout
+                plan,
+                self.rootfs,
+                output=output or keep,
+                stdin=stdin,
+                quiet=quiet,
+                cancel=cancel,
+                timeout=timeout,
+                runtime_timeout=runtime_timeout,
             )
         finally:
             self.stdout, self.stderr = (b"".join(chunks[name]) for name in ("stdout", "stderr"))
@@ -85,6 +124,121 @@ def step(request, rootfs, tmp_path, host):
     made = Step(rootfs, request.param, str(work), host)
     yield made
     made.executor.close()
+
+
+class RemoteStep:
+    """The same face as :class:`Step`, for steps that a process in another skin runs (see agent.py)."""
+
+    def __init__(self, rootfs, isolation, work_dir, host, prefix):
+        self.rootfs = rootfs
+        self.isolation = isolation
+        self.runtime = "runc" if isolation == "rootless" else ""
+        self.work_dir = work_dir
+        self._host = {
+            "hosts": host.hosts,
+            "resolv_conf": host.resolv_conf,
+            "proxy": list(host.proxy),
+            "hosts_mode": 0o644,
+        }
+        agent = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agent.py")
+        plugins = os.path.join(as_user.PROJECT, "plugins")
+        self.process = subprocess.Popen(
+            [*prefix, sys.executable, agent],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONPATH": plugins},
+        )
+        self.stdout = b""
+        self.stderr = b""
+        self.warnings = []
+
+    def request(self, *args, **fields):
+        return RunRequest(args, self.rootfs, isolation=self.isolation, runtime=self.runtime, **fields)
+
+    def ask(self, request, timeout=60, run=True):
+        job = {
+            "request": request.to_json(),
+            "host": self._host,
+            "work_dir": self.work_dir,
+            "timeout": timeout,
+        }
+        self.process.stdin.write(json.dumps({**job, "run": run, "runtimes": False}) + "\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        self.stdout, self.stderr = (base64.b64decode(answer[name]) for name in ("stdout", "stderr"))
+        self.warnings = answer["warnings"]
+        if "error" in answer:
+            kind, text = answer["error"]
+            raise {"HostError": HostError, "RequestError": RequestError}.get(kind, OSError)(text)
+        return answer
+
+    def run(self, *args, timeout=60, **fields):
+        command = args if len(args) > 1 else ("/bin/sh", "-c", *args)
+        result = self.ask(self.request(*command, **fields), timeout)["result"]
+        return RunResult(**{**result, "warnings": tuple(result.get("warnings", ()))})
+
+    text = Step.text
+
+    def close(self):
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass  # a step in a container killed it
+        self.process.wait(timeout=60)
+        self.process.stdout.close()
+
+
+CONFINED = [*isolations(), "rootless", "chroot as a user"]
+"""The ways to run a step in namespaces of its own."""
+
+EVERY = [*CONFINED, "chroot in a container"]
+"""Every way to run a step that this machine has. The last one has chroot(2) alone: it keeps no step from killing
+what runs beside it, so such things are only tried in there."""
+
+
+@pytest.fixture
+def open_path():
+    """A directory that an ordinary user can reach; pytest's own are closed."""
+    path = tempfile.mkdtemp(prefix="step-")
+    os.chmod(path, 0o755)
+    yield pathlib.Path(path)
+    shutil.rmtree(path)
+
+
+@pytest.fixture(params=EVERY)
+def every_step(request, rootfs, tmp_path, host):
+    """A step under each isolation, as root, as an ordinary user and inside an ordinary container. The test module
+    has to put ``open_path`` in the place of ``tmp_path``."""
+    yield from _make_step(request, rootfs, tmp_path, host)
+
+
+@pytest.fixture(params=CONFINED)
+def confined_step(request, rootfs, tmp_path, host):
+    """The same without the container."""
+    yield from _make_step(request, rootfs, tmp_path, host)
+
+
+def _make_step(request, rootfs, tmp_path, host):
+    reason = why_not_run()
+    if reason:
+        pytest.skip(reason)
+    work = tmp_path / "work"
+    work.mkdir()
+    if request.param in isolations():
+        made = Step(rootfs, request.param, str(work), host)
+        yield made
+        made.executor.close()
+        return
+    if "container" in request.param:
+        prefix = [sys.executable, os.path.join(as_user.PROJECT, "tests", "as_container.py")]
+    else:
+        as_user.give(rootfs)
+        as_user.give(str(work))
+        prefix = as_user.words(as_user.make_home(str(tmp_path / "user")))
+    made = RemoteStep(rootfs, request.param.split()[0], str(work), host, prefix)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from busybox_root import HOST_HOSTS, host_mounts, listing, make_rootfs, processes
+from busybox_root import HOST_HOSTS, host_mounts, listing, make_rootfs, marker, processes
 
 from run_step import (
     HostError,
@@ -34,11 +34,6 @@ def status_of(step, **fields):
 
 def mask(names):
     return sum(1 << CAPABILITIES.index(name) for name in names)
-
-
-def marker():
-    """A time to sleep for that no other process has as an argument."""
-    return f"9{os.getpid()}{threading.get_native_id()}.{len(os.urandom(1))}{int.from_bytes(os.urandom(4), 'big')}"
 
 
 # Outcome

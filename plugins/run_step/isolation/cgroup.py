@@ -138,6 +138,8 @@ class Group:
 
     def __init__(self, directories: dict[str, str], made: list[str] | None = None) -> None:
         self.directories = directories
+        self.limited = False
+        """Whether a limit is set in it, which the step must not run without."""
         self.made = made or []
         """What was made, outermost first; :meth:`remove` takes it away."""
 
@@ -174,6 +176,7 @@ class Group:
         self, layout: dict[str, tuple[str, str]], name: str, resources: dict[str, Any], parent: str
     ) -> None:
         limits = {1: settings(resources, 1), 2: settings(resources, 2)}
+        self.limited = bool(limits[2])
         wanted = {item[0] for item in limits[1]}
         for controller in sorted({*_MEASURED, *wanted} & layout.keys()):
             point, own = layout[controller]

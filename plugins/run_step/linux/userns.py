@@ -80,7 +80,7 @@ def enter(uids: Rows, gids: Rows, *, flags: int = 0) -> None:
         p.prctl(p.PR_SET_DUMPABLE, 1)  # another user is another owner of /proc/self, but for this
 
 
-def enter_as_user(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> str:
+def enter_as_user(uids: Rows, gids: Rows, helpers: tuple[str, str] | None, *, flags: int = 0) -> str:
     """The same for an ordinary user: ``helpers`` are the paths of newuidmap and newgidmap, which write the maps.
 
     Without them, or when they refuse, the user's own IDs are the only ones; returns why, else the empty string.
@@ -103,7 +103,7 @@ def enter_as_user(uids: Rows, gids: Rows, helpers: tuple[str, str] | None) -> st
             raise MappingError(f"{why}; {error}" if why else str(error)) from None
         return why
 
-    return _enter(write, 0)
+    return _enter(write, flags)
 
 
 def _enter(write: Callable[[int], str], flags: int) -> str:

@@ -17,6 +17,7 @@ from ..request import ISOLATIONS, RunRequest
 from ..rootfs import Root
 from . import (
     annotation,
+    bare,
     capabilities,
     command,
     cwd,
@@ -62,6 +63,7 @@ STAGES: tuple[Stage, ...] = (
     mounts.apply,
     hooks.apply,
     rootless.apply,
+    bare.apply,
 )
 
 

@@ -6,6 +6,7 @@ from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import NAMESPACES, NamespaceOption, RunRequest
+from . import bare
 
 
 def choose(wanted: str, host: HostFacts) -> tuple[str, str]:
@@ -38,6 +39,8 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         options["network"] = network
     if draft.isolation == "rootless":
         options.update(_rootless(options, host))
+    if bare.is_bare(draft, host):
+        options = bare.host_namespaces(options, request)
     user = options.get("user", NamespaceOption("user", host=True))
     pid = options.get("pid", NamespaceOption("pid"))
     private_user = bool(request.uid_map or request.gid_map) or not user.host

@@ -28,7 +28,7 @@ DEFAULT_MOUNTS: tuple[tuple[str, str, str, str], ...] = (
     ("/proc", "proc", "proc", "nosuid noexec nodev"),
     ("/dev", "tmpfs", "tmpfs", "nosuid noexec strictatime mode=755 size=65536k"),
     ("/dev/pts", "devpts", "devpts", f"nosuid noexec newinstance ptmxmode=0666 mode=0620 gid={TTY_GROUP}"),
-    ("/dev/shm", "tmpfs", "shm", "nosuid noexec nodev mode=1777"),
+    ("/dev/shm", "tmpfs", "shm", "nosuid noexec nodev mode=1777 size=65536k"),
     ("/dev/mqueue", "mqueue", "mqueue", "nosuid noexec nodev"),
     ("/sys", "sysfs", "sysfs", "nosuid noexec nodev ro"),
 )
@@ -56,7 +56,7 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
         if name == "/dev/pts" and not _has_tty_group(draft, host):
             item["options"].remove(f"gid={TTY_GROUP}")  # the kernel refuses the mount
         if name == "/dev/shm" and request.shm_size:
-            item["options"].append(f"size={parse_size(request.shm_size, 'shm size')}")
+            item["options"][-1] = f"size={parse_size(request.shm_size, 'shm size')}"
         if name in ("/dev/shm", "/dev/mqueue") and host_ipc:
             if not (host.has_dev_shm if name == "/dev/shm" else host.has_dev_mqueue):
                 continue

@@ -94,7 +94,7 @@ def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, fds: tuple[int, 
         try:
             group.join()
         except OSError as error:
-            if job["spec"]["linux"].get("resources"):
+            if group.limited:
                 raise RuntimeError(f"the step's cgroup can't be joined: {error.strerror}") from None
         sandbox.join()
         if sandbox.maps_ids:

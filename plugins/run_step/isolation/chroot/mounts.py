@@ -53,6 +53,8 @@ _LINKS = (
 )
 """The default devices and links of the OCI specification (config-linux.md, "Default Devices")."""
 
+_MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS
+
 _NAMESPACED = ("proc", "sysfs", "mqueue", "devpts")
 """Types that show a namespace: they can be mounted by its owner alone."""
 
@@ -93,8 +95,11 @@ class Mounter:
             except OSError as error:
                 raise MountError(f"mounting {item['type']} on {item['destination']}: {error}") from error
 
-    def _target(self, path: str, directory: bool) -> int:
-        """A descriptor of the place to mount on; what lies in an earlier mount may have to be made."""
+    def _target(self, path: str, directory: bool, links: int = 0) -> int:
+        """A descriptor of the place to mount on; what lies in an earlier mount may have to be made.
+
+        Links that lead to nothing are followed inside the root, and what they lead to is made.
+        """
         try:
             return open_in_root(self.root, path, os.O_PATH)
         except FileNotFoundError:
@@ -107,6 +112,12 @@ class Mounter:
                     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
                     os.close(os.open(name, flags, 0o644, dir_fd=parent))
                 self._own(name, parent)
+            except FileExistsError:
+                if links >= _MAX_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+                return self._target(
+                    os.path.join(head, os.readlink(name, dir_fd=parent)), directory, links + 1
+                )
             finally:
                 os.close(parent)
             return open_in_root(self.root, path, os.O_PATH)

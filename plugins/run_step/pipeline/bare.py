@@ -1,0 +1,79 @@
+"""Where nothing can be mounted (row X81): chroot isolation with chroot(2) alone, as inside an ordinary container.
+
+The files of the step are put in place and the image's own back afterwards, the usual devices are made for the
+step's time. What was asked for and can't be had is an error before anything happens; what is lost of the defaults
+is one warning.
+"""
+
+from __future__ import annotations
+
+from ..errors import HostError
+from ..host import HostFacts
+from ..planning import BUNDLE, Draft, MakeDirectory, MakeNode, PutFile
+from ..request import NAMESPACES, NamespaceOption, RunRequest
+
+DEVICES = (
+    ("/dev/null", 1, 3),
+    ("/dev/zero", 1, 5),
+    ("/dev/full", 1, 7),
+    ("/dev/random", 1, 8),
+    ("/dev/urandom", 1, 9),
+    ("/dev/tty", 5, 0),
+)
+"""Path, major and minor number (Linux, admin-guide/devices.txt)."""
+
+
+def is_bare(draft: Draft, host: HostFacts) -> bool:
+    """Whether the step has to do without mounts."""
+    return draft.isolation == "chroot" and not host.has_mounts
+
+
+def host_namespaces(options: dict[str, NamespaceOption], request: RunRequest) -> dict[str, NamespaceOption]:
+    """Every namespace is the builder's. Raises HostError that names all that was asked for and can't be had."""
+    asked = [f"{name} namespace" for name in sorted(options) if not options[name].host and name != "network"]
+    if "network" in options and not options["network"].host:
+        asked.append(f"network {request.network!r}")
+    for name, value in (
+        ("ID maps", request.uid_map or request.gid_map),
+        ("volumes", request.volumes),
+        ("mounts", request.mounts),
+        ("volumes of the image", request.image.volumes),
+        ("devices", request.devices),
+        ("the size of /dev/shm", request.shm_size),
+        ("a hostname", request.hostname),
+        ("masked paths", request.mask),
+        ("a seccomp profile", request.seccomp not in ("", "unconfined") and not request.no_new_privileges),
+    ):
+        if value:
+            asked.append(name)
+    if asked:
+        raise HostError(
+            f"{', '.join(asked)}: this machine lets nothing be mounted (CAP_SYS_ADMIN is missing or a filter forbids "
+            "it), and chroot alone can't give that; leave it out, or run with the capability"
+        )
+    return {name: NamespaceOption(name, host=True) for name in NAMESPACES}
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """Rewrite the plan at the end: no mounts, no masks; files put in place instead."""
+    if not is_bare(draft, host):
+        return
+    lost = ["/proc, /sys and /dev/pts are missing", "processes and network are the builder's"]
+    prefix = f"{BUNDLE}/files/"
+    files = [item for item in draft.spec["mounts"] if item["source"].startswith(prefix)]
+    if any(item["source"].startswith(f"{BUNDLE}/secrets/") for item in draft.spec["mounts"]):
+        lost.append("the secrets of mounts.conf are not there")
+    draft.spec["mounts"] = []
+    draft.linux["maskedPaths"] = []
+    draft.linux["readonlyPaths"] = []
+    draft.actions = [action for action in draft.actions if isinstance(action, MakeDirectory)]
+    draft.actions += [PutFile(item["source"].removeprefix(prefix), item["destination"]) for item in files]
+    missing = [item for item in DEVICES if draft.root.lstat(item[0]) is None]
+    if missing and "MKNOD" in host.capabilities:
+        draft.actions += [MakeNode(*item) for item in missing]
+    elif missing:
+        lost.append("/dev/null and the other devices are missing")
+    if "seccomp" in draft.linux and not request.no_new_privileges:
+        del draft.linux["seccomp"]
+        lost.append("there is no seccomp filter")
+    draft.warnings.append("nothing can be mounted here, so the step has chroot alone: " + "; ".join(lost))
