@@ -65,6 +65,7 @@ class Worker:
         self._executor: Any = None
         self._lock = threading.Lock()
         self._stdin = threading.Lock()
+        self._warned: set[str] = set()
         self._usage: dict[int, dict[str, Any]] = {}
         """What each RUN used, by the number of its step."""
         self._base_locks: dict[str, threading.Lock] = {}
@@ -235,8 +236,7 @@ class Worker:
                 self.state.emit(Event("output", step.id, step.title, {"stream": stream, "bytes": data}))
 
             plan = executor.plan(request)
-            for warning in plan.warnings:
-                self.state.emit(Event("warning", step.id, step.title, {"text": warning}))
+            self._warn(step, plan.warnings)
             options = self.state.options
             more: dict[str, Any] = {} if options.stdin is None else {"stdin": options.stdin}
             with self._stdin if more else nullcontext():  # one reader at a time
@@ -246,8 +246,7 @@ class Worker:
             usage = getattr(result, "usage", None)  # an executor of another make may have none
             if usage is not None:
                 self._usage[step.id] = usage()
-            for warning in getattr(result, "warnings", ()):
-                self.state.emit(Event("warning", step.id, step.title, {"text": warning}))
+            self._warn(step, getattr(result, "warnings", ()))
             if result.cancelled and not result.timed_out:
                 raise Cancelled("the build was stopped", where=step.source, status=130)
             if result.exit_status or result.timed_out:
@@ -260,6 +259,14 @@ class Worker:
             return True
 
         return self._change(step, keyed, began, run)
+
+    def _warn(self, step: Step, warnings: tuple[str, ...]) -> None:
+        """What is true of the machine is said once in a build, not for every step."""
+        with self._lock:
+            new = [text for text in warnings if text not in self._warned]
+            self._warned.update(new)
+        for text in new:
+            self.state.emit(Event("warning", step.id, step.title, {"text": text}))
 
     def _load_executor(self) -> Any:
         with self._lock:

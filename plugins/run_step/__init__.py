@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import check
     from .actions import write_files
+    from .doctor import Finding, examine
     from .errors import HostError, RequestError, RunStepError, StepFailed
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
     from .executor import LocalExecutor, recover, run
@@ -42,6 +43,8 @@ _HOME = {
     "Supervisor": "execution",
     "execute": "execution",
     "materialise": "execution",
+    "examine": "doctor",
+    "Finding": "doctor",
     "write_files": "actions",
     "write_bundle": "execution",
     "LocalExecutor": "executor",
@@ -95,6 +98,8 @@ __all__ = [
     "resolve_user",
     "resolve_group",
     "check",
+    "examine",
+    "Finding",
     "RunStepError",
     "RequestError",
     "HostError",

@@ -30,7 +30,7 @@ class LocalExecutor:
         """The facts, probed once; runtimes are tried only when an isolation needs to know of them."""
         with self._lock:
             if self._host is None or (runtimes and not self._runtimes_known):
-                self._host = probe(runtimes=runtimes)
+                self._host = probe(runtimes=runtimes, work_dir=self.work_dir)
                 self._runtimes_known = runtimes
             return self._host
 

@@ -231,13 +231,14 @@ def _default_mounts() -> list[str]:
     return []
 
 
-def probe(*, runtimes: bool = True) -> HostFacts:
-    """Look at this host. ``runtimes=False`` leaves out the only slow part, running each OCI runtime once."""
+def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
+    """Look at this host. ``runtimes=False`` leaves out the only slow part, running each OCI runtime once, for which
+    something is made in ``work_dir``."""
     found: tuple[RuntimeFact, ...] = ()
     if runtimes:
         from .isolation.oci import probe_runtimes
 
-        found = probe_runtimes()
+        found = probe_runtimes(work_dir=work_dir)
     uname = os.uname()
     return HostFacts(
         uid=os.geteuid(),

@@ -266,7 +266,7 @@ def test_a_bundle_is_run_by_runc_with_the_same_result(box, tmp_path) -> None:
 
 def test_doctor_says_what_there_is(box) -> None:
     rows = {row["what"]: row for row in json.loads(box("doctor", "--format", "json").stdout)}
-    assert rows["root"]["ok"] and rows["overlay"]["ok"]
+    assert rows["user"]["ok"] and rows["overlay"]["ok"]
     assert "isolation auto" in rows
 
 

@@ -235,7 +235,8 @@ def test_S16_the_builder_cannot_be_traced(step, tracer):
     """Not even by a step that shares the host's processes, where an isolation gives it that."""
     install(step, tracer, "tracer")
     builder = os.getpid() if isinstance(step, Step) else step.process.pid
-    line = f"tracer {builder}; cat /proc/{builder}/environ /proc/{builder}/mem; ls /proc/{builder}/root/ /proc/{builder}/cwd/; true"
+    proc = f"/proc/{builder}"
+    line = f"tracer {builder}; cat {proc}/environ {proc}/mem; ls {proc}/root/ {proc}/cwd/; true"
     assert step.text(line) == "end\n"
     if step.isolation != "rootless":
         assert step.text(line, namespaces=(NamespaceOption("pid", host=True),)) == "end\n"

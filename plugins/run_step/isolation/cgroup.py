@@ -22,7 +22,8 @@ _MEASURED = {"cpuacct": "cpu", "memory": "memory", "blkio": "io"}
 """The controllers that measure, and what cgroup v2 calls them."""
 
 _NOTE = "cgroups"
-"""The file of a bundle that names the groups made for it."""
+_PARENT_NOTE = "cgroup-parent"
+"""The files of a bundle that name the groups made for it, and their parent."""
 
 
 class CgroupError(Exception):
@@ -141,7 +142,8 @@ class Group:
         self.limited = False
         """Whether a limit is set in it, which the step must not run without."""
         self.made = made or []
-        """What was made, outermost first; :meth:`remove` takes it away."""
+        """The directories made for the step alone; :meth:`remove` takes them away."""
+        self.parent = ""
 
     @classmethod
     def of(cls, pid: int) -> Group:
@@ -161,10 +163,8 @@ class Group:
         only measure are left out where they can't be had.
         """
         group = cls({})
-        try:
-            layout = layout_of()
-        except OSError:
-            layout = {}  # no /proc, no groups
+        group.parent = parent
+        layout = _layout()
         try:
             group._create(layout, name, resources, parent)
         except BaseException:
@@ -180,9 +180,8 @@ class Group:
         wanted = {item[0] for item in limits[1]}
         for controller in sorted({*_MEASURED, *wanted} & layout.keys()):
             point, own = layout[controller]
-            base = point + "/" + parent if parent.startswith("/") else os.path.join(own, parent)
             try:
-                self._make(controller, os.path.normpath(base), name, point)
+                self._make(controller, _base(point, own, parent), name, point)
             except OSError as error:
                 self._fail(error, controller, wanted, parent)
         if UNIFIED in layout:
@@ -209,10 +208,9 @@ class Group:
         """In version 2 a group with processes gives no controllers to groups below it (cgroups(7), "no internal
         processes"): where ours can't, its parent is tried, as the runtimes do."""
         point, own = layout[UNIFIED]
+        bases = [own] if own == point else [own, os.path.dirname(own)]
         if parent:
-            bases = [os.path.normpath(point + "/" + parent if parent.startswith("/") else f"{own}/{parent}")]
-        else:
-            bases = [own] if own == point else [own, os.path.dirname(own)]
+            bases = [_base(point, own, parent)]
         needed = {"cpu", "memory", "io", *wanted} - self.directories.keys()
         best: OSError | None = None
         for number, base in enumerate(bases):
@@ -225,6 +223,7 @@ class Group:
             have = set(_read(os.path.join(path, "cgroup.controllers")).split())
             if number + 1 < len(bases) and not needed & have:
                 self.made.remove(path)
+                del self.directories[UNIFIED]
                 os.rmdir(path)
                 continue
             for controller in needed & have:
@@ -265,27 +264,22 @@ class Group:
     def _make(self, controller: str, base: str, name: str, point: str) -> str:
         if base != point and not base.startswith(point + "/"):
             raise OSError(errno.EINVAL, "it is outside of the cgroup filesystem")
-        missing = [os.path.join(base, name)]
-        while not os.path.isdir(os.path.dirname(missing[-1])):
-            missing.append(os.path.dirname(missing[-1]))
-        for path in reversed(missing):
+        path = os.path.join(base, name)
+        for attempt in range(3):
+            _make_base(controller, base)
             try:
                 os.mkdir(path, 0o755)
                 self.made.append(path)
+                break
             except FileExistsError:
-                pass  # controllers that are mounted together, or another step with the same parent
-            if controller == "cpuset":
-                self._inherit_cpuset(path)
-        self.directories[controller] = missing[0]
-        return missing[0]
-
-    @staticmethod
-    def _inherit_cpuset(path: str) -> None:
-        """A new group of version 1 has no CPU at all, and takes no process before it has."""
-        for file in ("cpuset.cpus", "cpuset.mems"):
-            here = os.path.join(path, file)
-            if not _read(here).strip():
-                _write(here, _read(os.path.join(os.path.dirname(path), file)).strip())
+                break  # controllers that are mounted together
+            except FileNotFoundError:
+                if attempt == 2:
+                    raise  # again and again another step was the last one in the parent, and removed it
+        if controller == "cpuset":
+            _inherit_cpuset(path)
+        self.directories[controller] = path
+        return path
 
     def join(self) -> None:
         """Put the calling process, and with it all that it will start, into the group. Raises OSError."""
@@ -333,12 +327,29 @@ class Group:
         for path in reversed(self.made):
             remove(path)
         self.made.clear()
+        remove_parents(self.parent)
+
+    @classmethod
+    def reserve(cls, name: str, parent: str) -> Group:
+        """The directories called ``name`` below ``parent`` in every hierarchy, for a runtime to use: it would make them
+        itself, and a parent that another step removes meanwhile would be nobody's. Nothing without a parent."""
+        group = cls({})
+        group.parent = parent
+        for controller, (point, own) in _layout().items() if parent else ():
+            try:
+                group._make(controller, _base(point, own, parent), name, point)
+            except OSError:
+                pass  # the runtime says what it can't make
+        return group
 
     def note(self, bundle: str) -> None:
         """Write down in ``bundle`` what was made, for :func:`remove_noted` should nobody come to remove it."""
         if self.made:
             with open(os.path.join(bundle, _NOTE), "w", encoding="utf-8", errors="surrogateescape") as stream:
                 stream.writelines(path + "\n" for path in self.made)
+        if self.parent:
+            with open(os.path.join(bundle, _PARENT_NOTE), "w", encoding="utf-8") as stream:
+                stream.write(self.parent)
 
     def remove_of(self, name: str) -> None:
         """Take away the directories called ``name`` that somebody made who did not come to remove them."""
@@ -347,12 +358,70 @@ class Group:
                 remove(path)
 
 
+def _inherit_cpuset(path: str) -> None:
+    """A new group of version 1 has no CPU at all, and takes no process before it has."""
+    for file in ("cpuset.cpus", "cpuset.mems"):
+        here = os.path.join(path, file)
+        if not _read(here).strip():
+            _write(here, _read(os.path.join(os.path.dirname(path), file)).strip())
+
+
+_MARK = "trusted.buildfront"
+"""The attribute of a parent group that we made, and so may remove when it is empty; one that somebody else made, with
+limits of their own perhaps, stays."""
+
+
+def _layout() -> dict[str, tuple[str, str]]:
+    try:
+        return layout_of()
+    except OSError:
+        return {}  # no /proc, no groups
+
+
+def _base(point: str, own: str, parent: str) -> str:
+    """The directory that ``parent`` means in one hierarchy: absolute from its root, else from our own group."""
+    return os.path.normpath(point + "/" + parent if parent.startswith("/") else os.path.join(own, parent))
+
+
+def _make_base(controller: str, base: str) -> None:
+    missing = []
+    while not os.path.isdir(base):
+        missing.append(base)
+        base = os.path.dirname(base)
+    for path in reversed(missing):
+        try:
+            os.mkdir(path, 0o755)
+            os.setxattr(path, _MARK, b"1")
+        except FileExistsError:
+            pass  # another step with the same parent
+        except OSError:
+            if not os.path.isdir(path):
+                raise
+        if controller == "cpuset":
+            _inherit_cpuset(path)
+
+
+def remove_parents(parent: str) -> None:
+    """Remove ``parent`` in every hierarchy where we made it and it is empty. Never raises."""
+    if not parent:
+        return
+    for point, own in _layout().values():
+        path = _base(point, own, parent)
+        while path.startswith(point + "/"):
+            try:
+                os.getxattr(path, _MARK)
+                os.rmdir(path)
+            except OSError:
+                break  # not ours, or still in use
+            path = os.path.dirname(path)
+
+
 def remove_noted(bundle: str) -> None:
     """Kill what is left in the groups that were noted in ``bundle``, and remove them. Never raises."""
     try:
         paths = _read(os.path.join(bundle, _NOTE)).splitlines()
     except OSError:
-        return
+        paths = []
     for path in reversed(paths):
         try:
             for pid in _read(os.path.join(path, "cgroup.procs")).split():
@@ -360,6 +429,10 @@ def remove_noted(bundle: str) -> None:
         except OSError:
             pass  # gone already
         remove(path)
+    try:
+        remove_parents(_read(os.path.join(bundle, _PARENT_NOTE)))
+    except OSError:
+        pass  # no parent was asked for
 
 
 def remove(path: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 from typing import Any
@@ -40,27 +41,28 @@ def find(name: str) -> str | None:
     return None
 
 
-def probe_runtimes(*, every: bool = False) -> tuple[RuntimeFact, ...]:
+def probe_runtimes(*, every: bool = False, work_dir: str | None = None) -> tuple[RuntimeFact, ...]:
     """Each runtime on this machine, tried once with a container that ends at once.
 
-    The first that works is the one taken, and ends the search unless ``every`` one is wanted.
+    The first that works is the one taken, and ends the search unless ``every`` one is wanted. ``work_dir`` is where
+    the bundle for that is made.
     """
     found = []
     for name in RUNTIMES:
         path = find(name)
         if path is not None:
-            why = try_runtime(path)
+            why = try_runtime(path, work_dir)
             found.append(RuntimeFact(name, path, why == "", why))
             if not why and not every:
                 break
     return tuple(found)
 
 
-def try_runtime(path: str) -> str:
+def try_runtime(path: str, work_dir: str | None = None) -> str:
     """Create a container with ``path`` and delete it; the empty string, or what went wrong in its words."""
     import tempfile
 
-    with tempfile.TemporaryDirectory(prefix="buildfront-probe-") as bundle:
+    with tempfile.TemporaryDirectory(prefix="buildfront-probe-", dir=work_dir) as bundle:
         os.mkdir(os.path.join(bundle, "rootfs"))
         for name in ("proc", "dev", "sys"):
             os.mkdir(os.path.join(bundle, "rootfs", name))
@@ -100,7 +102,9 @@ def try_runtime(path: str) -> str:
         lowered = message.lower()
         if "/x" in lowered and ("no such file" in lowered or "not found" in lowered):
             return ""
-        return message.splitlines()[-1] if message else f"ended with status {made.returncode}"
+        last = message.splitlines()[-1] if message else f"ended with status {made.returncode}"
+        logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)  # logrus's text form
+        return logged[1] if logged else last
 
 
 def _as_rootless(linux: Any) -> None:
@@ -218,6 +222,10 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     write_config(job["bundle"], job["spec"])
     container = Container(run_socket, job, path)
     group = Group({})
+    reserved = Group.reserve(
+        job["container_id"], os.path.dirname(job["spec"]["linux"].get("cgroupsPath", ""))
+    )
+    reserved.note(job["bundle"])
     listener = _listen() if job.get("terminal") else None
     try:
         pid = container.create(streams, job["no_pivot"], listener is not None)
@@ -236,6 +244,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
         container.delete()
         waiting.end_descendants()
         group.remove_of(job["container_id"])
+        reserved.remove()
 
 
 def _listen() -> socket.socket:

@@ -1,0 +1,192 @@
+"""What this machine can do for a RUN step, found by trying, and what would make the rest work.
+
+For people (``buildfront doctor``) and for frontends. Planning does not use it: that has its own facts
+(:mod:`run_step.host`).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from .errors import HostError
+
+
+class Finding(NamedTuple):
+    """One thing that a step may need. ``detail`` says what was found, or what would make it work."""
+
+    what: str
+    ok: bool
+    detail: str
+
+
+_NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "cgroup", "user")
+
+
+def examine() -> list[Finding]:
+    """Try each thing once. An ordinary user's process becomes root of a user namespace on the way, as for a build:
+    call it where the program starts. Nothing is left behind."""
+    from dataclasses import replace
+
+    from .host import probe
+    from .isolation.oci import probe_runtimes
+    from .rootless import is_machine_root
+
+    user = _user()
+    host = replace(probe(runtimes=False), runtimes=probe_runtimes(every=True)) if os.geteuid() == 0 else None
+    if host is None:
+        return user
+    found = [*user, Finding("kernel", True, f"{host.kernel} {host.architecture}")]
+    found += [_namespace(name) for name in _NAMESPACES]
+    found.append(
+        Finding(
+            "mounts",
+            host.has_mounts,
+            "a mount namespace can be made"
+            if host.has_mounts
+            else "none can be made: grant CAP_SYS_ADMIN, or allow user namespaces; steps have chroot(2) alone",
+        )
+    )
+    found.append(
+        Finding("cgroup", host.cgroup != "none", host.cgroup if host.cgroup != "none" else "not mounted")
+    )
+    found += _limits()
+    for fact in host.runtimes:
+        found.append(Finding(f"runtime {fact.name}", fact.works, fact.path if fact.works else fact.why))
+    if not host.runtimes:
+        found.append(Finding("runtime", False, "none found; install runc or crun, or use --isolation chroot"))
+    found.append(
+        Finding(
+            "seccomp", host.has_libseccomp, "libseccomp" if host.has_libseccomp else "install libseccomp2"
+        )
+    )
+    for name, there in (("apparmor", host.apparmor), ("selinux", host.selinux)):
+        found.append(
+            Finding(
+                name, there, "enabled" if there else "this kernel does not have it; its options do nothing"
+            )
+        )
+    found.append(_terminal())
+    for name, there in (("slirp4netns", host.has_slirp4netns), ("pasta", host.has_pasta)):
+        found.append(
+            Finding(name, there, "found" if there else f"not found; install {name} for networks of users")
+        )
+    runtime = host.working_runtime
+    ranges = is_machine_root() or sum(row[2] for row in host.uid_map) > 1
+    why = "no OCI runtime works here"
+    found.append(
+        Finding(
+            "isolation oci",
+            bool(runtime and is_machine_root()),
+            runtime.name
+            if runtime and is_machine_root()
+            else why
+            if runtime is None
+            else "root of the machine alone",
+        )
+    )
+    found.append(
+        Finding(
+            "isolation rootless",
+            bool(runtime and ranges),
+            runtime.name if runtime and ranges else why if runtime is None else "the user has one ID alone",
+        )
+    )
+    found.append(
+        Finding(
+            "isolation chroot", True, "in namespaces" if host.has_mounts else "chroot(2) alone: see mounts"
+        )
+    )
+    from .pipeline.isolation import choose
+
+    name, reason = choose("auto", host)
+    found.append(Finding("isolation auto", True, f"{name}: {reason}"))
+    return found
+
+
+def _user() -> list[Finding]:
+    """Who builds, and as whom. Enters the user namespace."""
+    from .host import which
+    from .rootless import enter_user_namespace, is_machine_root, sub_ids
+
+    uid = os.geteuid()
+    if uid == 0:
+        who = "root" if is_machine_root() else "root of a user namespace"
+        return [Finding("user", True, who)]
+    found = []
+    for kind in ("uid", "gid"):
+        ranges = sub_ids(kind)
+        detail = ", ".join(f"{first} to {first + count - 1}" for first, count in ranges)
+        remedy = f"no range in /etc/sub{kind} (as root: usermod --add-sub{kind}s 100000-165535 USER)"
+        found.append(Finding(f"sub{kind}", bool(ranges), detail or remedy))
+        path = which(f"new{kind}map")
+        found.append(
+            Finding(f"new{kind}map", path is not None, path or "not found (Debian: apt-get install uidmap)")
+        )
+    try:
+        warnings = enter_user_namespace()
+    except HostError as error:
+        return [Finding("user", False, str(error)), *found]
+    detail = warnings[0] if warnings else f"uid {uid}, root of a user namespace of its own"
+    return [Finding("user", not warnings, detail), *found]
+
+
+def _try(flags: int) -> str:
+    """Unshare in a child; the empty string, or why it failed."""
+    from .linux import mount as m
+
+    child = os.fork()
+    if child == 0:
+        status = 127
+        try:
+            m.unshare(flags)
+            status = 0
+        except OSError as error:
+            status = min(error.errno or 127, 127)
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return os.strerror(status) if status > 0 else ""
+
+
+def _namespace(name: str) -> Finding:
+    from .linux import mount as m
+
+    flags = {
+        "mount": m.CLONE_NEWNS,
+        "pid": m.CLONE_NEWPID,
+        "network": m.CLONE_NEWNET,
+        "ipc": m.CLONE_NEWIPC,
+        "uts": m.CLONE_NEWUTS,
+        "cgroup": m.CLONE_NEWCGROUP,
+        "user": m.CLONE_NEWUSER,
+    }
+    why = _try(flags[name])
+    return Finding(f"namespace {name}", not why, "can be made" if not why else f"can't be made: {why}")
+
+
+def _limits() -> list[Finding]:
+    from .isolation.cgroup import CgroupError, Group
+
+    found = []
+    for name, limits in (
+        ("cpu", {"cpu": {"shares": 1024}}),
+        ("memory", {"memory": {"limit": 1 << 30}}),
+        ("pids", {"pids": {"limit": 1000}}),
+    ):
+        try:
+            group = Group.create(f"buildfront-doctor-{os.getpid()}", limits)
+        except CgroupError as error:
+            found.append(Finding(f"limit {name}", False, str(error)))
+        else:
+            found.append(Finding(f"limit {name}", True, "can be set"))
+            group.remove()
+    return found
+
+
+def _terminal() -> Finding:
+    try:
+        os.close(os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError as error:
+        return Finding("terminal", False, f"/dev/ptmx can't be opened: {error.strerror}")
+    return Finding("terminal", True, "a step can be given one")
