@@ -49,21 +49,31 @@ def graph_of(case: Path) -> tuple[StepGraph, dict[str, Any], dict[str, Any]]:
     return build_graph(instructions, options, bases), bases, settings
 
 
-def plan_of(op: RunOp, settings: dict[str, Any], number: int) -> RunPlan:
-    """The RunPlan of one RUN on the recorded host, with the golden root filesystem."""
-    host = HostFacts.from_json(json.loads((TESTDATA / "hosts" / f"{settings['host']}.json").read_text()))
+def request_of(op: RunOp, settings: dict[str, Any], number: int) -> RunRequest:
+    """What is asked for by one RUN, for the golden root filesystem."""
     request = RunRequest.from_json(
         {"args": list(op.command), "rootfs": str(ROOTFS), **settings.get("run", {})}
     )
-    request = replace(
+    return replace(
         request,
         image=ImageDefaults(env=op.env, user=op.user, working_dir=op.cwd),
         env=op.args + op.proxy,
         container_id=f"{number:064x}",
-        isolation=choose_isolation(request.isolation or "auto", host)[0],
         network=op.network or request.network,
     )
-    return plan(request, host)
+
+
+def plan_of(op: RunOp, settings: dict[str, Any], number: int) -> RunPlan:
+    """The RunPlan of one RUN on the recorded host."""
+    host = HostFacts.from_json(json.loads((TESTDATA / "hosts" / f"{settings['host']}.json").read_text()))
+    request = request_of(op, settings, number)
+    return plan(replace(request, isolation=choose_isolation(request.isolation or "auto", host)[0]), host)
+
+
+def requests(case: Path) -> list[RunRequest]:
+    """What each RUN asks for."""
+    graph, _, settings = graph_of(case)
+    return [request_of(step.op, settings, step.id) for step in graph.steps if isinstance(step.op, RunOp)]
 
 
 def plans(case: Path) -> dict[str, RunPlan]:

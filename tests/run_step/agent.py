@@ -4,12 +4,39 @@ Reads one JSON object a line: a request, what of the host's facts to replace, wh
 """
 
 import base64
+import hashlib
+import io
 import json
+import os
 import sys
 from dataclasses import replace
 
 from run_step import LocalExecutor, RunRequest, RunStepError, enter_user_namespace, look_up, plan, probe
 from run_step.codec import encode
+
+
+def without_times(path):
+    for top, directories, files in os.walk(path):
+        for name in [*directories, *files]:
+            os.utime(os.path.join(top, name), (0, 0), follow_symlinks=False)
+    os.utime(path, (0, 0))
+
+
+def layer(before, after):
+    """The digest of the layer that makes ``after`` of ``before``, all times set to zero."""
+    from buildfront.image.diff import Comparison
+    from buildfront.image.layer import write_tar
+
+    for path in (before, after):
+        without_times(path)
+    old, new = (os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (before, after))
+    out = io.BytesIO()
+    try:
+        write_tar(list(Comparison(complete=True).walk(new, old)), new, out)
+    finally:
+        os.close(old)
+        os.close(new)
+    return hashlib.sha256(out.getvalue()).hexdigest()
 
 
 def serve():
@@ -38,6 +65,8 @@ def serve():
                     timeout=job["timeout"],
                 )
                 answer["result"] = encode(result)
+                if job.get("pristine"):
+                    answer["layer"] = layer(job["pristine"], request.rootfs)
             else:
                 answer["plan"] = made.to_json()
         except (RunStepError, OSError) as error:

@@ -38,6 +38,16 @@ def rootfs(tmp_path):
 @pytest.fixture
 def host():
     """Facts of a host that does not exist: a plan made from them is the same everywhere."""
+    return made_up_host()
+
+
+@pytest.fixture(scope="module")
+def module_host():
+    """The same for fixtures that live longer."""
+    return made_up_host()
+
+
+def made_up_host():
     return HostFacts(
         capabilities=tuple(CAPABILITIES),
         runtimes=(RuntimeFact("runc", "/usr/sbin/runc", True),),
@@ -141,13 +151,13 @@ class RemoteStep:
             "hosts_mode": 0o644,
         }
         agent = os.path.join(os.path.dirname(os.path.abspath(__file__)), "agent.py")
-        plugins = os.path.join(as_user.PROJECT, "plugins")
+        path = os.path.join(as_user.PROJECT, "plugins") + ":" + as_user.PROJECT
         self.process = subprocess.Popen(
             [*prefix, sys.executable, agent],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": plugins},
+            env={**os.environ, "PYTHONPATH": path},
         )
         self.stdout = b""
         self.stderr = b""
@@ -156,14 +166,15 @@ class RemoteStep:
     def request(self, *args, **fields):
         return RunRequest(args, self.rootfs, isolation=self.isolation, runtime=self.runtime, **fields)
 
-    def ask(self, request, timeout=60, run=True):
+    def ask(self, request, timeout=60, run=True, pristine=""):
         job = {
             "request": request.to_json(),
             "host": self._host,
             "work_dir": self.work_dir,
             "timeout": timeout,
         }
-        self.process.stdin.write(json.dumps({**job, "run": run, "runtimes": False}) + "\n")
+        job |= {"run": run, "runtimes": False, "pristine": pristine}
+        self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())
         self.stdout, self.stderr = (base64.b64decode(answer[name]) for name in ("stdout", "stderr"))
@@ -219,6 +230,13 @@ def confined_step(request, rootfs, tmp_path, host):
     yield from _make_step(request, rootfs, tmp_path, host)
 
 
+def prefix_of(skin, home):
+    """What goes before a command line to run it in this skin, an ordinary user's or a container's."""
+    if "container" in skin:
+        return [sys.executable, os.path.join(as_user.PROJECT, "tests", "as_container.py")]
+    return as_user.words(as_user.make_home(home))
+
+
 def _make_step(request, rootfs, tmp_path, host):
     reason = why_not_run()
     if reason:
@@ -230,12 +248,10 @@ def _make_step(request, rootfs, tmp_path, host):
         yield made
         made.executor.close()
         return
-    if "container" in request.param:
-        prefix = [sys.executable, os.path.join(as_user.PROJECT, "tests", "as_container.py")]
-    else:
+    if "container" not in request.param:
         as_user.give(rootfs)
         as_user.give(str(work))
-        prefix = as_user.words(as_user.make_home(str(tmp_path / "user")))
+    prefix = prefix_of(request.param, str(tmp_path / "user"))
     made = RemoteStep(rootfs, request.param.split()[0], str(work), host, prefix)
     yield made
     made.close()
