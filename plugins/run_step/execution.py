@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -204,20 +206,36 @@ def execute(
     _refuse(plan)
     own = supervisor is None
     supervisor = supervisor or Supervisor()
+    source = _input(
+        stdin
+    )  # before anything is opened that could get the number of a descriptor that is closed
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=work_dir)
     try:
         with Root(rootfs) as root:
             undo = Undo(root, bundle)
             try:
                 prepare(plan, root, bundle, undo)
-                step = _Step(plan, rootfs, bundle, stdin, quiet, runtime_timeout)
+                step = _Step(plan, rootfs, bundle, source, quiet, runtime_timeout)
                 return step.run(supervisor, output or _passthrough, cancel, timeout)
             finally:
                 undo.run()
     finally:
         shutil.rmtree(bundle, ignore_errors=True)
+        os.close(source)
         if own:
             supervisor.close()
+
+
+def _input(stdin: int | None) -> int:
+    """A descriptor of our own for the step's input; of /dev/null where there is nothing to read from."""
+    if stdin is not None:
+        try:
+            mode = fcntl.fcntl(stdin, fcntl.F_GETFL)
+            if not mode & os.O_PATH and mode & os.O_ACCMODE != os.O_WRONLY:
+                return os.dup(stdin)
+        except OSError:
+            pass  # it is not open
+    return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _refuse(plan: RunPlan) -> None:
@@ -286,13 +304,13 @@ class _Step:
         plan: RunPlan,
         rootfs: str,
         bundle: str,
-        stdin: int | None,
+        stdin: int,
         quiet: bool,
         runtime_timeout: float | None,
     ) -> None:
         self.plan = plan
         self.bundle = bundle
-        self.stdin = stdin if stdin is not None and _is_open(stdin) else None
+        self.stdin = stdin
         self.quiet = quiet
         self.terminal = bool(plan.spec["process"].get("terminal"))
         self.job = self._job(rootfs)
@@ -319,7 +337,7 @@ class _Step:
         }
         if self.terminal:
             size = spec["process"].get("consoleSize")
-            ours = size_of((0, 1, 2) if self.stdin is None else (self.stdin, 1, 2))
+            ours = size_of((self.stdin, 1, 2, 0))
             job["terminal"] = [size["width"], size["height"]] if size else list(ours or (80, 24))
         if plan.isolation == "chroot" and "seccomp" in plan.spec["linux"]:
             from .linux.seccomp import compile_filter
@@ -370,7 +388,7 @@ class _Step:
         stdin = None
         console = None
         with ExitStack() as handed:
-            if self.stdin is None or self.terminal:
+            if self.terminal or _is_null(self.stdin):
                 theirs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
             else:
                 reader, writer = self._pipe(root)
@@ -403,7 +421,7 @@ class _Step:
             pipes=pipes,
             stdin=stdin,
             console=console,
-            source=self.stdin if self.terminal and self.stdin is not None else -1,
+            source=self.stdin,
             fixed_size="consoleSize" in self.plan.spec["process"],
         )
 
@@ -423,9 +441,6 @@ def _without_stdout(output: Output) -> Output:
     return only_stderr
 
 
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:
-        return False
-    return True
+def _is_null(fd: int) -> bool:
+    status = os.fstat(fd)
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)

@@ -7,11 +7,6 @@ from contextlib import contextmanager
 from run_step.isolation.cgroup import UNIFIED, layout_of
 
 
-def marker():
-    """A time to sleep for that no other process has as an argument."""
-    return f"9{os.getpid()}{threading.get_native_id()}.{int.from_bytes(os.urandom(6), 'big')}"
-
-
 def until(condition):
     """Waits for what has to come by itself, and gives up after a generous time."""
     done = threading.Event()

@@ -19,14 +19,13 @@ def unlock(controller: int) -> tuple[str, int]:
     """
     fcntl.ioctl(controller, _TIOCSPTLCK, struct.pack("i", 0))
     number = struct.unpack("I", fcntl.ioctl(controller, _TIOCGPTN, b"\0" * 4))[0]
-    path = f"/dev/pts/{number}"
-    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
-    try:
-        # By the controller and not by name: another devpts may be mounted there.
-        peer = fcntl.ioctl(controller, _TIOCGPTPEER, flags)
-    except OSError:
-        peer = os.open(path, flags)
-    return path, peer
+    return f"/dev/pts/{number}", peer(controller)
+
+
+def peer(controller: int) -> int:
+    """A descriptor of the terminal's other side, by the controller and not by its name: that may be in another
+    devpts than ours. Linux 4.13. Raises OSError."""
+    return fcntl.ioctl(controller, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def make_controlling(peer: int) -> None:

@@ -40,6 +40,7 @@ class Pump:
         self.is_pty = is_pty
         self._buffer = b""
         self._ended = False
+        self._at_line_start = True
         self.always = False
         """A regular file can't be waited for: it is always ready."""
         os.set_blocking(target, False)
@@ -69,7 +70,10 @@ class Pump:
                     self.close()
                     return
                 self._ended = True
-                self._buffer = _END_OF_FILE
+                # With an unfinished line before it, the first one only passes that line on.
+                self._buffer = _END_OF_FILE * (1 if self._at_line_start else 2)
+            else:
+                self._at_line_start = self._buffer.endswith(b"\n")
         try:
             self._buffer = self._buffer[os.write(self.target, self._buffer) :]
         except BlockingIOError:
@@ -123,7 +127,7 @@ class Relay:
 
     ``run`` is the socket on which the supervisor answers. ``pipes`` are descriptors to read and the names of their
     streams; ``stdin`` is (source, pipe to the step) or None; ``console`` is the socket through which the step's
-    terminal comes, with ``source`` -1 or the descriptor whose input goes there.
+    terminal comes, and ``source`` the descriptor whose input goes there.
     """
 
     def __init__(
@@ -233,14 +237,15 @@ class Relay:
         self._controller = fds[0]
         os.set_blocking(self._controller, False)
         selector.register(self._controller, selectors.EVENT_READ)
-        if self._source >= 0:
-            if is_terminal(self._source):
-                self._ours = stack.enter_context(OurTerminal(self._source))
-                if self._ours.changed >= 0:
-                    selector.register(self._ours.changed, selectors.EVENT_READ)
-                self._size = None
-            self._pump = Pump(selector, self._source, self._controller, is_pty=True)
-            stack.callback(self._pump.close)
+        # While we hold its other side, a terminal that nobody of the step has open for a while is not at its end.
+        stack.callback(os.close, pty.peer(self._controller))
+        if is_terminal(self._source):
+            self._ours = stack.enter_context(OurTerminal(self._source))
+            if self._ours.changed >= 0:
+                selector.register(self._ours.changed, selectors.EVENT_READ)
+            self._size = None
+        self._pump = Pump(selector, self._source, self._controller, is_pty=True)
+        stack.callback(self._pump.close)
 
     def _follow_size(self) -> None:
         if self._ours is None or self._fixed_size or self._controller < 0:
