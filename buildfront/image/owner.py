@@ -16,6 +16,6 @@ def own(path: str, uid: int, gid: int, *, dir_fd: int | None = None, shown: str 
         if error.errno != errno.EINVAL:
             raise
         raise BuildError(
-            f"{shown or path!r} belongs to {uid}:{gid}, and this user namespace has no such ID",
+            f"{shown or repr(path)} belongs to {uid}:{gid}, and this user namespace has no such ID",
             hint="give the user more IDs (usermod --add-subuids, --add-subgids), or build as root",
         ) from None

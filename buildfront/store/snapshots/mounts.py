@@ -31,8 +31,8 @@ def mount_overlay(target: str, lower: list[str], upper: str = "", work: str = ""
         if upper:
             fds += [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (upper, work)]
             options += f",upperdir=/proc/self/fd/{fds[-2]},workdir=/proc/self/fd/{fds[-1]}"
-        options += ",redirect_dir=off,metacopy=off,index=off"
-        options += "" if is_machine_root() else ",userxattr"
+        # userxattr implies that redirects and metacopy are off, and refuses the words for it.
+        options += ",index=off," + ("redirect_dir=off,metacopy=off" if is_machine_root() else "userxattr")
         m.mount("overlay", target, "overlay", 0 if upper else m.MS_RDONLY, options)
     finally:
         for fd in fds:
