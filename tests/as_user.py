@@ -51,6 +51,10 @@ def main(ranges, home, command):
         os.makedirs(path)
         m.mount(f"/proc/self/fd/{fd}", path, flags=m.MS_BIND | m.MS_REC)
         os.close(fd)
+    if os.path.exists("/dev/net/tun"):  # open to all on most machines, and needed for networks in user space
+        m.mount("tmpfs", "/dev/net", "tmpfs", 0, "mode=755")
+        os.mknod("/dev/net/tun", 0o20666, os.makedev(10, 200))
+        os.chmod("/dev/net/tun", 0o666)
     for name, text in _files(ranges).items():
         if not os.path.exists(f"/etc/{name}"):
             continue

@@ -20,8 +20,10 @@ from typing import Any
 
 from .actions import Undo, prepare
 from .errors import HostError
+from .host import which
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .rootfs import Root
+from .rootless import is_machine_root
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
 from .stdio.terminal import size_of
@@ -245,11 +247,20 @@ def _refuse(plan: RunPlan) -> None:
             "a RUN step needs root, if only of a user namespace: call run_step.enter_user_namespace() where the "
             "program starts, or run it as root"
         )
-    if plan.network.mode not in ("host", "none", "path"):
+    if plan.network.mode not in ("host", "none", "path") and not _network(plan):
         asked = ",".join(plan.network.names) or plan.network.mode
         raise HostError(
             f"network {asked!r} is planned, but can't be carried out yet; use host, none or ns:PATH"
         )
+
+
+def _network(plan: RunPlan) -> str:
+    """What connects the step: the mode that was asked for, or for ``private`` of an ordinary user what is there."""
+    if plan.network.mode == "slirp4netns":
+        return "slirp4netns"
+    if plan.network.mode == "private" and not is_machine_root() and which("slirp4netns"):
+        return "slirp4netns"
+    return ""
 
 
 def _passthrough(stream: str, data: bytes) -> None:
@@ -335,6 +346,9 @@ class _Step:
             "no_pivot": plan.no_pivot,
             "container_id": name,
         }
+        network = _network(plan)
+        if network:
+            job["network"] = network
         if self.terminal:
             size = spec["process"].get("consoleSize")
             ours = size_of((self.stdin, 1, 2, 0))

@@ -15,6 +15,7 @@ from typing import Any
 
 from ..host import RuntimeFact
 from ..linux.terminal import set_size
+from ..network import Network, connect
 from ..rootless import is_machine_root
 from . import waiting
 from .cgroup import Group
@@ -222,6 +223,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     write_config(job["bundle"], job["spec"])
     container = Container(run_socket, job, path)
     group = Group({})
+    network: Network | None = None
     reserved = Group.reserve(
         job["container_id"], os.path.dirname(job["spec"]["linux"].get("cgroupsPath", ""))
     )
@@ -234,13 +236,16 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             _forward(listener, streams[3], job["terminal"])
         for fd in streams:
             os.close(fd)
+        network = connect(job, pid)
         container.start()
-        answer = waiting.wait(run_socket, pid)
+        answer = waiting.wait(run_socket, pid, network)
         waiting.add_usage(answer, group.usage())
         return answer
     except waiting.Cancelled:
         return waiting.stopped()
     finally:
+        if network is not None:
+            network.close()
         container.delete()
         waiting.end_descendants()
         group.remove_of(job["container_id"])

@@ -13,6 +13,7 @@ import socket
 from typing import Any, Literal
 
 from ..linux import process as p
+from ..network import Network
 
 
 class Cancelled(Exception):
@@ -20,23 +21,29 @@ class Cancelled(Exception):
 
 
 def until_ended(
-    run: socket.socket, pid: int, seconds: float | None = None
-) -> Literal["ended", "cancelled", "timeout"]:
-    """Wait until ``pid``, a child, has ended, the builder asks for the end or goes, or ``seconds`` are over.
+    run: socket.socket, pid: int, seconds: float | None = None, *, beside: int = 0
+) -> Literal["ended", "cancelled", "timeout", "beside"]:
+    """Wait until ``pid``, a child, has ended, the builder asks for the end or goes, ``seconds`` are over, or the
+    child ``beside`` it has ended.
 
     Nothing is killed and nothing reaped.
     """
     pidfd = os.pidfd_open(pid)
+    other = os.pidfd_open(beside) if beside else -1
     try:
         poller = select.poll()
-        poller.register(pidfd, select.POLLIN)
-        poller.register(run, select.POLLIN)
+        for fd in (pidfd, run.fileno(), *([other] if beside else [])):
+            poller.register(fd, select.POLLIN)
         ready = dict(poller.poll(None if seconds is None else max(1, int(seconds * 1000))))
         if pidfd in ready:
             return "ended"
-        return "cancelled" if ready else "timeout"
+        if not ready:
+            return "timeout"
+        return "beside" if other in ready else "cancelled"
     finally:
         os.close(pidfd)
+        if beside:
+            os.close(other)
 
 
 def kill(pid: int) -> None:
@@ -47,16 +54,21 @@ def kill(pid: int) -> None:
         pass
 
 
-def wait(run: socket.socket, pid: int) -> dict[str, Any]:
-    """Wait for the step's own process ``pid``; kill it when the builder asks or goes away. The answer's first part.
+def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[str, Any]:
+    """Wait for the step's own process ``pid``; kill it when the builder asks or goes away, or when the process that
+    serves its ``network`` ends. The answer's first part.
 
     Resource use is that of the process and what it waited for (wait4(2)).
     """
-    cancelled = until_ended(run, pid) == "cancelled"
-    if cancelled:
+    what = until_ended(run, pid, beside=network.pid if network is not None else 0)
+    cancelled = what == "cancelled"
+    if what != "ended":
         kill(pid)
     _, status, usage = os.wait4(pid, 0)
-    return {
+    lost = {}
+    if what == "beside" and network is not None:
+        lost = {"error": f"the step's network ended before the step did: {network.words()}"}
+    return lost | {
         "status": os.waitstatus_to_exitcode(status),
         "cancelled": cancelled,
         "user_us": int(usage.ru_utime * 1e6),

@@ -32,7 +32,10 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         _bind(draft, "hosts", hosts, "/etc/hosts", host.hosts_mode)
     keep_own = len(request.dns) == 1 and request.dns[0].lower() == "none"
     if not keep_own:
-        own = "10.0.2.3" if draft.isolation == "rootless" and draft.network.mode in _USER_MODE else ""
+        in_user_space = draft.network.mode == "slirp4netns" or (
+            draft.isolation == "rootless" and draft.network.mode in _USER_MODE
+        )
+        own = "10.0.2.3" if in_user_space else ""
         resolv = resolv_text(host.resolv_conf, request.dns, request.dns_search, request.dns_options, own)
         if networked and "/etc/resolv.conf" not in volumes:
             _bind(draft, "resolv.conf", resolv, "/etc/resolv.conf", 0o644)

@@ -1,8 +1,8 @@
 """The parent's half of the embedded sandbox: fork the child that becomes the step, wait for it, clean up after it.
 
-Runs in the supervised child (see :mod:`run_step.supervisor`). With a user namespace of the step's own there are
-two children: the first makes the mounts that need the builder's powers and the namespaces, the second, born in
-them, becomes the step; the first ends at once, and the second is ours as their subreaper.
+Runs in the supervised child (see :mod:`run_step.supervisor`). With a PID or user namespace of the step's own there
+are two children: the first makes the namespaces, and for a user namespace the mounts that need the builder's powers;
+the second, born in them, becomes the step. The first ends at once, and the second is ours as their subreaper.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from typing import Any
 
 from ...linux import mount as m
 from ...linux import process as p
+from ...network import Network, NetworkError, connect
 from .. import waiting
 from ..cgroup import CgroupError, Group
 from .sandbox import Sandbox
 
-_WORDS, _CONSOLE, _PID, _GATE = 3, 4, 5, 6
-"""The child's descriptors after its standard streams: a pipe for what it has to say, the socket for a terminal, and
-with a user namespace a pipe for the second child's process ID and one whose end tells that the first has ended."""
+_WORDS, _CONSOLE, _PID, _GATE, _NETWORK = 3, 4, 5, 6, 7
+"""The child's descriptors after its standard streams: a pipe for what it has to say, the socket for a terminal; with
+two children a pipe for the second child's process ID and one whose end tells that the first has ended; a socket on
+which it tells that its network namespace is there, and waits until that is connected."""
 
 
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
@@ -48,22 +50,21 @@ def _run(
     run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...], group: Group
 ) -> dict[str, Any]:
     sandbox = Sandbox(job["spec"], job["rootfs"])
-    if not sandbox.maps_ids and sandbox.namespaces.get("pid") == "":
-        m.unshare(m.CLONE_NEWPID)
+    # Who makes a PID namespace is not in it, but all that it starts is, and the namespace's init can't end before
+    # all of that has been waited for: so a child of ours makes it, and is gone before the step begins.
+    two = sandbox.maps_ids or sandbox.namespaces.get("pid") == ""
     words_r, words_w = os.pipe()
     pid_r, pid_w = os.pipe()
     gate_r, gate_w = os.pipe()
+    ours, theirs = socket.socketpair()
     pid = os.fork()
     if pid == 0:
-        _child(
-            sandbox,
-            job,
-            group,
-            (*streams[:3], words_w, streams[3] if len(streams) > 3 else -1, pid_w, gate_r),
-        )
+        console = streams[3] if len(streams) > 3 else -1
+        _child(sandbox, job, group, two, (*streams[:3], words_w, console, pid_w, gate_r, theirs.fileno()))
+    theirs.close()
     for fd in (words_w, pid_w, gate_r, *streams):
         os.close(fd)
-    if sandbox.maps_ids:
+    if two:
         text = b""
         while chunk := os.read(pid_r, 64):
             text += chunk
@@ -71,11 +72,22 @@ def _run(
         pid = int(text) if text and not status else 0
     os.close(pid_r)
     os.close(gate_w)
-    words = b""
-    while chunk := os.read(words_r, 4096):
-        words += chunk
-    os.close(words_r)
-    result = waiting.wait(run_socket, pid) if pid else waiting.stopped() | {"cancelled": False}
+    network: Network | None = None
+    try:
+        if pid and ours.recv(1):
+            network = connect(job, pid)
+            ours.send(b"g")
+        ours.close()
+        words = b""
+        while chunk := os.read(words_r, 4096):
+            words += chunk
+        result = waiting.wait(run_socket, pid, network) if pid else waiting.stopped() | {"cancelled": False}
+    except NetworkError as error:
+        return {"error": str(error)}
+    finally:
+        os.close(words_r)
+        if network is not None:
+            network.close()
     warnings, _, message = words.decode("utf-8", "replace").rpartition("\0")
     result["warnings"] = [line for line in warnings.split("\0") if line]
     if message and not result["cancelled"]:
@@ -83,7 +95,7 @@ def _run(
     return result
 
 
-def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, fds: tuple[int, ...]) -> None:
+def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, two: bool, fds: tuple[int, ...]) -> None:
     """Never returns. What goes wrong is written to the words pipe, after each warning with a null byte behind it."""
     message = "the sandbox ended without a word"
     words = fds[3]
@@ -97,8 +109,11 @@ def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, fds: tuple[int, 
             if group.limited:
                 raise RuntimeError(f"the step's cgroup can't be joined: {error.strerror}") from None
         sandbox.join()
-        if sandbox.maps_ids:
-            sandbox.enter_user_namespace()
+        if two:
+            if sandbox.maps_ids:
+                sandbox.enter_user_namespace()
+            else:
+                m.unshare(m.CLONE_NEWPID)
             pid = os.fork()
             if pid:
                 os.write(_PID, str(pid).encode())
@@ -107,7 +122,8 @@ def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, fds: tuple[int, 
             os.read(_GATE, 1)  # until the first child has ended, and our parent is the one that waits
             _die_with_parent(words)
         os.closerange(_PID, _GATE + 1)
-        sandbox.enter()
+        sandbox.enter(_connected if job.get("network") else None)
+        os.closerange(_NETWORK, _NETWORK + 1)
         if job.get("terminal"):
             sandbox.open_terminal(_CONSOLE, *job["terminal"])
         for warning in sandbox.warnings:
@@ -117,6 +133,14 @@ def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, fds: tuple[int, 
         message = str(error) or type(error).__name__
     os.write(words, message.encode(errors="replace")[:4000])
     os._exit(127)
+
+
+def _connected() -> None:
+    """Wait until the parent has connected the network namespace that we are in."""
+    with socket.socket(fileno=_NETWORK) as parent:
+        parent.send(b"n")
+        if not parent.recv(1):
+            os._exit(1)  # it could not; it says why
 
 
 def _arrange(fds: tuple[int, ...]) -> None:

@@ -13,6 +13,7 @@ import resource
 import signal
 import socket
 import stat
+from collections.abc import Callable
 from typing import Any
 
 from ...linux import mount as m
@@ -126,8 +127,11 @@ class Sandbox:
     def _outside(rows: list[tuple[int, int, int]]) -> int:
         return next((outside - inside for inside, outside, size in rows if inside <= 0 < inside + size), 0)
 
-    def enter(self) -> None:
-        """Everything of the spec but the command: the last step of the set-up before :meth:`become`."""
+    def enter(self, connected: Callable[[], None] | None = None) -> None:
+        """Everything of the spec but the command: the last step of the set-up before :meth:`become`.
+
+        ``connected`` waits until the network namespace, which is there when it is called, has been connected.
+        """
         os.setsid()
         if "mount" not in self.namespaces:
             # A machine that allows no mounts: the plan has done with them (see pipeline/bare.py).
@@ -142,6 +146,8 @@ class Sandbox:
         else:
             m.unshare(m.CLONE_NEWNS)
         self._name()
+        if connected is not None:
+            connected()
         m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
         root = self._bind_root(self.rootfs)
         mounter = Mounter(root, label=self.linux.get("mountLabel", ""))
