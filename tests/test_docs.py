@@ -29,6 +29,13 @@ def test_the_table_of_the_run_step_is_true(row: str, what: str, module: str, sho
         assert (PROJECT / "testdata/dockerfiles" / name / "case.toml").is_file()
 
 
+def test_every_line_of_the_security_page_has_its_test() -> None:
+    text = (PROJECT / "docs/security.md").read_text()
+    names = re.findall(r"`(test_\w+)`", text)
+    assert len(names) > 20
+    assert [name for name in names if f"def {name}(" not in TESTS] == []
+
+
 @pytest.mark.parametrize(
     "page", [*sorted((PROJECT / "docs").glob("*.md")), PROJECT / "README.md"], ids=lambda p: p.name
 )

@@ -23,7 +23,6 @@ from .errors import HostError
 from .host import which
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .rootfs import Root
-from .rootless import is_machine_root
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
 from .stdio.terminal import size_of
@@ -250,15 +249,15 @@ def _refuse(plan: RunPlan) -> None:
     if plan.network.mode not in ("host", "none", "path") and not _network(plan):
         asked = ",".join(plan.network.names) or plan.network.mode
         raise HostError(
-            f"network {asked!r} is planned, but can't be carried out yet; use host, none or ns:PATH"
+            f"network {asked!r} can't be made here; use host, none or ns:PATH, or install slirp4netns for private"
         )
 
 
 def _network(plan: RunPlan) -> str:
-    """What connects the step: the mode that was asked for, or for ``private`` of an ordinary user what is there."""
+    """What connects the step: the mode that was asked for, or for ``private`` what this host has."""
     if plan.network.mode == "slirp4netns":
         return "slirp4netns"
-    if plan.network.mode == "private" and not is_machine_root() and which("slirp4netns"):
+    if plan.network.mode == "private" and which("slirp4netns"):
         return "slirp4netns"
     return ""
 

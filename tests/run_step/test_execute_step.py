@@ -9,9 +9,11 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import HOST_HOSTS, host_mounts, listing, make_rootfs, marker, processes
+from conftest import isolations
 
 from run_step import (
     HostError,
+    IDMapping,
     ImageDefaults,
     NamespaceOption,
     Resources,
@@ -677,3 +679,76 @@ def test_X82_a_killed_supervisor_is_told_and_leaves_nothing(step):
     result = step.run(f"echo started; sleep {nap}", output=kill, timeout=2)
     assert result.timed_out  # its own child goes on to serve the step
     assert processes(nap) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("apparmorProfile", "no-such-profile"), ("selinuxLabel", "a:b:c:d")]
+)
+def test_S33_a_label_that_the_kernel_refuses_is_told(step, field, value):
+    """No step runs without the label that was asked for."""
+    made = step.plan("/bin/echo", "ran")
+    made.spec["process"][field] = value
+    out = []
+    with pytest.raises(HostError) as caught:
+        step.executor.execute(made, step.rootfs, output=lambda _, data: out.append(data))
+    assert "ran" not in b"".join(out).decode()
+    if step.isolation == "chroot":
+        assert value in str(caught.value)
+
+
+# User namespaces
+
+
+@pytest.fixture
+def open_step(request, open_path, host):
+    """A step whose root filesystem can be reached by IDs that are not root's."""
+    from conftest import Step
+
+    work = open_path / "work"
+    work.mkdir()
+    os.chmod(work, 0o711)
+    made = Step(make_rootfs(str(open_path / "rootfs")), request.param, str(work), host)
+    yield made
+    made.executor.close()
+
+
+MAPS = {"uid_map": (IDMapping(0, 200_000, 65_536),), "gid_map": (IDMapping(0, 300_000, 65_536),)}
+
+
+@pytest.mark.parametrize("open_step", isolations(), indirect=True)
+def test_S43_an_identity_of_its_own(open_step):
+    """Root of the step is nobody on the host; what it makes belongs to it, and so do its namespaces."""
+    step = open_step
+    line = "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map; touch /tmp/made; ls -ln /dev | grep -c ' 65534 '"
+    text = step.text(
+        line + "; hostname; stat -c '%u:%g' /dev /dev/shm /dev/pts", hostname="box", **MAPS
+    )
+    rows = [line.split() for line in text.splitlines()]
+    assert rows[:4] == [["0"], ["0"], ["0", "200000", "65536"], ["0", "300000", "65536"]]
+    assert rows[5] == ["box"]
+    assert rows[6:] == [["0:0"]] * 3
+    status = os.stat(step.rootfs + "/tmp/made")
+    assert (status.st_uid, status.st_gid) == (200_000, 300_000)
+    assert step.text("echo x > /dev/stdout; id -u", user="bob", network="none", **MAPS) == "x\n1000\n"
+    assert step.text("cat /etc/hostname", hostname="box", network="slirp4netns", **MAPS) == "box\n"
+
+
+@pytest.mark.parametrize("open_step", isolations(), indirect=True)
+@pytest.mark.parametrize("network", ["host", "none"])
+def test_S43_the_hosts_files_are_out_of_reach(open_step, tmp_path, network):
+    step = open_step
+    secret = step.rootfs + "/secret"
+    with open(secret, "w", encoding="ascii") as stream:
+        stream.write("the host root's own\n")
+    os.chmod(secret, 0o600)
+    line = "cat /secret; rm -f /etc/passwd; echo x >> /etc/passwd; chown 0 /secret; mount -t tmpfs x /tmp; echo end"
+    assert step.text(line, network=network, cap_add=("all",), seccomp="unconfined", **MAPS).endswith("end\n")
+    assert step.stdout == b"end\n"
+    assert os.path.exists(step.rootfs + "/etc/passwd")
+
+
+@pytest.mark.parametrize("open_step", isolations(), indirect=True)
+def test_S43_a_user_that_is_not_mapped_is_told(open_step):
+    small = {"uid_map": (IDMapping(0, 200_000, 10),), "gid_map": (IDMapping(0, 300_000, 10),)}
+    with pytest.raises(HostError, match="uid 1000 does not exist in its user namespace"):
+        open_step.run("id", user="bob", **small)

@@ -22,7 +22,11 @@ from run_step import write_bundle
 from run_step.host import probe
 from run_step.isolation.oci import find
 
-CASES = [case for case in golden_cases.CASES if list(case.glob("expected/plan-*.json"))]
+CASES = [
+    case
+    for case in golden_cases.CASES
+    if list(case.glob("expected/plan-*.json")) and case.name != "row-no-mounts"  # made for chroot(2) alone
+]
 
 
 HELD = {f"CAP_{name}" for name in probe(runtimes=False).capabilities}
