@@ -34,9 +34,10 @@ class RunResult:
     """What became of a step. ``status`` is the exit status, or minus the number of the signal that killed it.
 
     Times are microseconds, sizes bytes. ``measured`` says how: ``cgroup``, where everything that ran counts, or
-    ``rusage``, where no group could be made: then only what the command itself waited for, and ``peak_memory`` and
-    the block I/O are not known (zero). ``max_rss`` is always of the largest single process (getrusage(2)).
-    ``oom_kills``: how many processes the kernel killed because the step ran into a memory limit, ``memory_limit``.
+    ``rusage``, where no group could be made: then only what the command itself waited for. ``peak_memory`` (page
+    cache included) and the block I/O are None where the kernel does not tell. ``max_rss`` is always of the largest
+    single process (getrusage(2)). ``oom_kills``: how many processes the kernel killed because the step ran into a
+    memory limit, ``memory_limit``.
     """
 
     status: int
@@ -47,9 +48,9 @@ class RunResult:
     cancelled: bool = False
     timed_out: bool = False
     measured: str = "rusage"
-    peak_memory: int = 0
-    read_bytes: int = 0
-    write_bytes: int = 0
+    peak_memory: int | None = None
+    read_bytes: int | None = None
+    write_bytes: int | None = None
     oom_kills: int = 0
     memory_limit: int = 0
     warnings: tuple[str, ...] = ()
@@ -94,11 +95,11 @@ class RunResult:
             "write_bytes",
             "oom_kills",
         )
-        found: dict[str, int | str] = {name: getattr(self, name) for name in names}
+        found = {name: getattr(self, name) for name in names}
         if self.measured == "rusage":
-            for name in names[4:]:
-                del found[name]
-        return {"measured": self.measured, **found}
+            del found["oom_kills"]
+        known: dict[str, int | str] = {name: value for name, value in found.items() if value is not None}
+        return {"measured": self.measured, **known}
 
 
 def size_text(size: int) -> str:

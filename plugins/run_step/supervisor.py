@@ -16,11 +16,14 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import signal
 import socket
 import struct
 import sys
 from typing import Any
+
+from .linux import process as p
 
 LENGTH = struct.Struct("!I")
 """The head of a message: its length in bytes."""
@@ -30,8 +33,25 @@ def main() -> None:
     """Serve until the control socket on descriptor 0 closes."""
     control = socket.socket(fileno=0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the builder decides what an interrupt means
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children report over their own sockets
+    p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)
+    children: dict[int, tuple[int, int]] = {}
+    poller = select.poll()
+    poller.register(control, select.POLLIN)
     while True:
+        ready = [fd for fd, _ in poller.poll()]
+        for fd in ready:
+            if fd in children:
+                pid, run = children.pop(fd)
+                poller.unregister(fd)
+                os.close(fd)
+                _, status = os.waitpid(pid, 0)
+                if status:  # it was killed; what it had started is ours now
+                    from .isolation.waiting import end_descendants
+
+                    end_descendants(besides={one for one, _ in children.values()})
+                os.close(run)
+        if control.fileno() not in ready:
+            continue
         data, ancillary, _, _ = control.recvmsg(1, socket.CMSG_SPACE(5 * 4))
         if not data:
             return
@@ -39,15 +59,22 @@ def main() -> None:
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 fds.frombytes(payload[: len(payload) - len(payload) % fds.itemsize])
-        if os.fork() == 0:
+        pid = os.fork()
+        if pid == 0:
             control.close()
+            for pidfd, (_, run) in children.items():
+                os.close(pidfd)
+                os.close(run)
             status = 70
             try:
                 serve(list(fds))
                 status = 0
             finally:
                 os._exit(status)
-        for fd in fds:
+        pidfd = os.pidfd_open(pid)
+        children[pidfd] = pid, fds[0]
+        poller.register(pidfd, select.POLLIN)
+        for fd in fds[1:]:
             os.close(fd)
 
 

@@ -1,10 +1,11 @@
 """Looking at what runs, from outside: waiting for it, its control groups, input on its way into a step."""
 
 import os
+import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from run_step.isolation.cgroup import UNIFIED, layout_of
+from run_step.isolation.cgroup import UNIFIED, layout_of, remove
 
 
 def until(condition):
@@ -37,6 +38,22 @@ def group_file(pid, controller, v1, v2):
     point = layout.get(controller) or layout[UNIFIED]
     with open(os.path.join(point[1], v1 if controller in layout else v2), encoding="ascii") as stream:
         return stream.read().strip()
+
+
+def clear(paths):
+    """Remove groups that a step has left, with what runs in them: a failure must not become another test's."""
+    for path in sorted((top for one in paths for top, _, _ in os.walk(one)), key=len, reverse=True):
+        with open(os.path.join(path, "cgroup.procs"), encoding="ascii") as stream:
+            for pid in stream.read().split():
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
+        remove(path)
+
+
+def parent_of(pid):
+    """The parent of a process."""
+    with open(f"/proc/{pid}/stat", "rb") as stream:
+        return int(stream.read().rpartition(b")")[2].split()[1])
 
 
 @contextmanager

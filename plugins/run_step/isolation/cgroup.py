@@ -338,15 +338,19 @@ class Group:
         for controller, (point, own) in _layout().items() if parent else ():
             try:
                 group._make(controller, _base(point, own, parent), name, point)
-            except OSError:
-                pass  # the runtime says what it can't make
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # a runtime would take it for another one
+                    group.remove()
+                    raise CgroupError(f"cgroup parent {parent!r} can't be used: {error.strerror}") from None
         return group
 
-    def note(self, bundle: str) -> None:
-        """Write down in ``bundle`` what was made, for :func:`remove_noted` should nobody come to remove it."""
-        if self.made:
+    def note(self, bundle: str, others: list[str] | None = None) -> None:
+        """Write down in ``bundle`` what was made, and ``others`` that somebody may make, for :func:`remove_noted`
+        should nobody come to remove it."""
+        paths = [*self.made, *(others or ())]
+        if paths:
             with open(os.path.join(bundle, _NOTE), "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.writelines(path + "\n" for path in self.made)
+                stream.writelines(path + "\n" for path in paths)
         if self.parent:
             with open(os.path.join(bundle, _PARENT_NOTE), "w", encoding="utf-8") as stream:
                 stream.write(self.parent)
@@ -469,6 +473,15 @@ def _await_processes(path: str) -> None:
         os.close(fd)
 
 
+def named(name: str) -> list[str]:
+    """Where a runtime makes a group of this name by itself: below our own, or (version 2) beside it."""
+    return [
+        os.path.join(base, name)
+        for point, own in _layout().values()
+        for base in dict.fromkeys((own, os.path.dirname(own) if own != point else own))
+    ]
+
+
 def _put(out: dict[str, int], key: str, value: int | None, unit: int) -> None:
     if value is not None:
         out[key] = value // unit
@@ -507,8 +520,9 @@ def _block_io(path: str) -> dict[str, int]:
             rows = [line.split() for line in _read(os.path.join(path, file)).splitlines()]
         except OSError:
             continue
-        for row in rows:
-            if len(row) == 3 and row[1] in ("Read", "Write"):
-                totals["read_bytes" if row[1] == "Read" else "write_bytes"] += int(row[2])
-        return totals
+        counted = [row for row in rows if len(row) == 3 and row[1] in ("Read", "Write")]
+        for row in counted:
+            totals["read_bytes" if row[1] == "Read" else "write_bytes"] += int(row[2])
+        if counted:  # some kernels count nothing here, whatever was written
+            return totals
     return {}

@@ -18,7 +18,7 @@ from ..linux.terminal import set_size
 from ..network import Network, connect
 from ..rootless import is_machine_root
 from . import waiting
-from .cgroup import Group
+from .cgroup import Group, named, remove
 
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
@@ -91,13 +91,19 @@ def try_runtime(path: str, work_dir: str | None = None) -> str:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
+                errors="replace",
                 timeout=20,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             return str(error)
         finally:
-            subprocess.run([*base, "delete", "--force", name], capture_output=True, timeout=20, check=False)
+            try:
+                subprocess.run(
+                    [*base, "delete", "--force", name], capture_output=True, timeout=20, check=False
+                )
+            except (OSError, subprocess.TimeoutExpired):
+                pass  # told already
         message = (made.stderr or made.stdout).strip()
         # The empty root filesystem has no /x: getting as far as to miss it is what working means here.
         lowered = message.lower()
@@ -105,7 +111,7 @@ def try_runtime(path: str, work_dir: str | None = None) -> str:
             return ""
         last = message.splitlines()[-1] if message else f"ended with status {made.returncode}"
         logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)  # logrus's text form
-        return logged[1] if logged else last
+        return re.sub(r"\\(.)", r"\1", logged[1]) if logged else last
 
 
 def _as_rootless(linux: Any) -> None:
@@ -137,6 +143,8 @@ class Container:
     def _call(self, *args: str, fds: tuple[int, ...] = ()) -> None:
         log = os.path.join(self.bundle, "runtime.log")
         label = f"{os.path.basename(self.runtime)} {args[0]}"
+        if os.path.exists(log + ".json"):
+            os.unlink(log + ".json")  # what another call logged
         with open(log, "wb") as stream:
             stdin, stdout, stderr = fds[:3] or (subprocess.DEVNULL, stream.fileno(), stream.fileno())
             try:
@@ -172,7 +180,8 @@ class Container:
                         except (ValueError, AttributeError):
                             words.append(line.strip())
         return (
-            "; ".join(word for word in words if word) or "it logged nothing; what it printed is in the output"
+            "; ".join(word for word in words if word)[-4000:]
+            or "it logged nothing; what it printed is in the output"
         )
 
     def create(self, fds: tuple[int, ...], no_pivot: bool, terminal: bool) -> int:
@@ -204,7 +213,8 @@ class Container:
             subprocess.run(
                 [*self.base, "delete", "--force", self.name],
                 stdin=subprocess.DEVNULL,
-                capture_output=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
                 cwd=self.bundle,
                 check=False,
                 timeout=min(self.seconds, 30),
@@ -227,7 +237,8 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     reserved = Group.reserve(
         job["container_id"], os.path.dirname(job["spec"]["linux"].get("cgroupsPath", ""))
     )
-    reserved.note(job["bundle"])
+    guessed = named(job["container_id"])
+    reserved.note(job["bundle"], guessed)
     listener = _listen() if job.get("terminal") else None
     try:
         pid = container.create(streams, job["no_pivot"], listener is not None)
@@ -250,6 +261,8 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
         waiting.end_descendants()
         group.remove_of(job["container_id"])
         reserved.remove()
+        for path in guessed:
+            remove(path)  # of a runtime that failed, and never said what it had made
 
 
 def _listen() -> socket.socket:

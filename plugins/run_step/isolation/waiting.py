@@ -10,10 +10,13 @@ import os
 import select
 import signal
 import socket
-from typing import Any, Literal
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..linux import process as p
-from ..network import Network
+
+if TYPE_CHECKING:
+    from ..network import Network
 
 
 class Cancelled(Exception):
@@ -102,19 +105,22 @@ def become_subreaper() -> None:
     p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_descendants() -> None:
-    """Kill what the step left running; to a subreaper all of it comes in the end, and when nothing is left to
-    wait for, nothing runs any more."""
+def end_descendants(besides: Collection[int] = ()) -> None:
+    """Kill what the step left running, but for the children ``besides``; to a subreaper all of it comes in the end, and
+    when nothing is left to wait for, nothing runs any more."""
     me = str(os.getpid())
     while True:
+        found = []
         for name in os.listdir("/proc"):
             try:
                 with open(f"/proc/{name}/stat", "rb") as stream:
-                    if name.isdigit() and stream.read().rpartition(b")")[2].split()[1].decode() == me:
-                        os.kill(int(name), signal.SIGKILL)
+                    parent = name.isdigit() and stream.read().rpartition(b")")[2].split()[1].decode()
+                if parent == me and int(name) not in besides:
+                    found.append(int(name))
+                    os.kill(int(name), signal.SIGKILL)
             except OSError:
                 pass  # no process, or one that has just ended
-        try:
-            os.waitpid(-1, 0)  # all of our children were killed, so one of them ends; its own are ours then
-        except ChildProcessError:
+        if not found:
             return
+        for pid in found:
+            os.waitpid(pid, 0)  # what it had started is ours then
