@@ -457,8 +457,8 @@ def builder(step, name, line, host_pids=False):
 @pytest.mark.root
 def test_S30_X82_a_killed_builder_leaves_no_group(step):
     name, nap = container_id(), marker()
-    process, _ = builder(step, name, f"sleep {nap} & echo started; setsid sleep {nap}")
-    assert until(lambda: groups(f"buildfront-{name}"))
+    process, _ = builder(step, name, f"setsid sleep {nap} & echo started; sleep {nap}; true")
+    assert groups(f"buildfront-{name}")
     process.kill()
     process.wait()
     process.stdout.close()
@@ -472,7 +472,7 @@ def test_S30_X82_a_killed_builder_leaves_no_group(step):
 def test_S30_X82_what_nobody_removed_is_removed_by_the_next_build(step, host_pids):
     """Builder and supervisor are killed at once, as by a machine that runs out of memory."""
     name, nap = container_id(), marker()
-    line = f"(setsid sleep {nap} &); echo started; setsid sleep {nap}"
+    line = f"(setsid sleep {nap} &); echo started; sleep {nap}; true"
     process, supervisor = builder(step, name, line, host_pids)
     os.killpg(supervisor, signal.SIGSTOP)  # so that none of them sees another one's end
     process.kill()
