@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
     from .planning import RunPlan, plan
-    from .request import IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
+    from .request import ConsoleSize, IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
     from .rootfs import Root
     from .rootless import enter_user_namespace, is_machine_root
     from .validation import validate
@@ -56,6 +56,7 @@ _HOME = {
     "probe": "host",
     "RunPlan": "planning",
     "plan": "planning",
+    "ConsoleSize": "request",
     "IDMapping": "request",
     "ImageDefaults": "request",
     "NamespaceOption": "request",
@@ -74,6 +75,7 @@ __all__ = [
     "Resources",
     "NamespaceOption",
     "IDMapping",
+    "ConsoleSize",
     "HostFacts",
     "probe",
     "plan",

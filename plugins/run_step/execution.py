@@ -6,7 +6,6 @@ import array
 import fcntl
 import os
 import shutil
-import signal
 import socket
 import stat
 import subprocess
@@ -69,10 +68,9 @@ class RunResult:
     def _how(self) -> str:
         if self.status >= 0:
             return f"exit status {self.status}"
-        try:
-            return f"killed by {signal.Signals(-self.status).name}"
-        except ValueError:
-            return f"killed by signal {-self.status}"
+        from .isolation.waiting import died_of
+
+        return died_of(-self.status)
 
     def _memory(self) -> str:
         if not self.oom_kills or not self.status:

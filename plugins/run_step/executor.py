@@ -104,23 +104,28 @@ def recover(work_dir: str) -> None:
     import subprocess
 
     from .isolation.cgroup import remove_noted
-    from .isolation.oci import RUNTIMES, find
+    from .isolation.oci import RUNTIME_NOTE
 
     for bundle in glob.glob(os.path.join(glob.escape(work_dir), "bundle-*")):
-        remove_noted(bundle)
-    pattern = os.path.join(glob.escape(work_dir), "bundle-*", "runtime", "buildfront-*")
-    for state in glob.glob(pattern):
-        for name in RUNTIMES:
-            path = find(name)
-            if path is not None:
-                command = [
-                    path,
-                    "--root",
-                    os.path.dirname(state),
-                    "delete",
-                    "--force",
-                    os.path.basename(state),
-                ]
+        try:
+            with open(
+                os.path.join(bundle, RUNTIME_NOTE), encoding="utf-8", errors="surrogateescape"
+            ) as stream:
+                runtime = stream.read()
+        except OSError:
+            runtime = ""  # chroot isolation, or it was killed before it came so far
+        states = glob.glob(os.path.join(glob.escape(bundle), "runtime", "buildfront-*"))
+        for state in states if runtime else ():
+            base = [runtime, "--root", os.path.dirname(state)]
+            try:
                 subprocess.run(
-                    command, stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=False
+                    [*base, "delete", "--force", os.path.basename(state)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    timeout=30,
+                    check=False,
                 )
+            except (OSError, subprocess.TimeoutExpired):
+                pass  # the runtime has gone, or hangs; processes and groups are removed without it
+        remove_noted(bundle)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from busybox_root import host_mounts, listing, marker, processes
-from conftest import Step
+from ways import Step
 
 from run_step import HostError, NamespaceOption, RequestError, Resources
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import HOST_HOSTS, host_mounts, listing, make_rootfs, marker, processes
-from conftest import isolations
+from ways import isolations
 
 from run_step import (
     HostError,
@@ -647,7 +647,7 @@ from run_step import RunRequest, LocalExecutor, HostFacts
 from run_step.host import RuntimeFact
 isolation, runtime, rootfs, work, nap = sys.argv[1:]
 executor = LocalExecutor(HostFacts(), work)
-line = f"sleep {nap} & echo started; setsid sleep {nap}"
+line = f"sleep {nap} & echo started; sleep {nap}; true"
 request = RunRequest(("/bin/sh", "-c", line), rootfs, isolation=isolation, runtime=runtime)
 executor.execute(executor.plan(request), rootfs)
 """
@@ -716,7 +716,7 @@ def test_S33_a_label_that_the_kernel_refuses_is_told(step, field, value):
 @pytest.fixture
 def open_step(request, open_path, host):
     """A step whose root filesystem can be reached by IDs that are not root's."""
-    from conftest import Step
+    from ways import Step
 
     work = open_path / "work"
     work.mkdir()

@@ -13,7 +13,7 @@ import as_user
 import golden_cases
 import pytest
 from busybox_root import make_rootfs, why_not_run
-from conftest import EVERY, RemoteStep, isolations, prefix_of
+from ways import EVERY, RemoteStep, isolations, prefix_of
 
 from run_step import HostError, NamespaceOption, Resources
 

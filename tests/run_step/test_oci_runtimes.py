@@ -10,8 +10,8 @@ import threading
 
 import pytest
 from busybox_root import host_mounts, listing, marker, processes, why_not_run
-from conftest import Step, isolations
 from watching import clear, groups, parent_of, until
+from ways import Step, isolations
 
 from run_step import HostError, NamespaceOption, Resources
 from run_step.isolation.oci import RUNTIMES, find, probe_runtimes, try_runtime
@@ -216,13 +216,13 @@ def test_X82_a_killed_supervised_child_while_create_hangs(fake, before):
 @pytest.mark.parametrize("call", ["create", "start"])
 def test_S71_a_call_that_dies_is_told(fake, call, number):
     fake.write(**{call: f"kill -{int(number)} $$"})
-    assert f"{NAME} {call} failed (killed by signal {int(number)})" in fake.failure()
+    assert f"{NAME} {call} failed (killed by {signal.Signals(int(number)).name})" in fake.failure()
 
 
 @pytest.mark.parametrize("call", ["create", "start"])
 def test_S71_a_call_that_dies_when_it_has_done_its_work(fake, call):
     fake.write(**{call: 'real "$@"; kill -SEGV $$'})
-    assert f"{NAME} {call} failed (killed by signal 11)" in fake.failure()
+    assert f"{NAME} {call} failed (killed by SIGSEGV)" in fake.failure()
 
 
 @pytest.mark.parametrize("lines", ["kill -SEGV $$", "exit 1", "real $*; exit 1", "real $*; kill -SEGV $$"])

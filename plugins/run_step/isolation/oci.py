@@ -23,6 +23,9 @@ from .cgroup import Group, named, remove
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
 
+RUNTIME_NOTE = "runtime.path"
+"""The file of a bundle that says which runtime made its container."""
+
 SECONDS = 120.0
 """How long a runtime may take for create or start; hooks that pull something in are part of it."""
 
@@ -109,7 +112,12 @@ def try_runtime(path: str, work_dir: str | None = None) -> str:
         lowered = message.lower()
         if "/x" in lowered and ("no such file" in lowered or "not found" in lowered):
             return ""
-        last = message.splitlines()[-1] if message else f"ended with status {made.returncode}"
+        ended = (
+            f"ended with status {made.returncode}"
+            if made.returncode >= 0
+            else waiting.died_of(-made.returncode)
+        )
+        last = message.splitlines()[-1] if message else ended
         logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)  # logrus's text form
         return re.sub(r"\\(.)", r"\1", logged[1]) if logged else last
 
@@ -166,7 +174,7 @@ class Container:
         if what == "timeout":
             raise RuntimeError(f"{label} did not end within {self.seconds:g} s, and was killed")
         if status != 0:
-            how = "" if status > 0 else f" (killed by signal {-status})"
+            how = "" if status > 0 else f" ({waiting.died_of(-status)})"
             raise RuntimeError(f"{label} failed{how}: {self._words(log)}")
 
     def _words(self, log: str) -> str:
@@ -230,6 +238,8 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     if path is None:
         return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
     os.chdir(job["bundle"])
+    with open(RUNTIME_NOTE, "w", encoding="utf-8", errors="surrogateescape") as stream:
+        stream.write(path)  # for recover(): another runtime would not know the container
     write_config(job["bundle"], job["spec"])
     container = Container(run_socket, job, path)
     group = Group({})

@@ -57,6 +57,14 @@ def kill(pid: int) -> None:
         pass
 
 
+def died_of(number: int) -> str:
+    """``killed by SIGSEGV``."""
+    try:
+        return f"killed by {signal.Signals(number).name}"
+    except ValueError:
+        return f"killed by signal {number}"
+
+
 def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[str, Any]:
     """Wait for the step's own process ``pid``; kill it when the builder asks or goes away, or when the process that
     serves its ``network`` ends. The answer's first part.
