@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import HOST_HOSTS, host_mounts, listing, make_rootfs, marker, processes
+from watching import until
 from ways import isolations
 
 from run_step import (
@@ -651,16 +652,6 @@ line = f"sleep {nap} & echo started; sleep {nap}; true"
 request = RunRequest(("/bin/sh", "-c", line), rootfs, isolation=isolation, runtime=runtime)
 executor.execute(executor.plan(request), rootfs)
 """
-
-
-def until(condition):
-    """Waits for what has to come by itself; the test's own time limit is the limit."""
-    done = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return True
-        done.wait(0.02)
-    return False
 
 
 def test_X82_a_killed_builder_leaves_nothing(step):

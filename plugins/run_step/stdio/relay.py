@@ -31,7 +31,8 @@ _END_OF_FILE = b"\x04"  # VEOF of a terminal in its usual mode (termios(3))
 class Pump:
     """Input on its way into the step: one chunk at a time, so that nothing more is taken than it may want.
 
-    ``source`` is borrowed, ``target`` is ours and is closed at the end of the input.
+    ``source`` is borrowed, ``target`` is ours and is closed at the end of the input; a terminal gets an end-of-file
+    character there, once, as a person would type it: what reads after that waits.
     """
 
     def __init__(self, selector: selectors.BaseSelector, source: int, target: int, *, is_pty: bool) -> None:

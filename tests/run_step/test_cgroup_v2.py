@@ -1,0 +1,63 @@
+"""Rows X38 and S71 on cgroup version 2 alone: a mount namespace that has nothing else, where crun works as well."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from busybox_root import why_not_run
+from watching import groups
+
+from run_step.isolation.oci import find
+
+SCRIPT = """
+import json, sys
+from run_step import LocalExecutor, RunRequest
+from run_step.isolation.oci import probe_runtimes
+rootfs, work, name = sys.argv[1:]
+executor = LocalExecutor(work_dir=work)
+facts = executor.host(runtimes=True)
+out = {"cgroup": facts.cgroup, "runtimes": {item.name: item.works for item in probe_runtimes(every=True)}}
+line = "(i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done) & wait; cat /proc/self/cgroup; exit 3"
+for isolation, runtime in [("chroot", "")] + [("oci", name) for name, works in out["runtimes"].items() if works]:
+    request = RunRequest(
+        ("/bin/sh", "-c", line), rootfs, isolation=isolation, runtime=runtime, container_id=name
+    )
+    text = []
+    result = executor.execute(executor.plan(request), rootfs, output=lambda _, data: text.append(data.decode()))
+    group = [row for row in "".join(text).splitlines() if row.startswith("0::")][0]
+    out[runtime or isolation] = {"status": result.status, "group": group, **result.usage()}
+executor.close()
+print(json.dumps(out))
+"""
+
+
+@pytest.mark.root
+def test_X38_on_version_2_alone(rootfs, tmp_path):
+    reason = why_not_run()
+    if reason:
+        pytest.skip(reason)
+    (tmp_path / "work").mkdir()
+    line = 'umount -R -l /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"'
+    name = os.urandom(32).hex()
+    command = [sys.executable, "-c", SCRIPT, rootfs, str(tmp_path / "work"), name]
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", line, "sh", *command],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    assert seen["cgroup"] == "v2"
+    if find("crun"):
+        assert seen["runtimes"]["crun"] and seen["crun"]["group"] != "0::/"
+    for way in ("chroot", *(runtime for runtime, works in seen["runtimes"].items() if works)):
+        assert seen[way]["status"] == 3
+        assert seen[way]["measured"] == "cgroup", way
+        assert seen[way]["user_us"] + seen[way]["system_us"] > 0
+        assert "buildfront-" in seen[way]["group"]
+    assert os.listdir(tmp_path / "work") == []
+    assert groups(f"buildfront-{name[:12]}") == []
