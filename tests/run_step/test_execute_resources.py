@@ -597,8 +597,8 @@ def test_S30_version_2_is_told_its_limits(unified):
     step = str(unified / "step")
     assert group.directories == dict.fromkeys((UNIFIED, "cpu", "cpuset", "io", "memory", "pids"), step)
     assert (unified / "cgroup.subtree_control").read_text().startswith("+")
-    group.join()
-    assert (unified / "step" / "cgroup.procs").read_text() == "0"
+    group.add(77)
+    assert (unified / "step" / "cgroup.procs").read_text() == "77"
 
 
 def test_S30_version_2_without_limits_is_measured(unified):

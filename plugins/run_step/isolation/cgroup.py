@@ -281,10 +281,13 @@ class Group:
         self.directories[controller] = path
         return path
 
-    def join(self) -> None:
-        """Put the calling process, and with it all that it will start, into the group. Raises OSError."""
+    def add(self, pid: int) -> None:
+        """Put a process, and with it all that it will start, into the group. Raises OSError.
+
+        In version 1 the kernel may take some ten milliseconds, in which the process itself goes on.
+        """
         for path in dict.fromkeys(self.directories.values()):
-            _write(os.path.join(path, "cgroup.procs"), "0")
+            _write(os.path.join(path, "cgroup.procs"), str(pid))
 
     def usage(self) -> dict[str, int]:
         """What the group used so far; keys are left out where the kernel does not tell.

@@ -20,10 +20,10 @@ from .. import waiting
 from ..cgroup import CgroupError, Group
 from .sandbox import Sandbox
 
-_WORDS, _CONSOLE, _PID, _GATE, _NETWORK = 3, 4, 5, 6, 7
+_WORDS, _CONSOLE, _PID, _GATE, _PARENT = 3, 4, 5, 6, 7
 """The child's descriptors after its standard streams: a pipe for what it has to say, the socket for a terminal; with
-two children a pipe for the second child's process ID and one whose end tells that the first has ended; a socket on
-which it tells that its network namespace is there, and waits until that is connected."""
+two children a pipe for the second child's process ID and one whose end tells that the first has ended; a socket to
+the parent, on which it waits until its network is connected and, before the command, until it is in its group."""
 
 
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _run(
     pid = os.fork()
     if pid == 0:
         console = streams[3] if len(streams) > 3 else -1
-        _child(sandbox, job, group, two, (*streams[:3], words_w, console, pid_w, gate_r, theirs.fileno()))
+        _child(sandbox, job, two, (*streams[:3], words_w, console, pid_w, gate_r, theirs.fileno()))
     theirs.close()
     for fd in (words_w, pid_w, gate_r, *streams):
         os.close(fd)
@@ -73,10 +73,15 @@ def _run(
     os.close(pid_r)
     os.close(gate_w)
     network: Network | None = None
+    refused = ""
     try:
-        if pid and ours.recv(1):
-            network = connect(job, pid)
-            ours.send(b"g")
+        if pid:
+            refused = _add(group, pid)  # meanwhile the child makes its namespaces and mounts
+            if job.get("network") and not refused and ours.recv(1):
+                network = connect(job, pid)
+                _tell(ours)
+            if not refused:
+                _tell(ours)
         ours.close()
         words = b""
         while chunk := os.read(words_r, 4096):
@@ -90,12 +95,22 @@ def _run(
             network.close()
     warnings, _, message = words.decode("utf-8", "replace").rpartition("\0")
     result["warnings"] = [line for line in warnings.split("\0") if line]
-    if message and not result["cancelled"]:
-        result["setup"] = message
+    if (message or refused) and not result["cancelled"]:
+        result["setup"] = message or refused
     return result
 
 
-def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, two: bool, fds: tuple[int, ...]) -> None:
+def _add(group: Group, pid: int) -> str:
+    """Put the step into its group; what went wrong, where it has limits that it must not run without."""
+    try:
+        group.add(pid)
+    except OSError as error:
+        if group.limited:
+            return f"the step can't be put into its cgroup: {error.strerror}"
+    return ""
+
+
+def _child(sandbox: Sandbox, job: dict[str, Any], two: bool, fds: tuple[int, ...]) -> None:
     """Never returns. What goes wrong is written to the words pipe, after each warning with a null byte behind it."""
     message = "the sandbox ended without a word"
     words = fds[3]
@@ -103,11 +118,6 @@ def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, two: bool, fds: 
         _arrange(fds)
         words = _WORDS
         _die_with_parent(words)
-        try:
-            group.join()
-        except OSError as error:
-            if group.limited:
-                raise RuntimeError(f"the step's cgroup can't be joined: {error.strerror}") from None
         sandbox.join()
         if two:
             if sandbox.maps_ids:
@@ -122,12 +132,13 @@ def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, two: bool, fds: 
             os.read(_GATE, 1)  # until the first child has ended, and our parent is the one that waits
             _die_with_parent(words)
         os.closerange(_PID, _GATE + 1)
-        sandbox.enter(_connected if job.get("network") else None)
-        os.closerange(_NETWORK, _NETWORK + 1)
+        parent = socket.socket(fileno=_PARENT)
+        sandbox.enter((lambda: _await(parent, b"n")) if job.get("network") else None)
         if job.get("terminal"):
             sandbox.open_terminal(_CONSOLE, *job["terminal"])
         for warning in sandbox.warnings:
             os.write(words, warning.encode() + b"\0")
+        _await(parent)
         sandbox.become(bytes.fromhex(job.get("seccomp", "")))
     except BaseException as error:  # noqa: BLE001 - reported to the parent, the only one who can tell
         message = str(error) or type(error).__name__
@@ -135,12 +146,20 @@ def _child(sandbox: Sandbox, job: dict[str, Any], group: Group, two: bool, fds: 
     os._exit(127)
 
 
-def _connected() -> None:
-    """Wait until the parent has connected the network namespace that we are in."""
-    with socket.socket(fileno=_NETWORK) as parent:
-        parent.send(b"n")
-        if not parent.recv(1):
-            os._exit(1)  # it could not; it says why
+def _tell(child: socket.socket) -> None:
+    """Let it go on."""
+    try:
+        child.send(b"g")
+    except OSError:
+        pass  # it has ended, and said why
+
+
+def _await(parent: socket.socket, word: bytes = b"") -> None:
+    """Tell the parent that we are so far, and wait until it is; end without a word when it gives up, and says why."""
+    if word:
+        parent.send(word)
+    if not parent.recv(1):
+        os._exit(1)
 
 
 def _arrange(fds: tuple[int, ...]) -> None:
