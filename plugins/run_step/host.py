@@ -78,7 +78,8 @@ class TextFile:
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The host as the pipeline sees it."""
+    """The host as the pipeline sees it. ``has_rro``: the OCI runtime that will run the step knows the mount option
+    ``rro``, read-only all the way down (runtime-spec, config.md, "Linux mount options")."""
 
     uid: int = 0
     gid: int = 0
@@ -112,6 +113,7 @@ class HostFacts:
     default_mounts: tuple[str, ...] = ()
     has_libseccomp: bool = True
     has_mounts: bool = True
+    has_rro: bool = False
     stdio_is_terminal: bool = False
     proxy: tuple[str, ...] = ()
 

@@ -55,7 +55,30 @@ def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
         devices=tuple(devices.values()),
         cdi_specs=tuple(specs),
         hooks=tuple(hooks),
+        has_rro=_has_rro(request, host),
     )
+
+
+def _has_rro(request: RunRequest, host: HostFacts) -> bool:
+    """Asked of the runtime (runtime-spec, features.md), where a volume needs to know; one that can't say has it not."""
+    if request.isolation == "chroot" or not (request.volumes or request.mounts):
+        return host.has_rro
+    import subprocess
+
+    from .isolation.oci import find
+
+    chosen = request.runtime or (host.working_runtime.path if host.working_runtime else "runc")
+    path = find(chosen)
+    if path is None:
+        return False
+    try:
+        done = subprocess.run(
+            [path, "features"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
+        )
+        features = json.loads(done.stdout)
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return False
+    return isinstance(features, dict) and "rro" in (features.get("mountOptions") or [])
 
 
 def _devices(path: str) -> list[DeviceFact]:

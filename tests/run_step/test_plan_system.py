@@ -11,6 +11,7 @@ from busybox_root import HOST_HOSTS, HOST_RESOLV, listing
 
 from run_step import IDMapping, NamespaceOption, RequestError, Resources, look_up
 from run_step import plan as plan_by_facts
+from run_step.host import PathFact
 from run_step.pipeline.files import HEADER, hosts_text, resolv_text
 from run_step.pipeline.volumes import parse_mount, parse_size, parse_volume
 
@@ -734,3 +735,16 @@ def test_X83_a_stage_may_be_inserted_replaced_and_dropped(ask, host):
     assert not dropped.spec["root"]["readonly"]
     assert "selinuxLabel" in inserted.spec["process"]
     assert "selinuxLabel" not in dropped.spec["process"]
+
+
+@pytest.mark.parametrize("isolation", ["oci", "rootless", "chroot"])
+def test_S64_read_only_all_the_way_down_where_the_runtime_knows_the_word(ask, host, tmp_path, isolation):
+    facts = replace(host, paths=(PathFact(str(tmp_path), True),), has_rro=True)
+    request = ask(
+        isolation=isolation, volumes=(f"{tmp_path}:/ro:ro", f"{tmp_path}:/rw", f"{tmp_path}:/one:ro,bind")
+    )
+    options = {item["destination"]: item["options"] for item in plan_by_facts(request, facts).spec["mounts"]}
+    assert ("rro" in options["/ro"]) is (isolation != "chroot")
+    assert "rro" not in options["/rw"] and "rro" not in options["/one"]
+    without = plan_by_facts(request, replace(facts, has_rro=False)).spec["mounts"]
+    assert not any("rro" in item["options"] for item in without)

@@ -100,6 +100,11 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     for volume in (*map(parse_volume, request.volumes), *map(parse_mount, request.mounts)):
         asked.setdefault(volume.destination, volume)  # one that loses its destination changes nothing
     volumes = [prepare(draft, volume, host) for volume in asked.values()]
+    for item in volumes if host.has_rro and draft.isolation != "chroot" else ():
+        if {"ro", "rbind"} <= set(item["options"]):
+            item["options"].append(
+                "rro"
+            )  # ro alone leaves writable what is mounted below (the sandbox does not)
     files = [
         _mount(destination, "bind", f"{BUNDLE}/files/{name}", "rbind", "rw")
         for name, destination in draft.bound
