@@ -160,6 +160,11 @@ class Store:
                 if name is None:
                     found = best(work) if self.can_mount else "copy"
                     name = self.catalogue.settle_meta("snapshots", found)
+                if name == "overlay" and not self.can_mount:
+                    raise BuildError(
+                        f"the store {self.root} keeps its snapshots as overlays, and nothing can be mounted here",
+                        hint="use another store with --root, or run where mounts are allowed",
+                    )
                 self._driver = driver(name)
             return self._driver
 

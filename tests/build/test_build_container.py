@@ -131,3 +131,14 @@ def test_X81_nothing_of_a_step_that_fails_remains(inside) -> None:
     context = inside.context("FROM box\nRUN (setsid sleep 77777 >/dev/null 2>&1 &) ; exit 3\n")
     assert build(inside, context, check=False).returncode == 3
     assert list((inside.store / "tmp").iterdir()) == []
+
+
+def test_X81_a_store_of_overlays_is_told(box) -> None:
+    """One that was made where mounts are allowed; nothing of it is touched."""
+    box.build(box.context("FROM box\nRUN touch /first\n"))
+    before = box.snapshot()
+    done = build(box, box.context("FROM box\nRUN touch /other\n"), check=False)
+    assert done.returncode == 1
+    assert "keeps its snapshots as overlays, and nothing can be mounted here" in done.stderr
+    assert "hint: use another store with --root" in done.stderr
+    assert box.snapshot() == before
