@@ -206,9 +206,8 @@ def execute(
     _refuse(plan)
     own = supervisor is None
     supervisor = supervisor or Supervisor()
-    source = _input(
-        stdin
-    )  # before anything is opened that could get the number of a descriptor that is closed
+    # Before anything is opened that could get the number of a descriptor that is closed.
+    source = _input(stdin)
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=work_dir)
     try:
         with Root(rootfs) as root:

@@ -137,11 +137,11 @@ def _v2(number: int) -> str:
 class Group:
     """The directories of one step's group, by controller; those of version 2 have one directory in common."""
 
-    def __init__(self, directories: dict[str, str], made: list[str] | None = None) -> None:
+    def __init__(self, directories: dict[str, str]) -> None:
         self.directories = directories
         self.limited = False
         """Whether a limit is set in it, which the step must not run without."""
-        self.made = made or []
+        self.made: list[str] = []
         """The directories made for the step alone; :meth:`remove` takes them away."""
         self.parent = ""
 
@@ -188,8 +188,7 @@ class Group:
             self._create_unified(layout, name, {item[0] for item in limits[2]}, parent)
         for version in (1, 2):
             for controller, file, value, optional in limits[version]:
-                key = controller if version == 1 else UNIFIED + controller
-                directory = self.directories.get(key)
+                directory = self.directories.get(controller)
                 if directory is None or self._version(directory) != version:
                     if version == 2 and not optional and directory is None:
                         self._fail(None, controller, {controller}, parent)

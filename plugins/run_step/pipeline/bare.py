@@ -9,18 +9,9 @@ from __future__ import annotations
 
 from ..errors import HostError
 from ..host import HostFacts
+from ..linux.devices import DEVICES
 from ..planning import BUNDLE, Draft, MakeDirectory, MakeNode, PutFile
 from ..request import NAMESPACES, NamespaceOption, RunRequest
-
-DEVICES = (
-    ("/dev/null", 1, 3),
-    ("/dev/zero", 1, 5),
-    ("/dev/full", 1, 7),
-    ("/dev/random", 1, 8),
-    ("/dev/urandom", 1, 9),
-    ("/dev/tty", 5, 0),
-)
-"""Path, major and minor number (Linux, admin-guide/devices.txt)."""
 
 
 def is_bare(draft: Draft, host: HostFacts) -> bool:
@@ -68,9 +59,10 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     draft.linux["readonlyPaths"] = []
     draft.actions = [action for action in draft.actions if isinstance(action, MakeDirectory)]
     draft.actions += [PutFile(item["source"].removeprefix(prefix), item["destination"]) for item in files]
-    missing = [item for item in DEVICES if draft.root.lstat(item[0]) is None]
+    nodes = [MakeNode(f"/dev/{name}", major, minor) for name, major, minor in DEVICES]
+    missing = [node for node in nodes if draft.root.lstat(node.path) is None]
     if missing and "MKNOD" in host.capabilities:
-        draft.actions += [MakeNode(*item) for item in missing]
+        draft.actions += missing
     elif missing:
         lost.append("/dev/null and the other devices are missing")
     if "seccomp" in draft.linux and not request.no_new_privileges:

@@ -244,7 +244,6 @@ class Relay:
             self._ours = stack.enter_context(OurTerminal(self._source))
             if self._ours.changed >= 0:
                 selector.register(self._ours.changed, selectors.EVENT_READ)
-            self._size = None
         self._pump = Pump(selector, self._source, self._controller, is_pty=True)
         stack.callback(self._pump.close)
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...linux import mount as m
+from ...linux.devices import DEVICES
 from ...linux.openat2 import open_in_root
 
 _FLAGS = {
@@ -35,14 +36,6 @@ _PROPAGATION = {
     "shared": m.MS_SHARED,
     "rshared": m.MS_SHARED | m.MS_REC,
 }
-DEVICES = (
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-)
 _LINKS = (
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -51,7 +44,7 @@ _LINKS = (
     ("ptmx", "pts/ptmx"),
     ("core", "/proc/kcore"),
 )
-"""The default devices and links of the OCI specification (config-linux.md, "Default Devices")."""
+"""The links in /dev of the OCI specification (runtime-linux.md, "Dev symbolic links")."""
 
 _MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS
 
