@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sqlite3
 import threading
 from typing import Any, NamedTuple
@@ -59,13 +61,24 @@ class Catalogue:
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
         self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        self._db.execute("PRAGMA journal_mode=WAL")
+        if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            self._enter_wal(os.path.dirname(path))
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
             self._db.executescript(_SCHEMA + f"PRAGMA user_version={_VERSION};")
         elif version < _VERSION:
             self._upgrade()
+
+    def _enter_wal(self, directory: str) -> None:
+        """Once in a store's life, and one program at a time: SQLite itself does not wait here when another one is
+        about the same, however long its timeout (sqlite3_busy_handler, "the busy handler is not invoked")."""
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._db.execute("PRAGMA journal_mode=WAL")
+        finally:
+            os.close(fd)
 
     def _upgrade(self) -> None:
         """Bring an older store's tables to this version; of two programs at once, one does it."""
