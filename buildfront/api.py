@@ -28,7 +28,8 @@ from .resolve import resolve
 from .store import Store
 
 if TYPE_CHECKING:
-    from run_step import RunRequest
+    from run_step import RunRequest, Secret
+    from run_step.ssh import Agent
 
     from .context import DirectoryContext, Source
     from .export.output import Output
@@ -40,7 +41,9 @@ class BuildOptions:
     """What to build and how. ``run`` is a RunRequest whose options every RUN gets (its command is ignored).
 
     ``stdin`` is a descriptor that RUN steps may read, one step at a time; none of them is answered from the cache
-    then, for nobody knows what they will read.
+    then, for nobody knows what they will read. ``secrets`` and ``agents`` are what ``RUN --mount=type=secret`` and
+    ``ssh`` may ask for, by id. ``compat_volumes``: what a RUN changes in a declared VOLUME is gone after it, as with
+    docker's old builder and buildah, where BuildKit keeps it.
     """
 
     context: str = "."
@@ -63,6 +66,9 @@ class BuildOptions:
     run_step: str = "local"
     timeout: float | None = None
     stdin: int | None = None
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    compat_volumes: bool = False
     root: str | None = None
 
 
@@ -174,6 +180,9 @@ def _prepare(
         compression_level=options.compression_level,
         timeout=options.timeout,
         stdin=options.stdin,
+        secrets=options.secrets,
+        agents=options.agents,
+        compat_volumes=options.compat_volumes,
     )
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, engine_options, emit)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from run_step import HostError, ImageDefaults, LocalExecutor, RequestError
+from run_step import HostError, LocalExecutor, RequestError
 
 from .engine.model import Result
 from .errors import BuildError
@@ -114,28 +113,25 @@ def _plan(
     prepared: Prepared, step: Step, options: BuildOptions, facts: HostFacts | None, bundle: str
 ) -> dict[str, Any]:
     from .engine.cache import key_of
+    from .engine.mounting import planned
+    from .engine.work import run_request
     from .steps.base import unpack
 
     op = step.op
     assert isinstance(op, RunOp)
     parent, exact = _nearest(prepared, step)
     executor = LocalExecutor(host=facts)
-    assert options.run is not None
+    settings = prepared.engine.state.options
     try:
         with prepared.store.session() as session:
             snapshot = parent.snapshot
             if snapshot is None and parent.base is not None:
                 snapshot = unpack(parent.base, session)
             with session.view(snapshot) as view:
-                request = replace(
-                    options.run,
-                    args=op.command,
-                    rootfs=view.path,
-                    image=ImageDefaults(env=op.env, user=op.user, working_dir=op.cwd),
-                    env=op.args + op.proxy,
-                    container_id=key_of({"parent": parent.key, "command": list(op.command)}),
-                    network=op.network if op.network not in ("", "default") else options.run.network,
-                )
+                needed = {mount.id for mount in op.mounts if mount.required}  # a build would have them
+                mounts = planned(op, {*settings.secrets, *needed}, {*settings.agents, *needed})
+                identity = key_of({"parent": parent.key, "command": list(op.command)})
+                request = run_request(settings, op, view.path, identity, mounts)
                 made = executor.plan(request)
                 plan = made.to_json()
                 if bundle:

@@ -132,6 +132,28 @@ _STEP = (
         "RUN step", "--mount", "mounts", multiple=True, metavar="type=…,…", help="type=bind or type=tmpfs"
     ),
     _option(
+        "RUN step",
+        "--secret",
+        "secrets",
+        multiple=True,
+        metavar="id=ID[,src=FILE|,env=VAR]",
+        help="a secret for RUN --mount=type=secret (repeats)",
+    ),
+    _option(
+        "RUN step",
+        "--ssh",
+        "agents",
+        multiple=True,
+        metavar="default|ID[=SOCKET|KEY]",
+        help="an SSH agent or keys for RUN --mount=type=ssh (repeats)",
+    ),
+    _option(
+        "RUN step",
+        "--compat-volumes",
+        is_flag=True,
+        help="throw away what a step writes into a declared VOLUME",
+    ),
+    _option(
         "RUN step", "--ulimit", "ulimits", multiple=True, metavar="NAME=SOFT[:HARD]", help="a resource limit"
     ),
     _option("RUN step", "--shm-size", default="", metavar="SIZE", help="size of /dev/shm"),
@@ -282,6 +304,26 @@ def run_template(values: dict[str, Any], *, always: bool = False) -> Any:
     return request
 
 
+def _credentials(texts: tuple[str, ...], flag: str) -> dict[str, Any]:
+    """What ``--secret`` or ``--ssh`` name, read now, by id. Raises BuildError."""
+    if not texts:
+        return {}
+    import os
+
+    from run_step import HostError, RequestError, parse_secret, parse_ssh
+
+    found: dict[str, Any] = {}
+    for text in texts:
+        try:
+            name, value = (parse_secret if flag == "--secret" else parse_ssh)(text, os.environ)
+        except (RequestError, HostError) as error:
+            raise BuildError(f"{flag}: {error}", status=2) from None
+        if name in found:
+            raise BuildError(f"{flag}: the id {name!r} is given twice", status=2)
+        found[name] = value
+    return found
+
+
 def to_options(values: dict[str, Any], root: str | None, **more: Any) -> BuildOptions:
     """What click read, as BuildOptions. Raises BuildError with status 2 for a malformed value."""
     from ..api import BuildOptions
@@ -302,6 +344,9 @@ def to_options(values: dict[str, Any], root: str | None, **more: Any) -> BuildOp
         pull=values["pull"],
         no_cache=values["no_cache"],
         no_cache_filter=values["no_cache_filter"],
+        secrets=_credentials(values["secrets"], "--secret"),
+        agents=_credentials(values["agents"], "--ssh"),
+        compat_volumes=values["compat_volumes"],
         root=root,
         **more,
     )

@@ -5,15 +5,24 @@ from __future__ import annotations
 from ..errors import BuildError, nearest
 
 LATER = {
-    "RUN": ("mount", "security", "device"),
+    "RUN": ("security", "device"),
     "COPY": ("parents", "exclude"),
     "ADD": ("keep-git-dir", "checksum", "unpack", "exclude"),
 }
 """Flags of the reference that this version refuses by name."""
 
 
-def take(rest: str, known: tuple[str, ...], instruction: str, escape: str) -> tuple[dict[str, str], str]:
-    """The leading flags and what follows them. Raises BuildError for an unknown, repeated or malformed one."""
+def take(
+    rest: str,
+    known: tuple[str, ...],
+    instruction: str,
+    escape: str,
+    repeated: dict[str, list[str]] | None = None,
+) -> tuple[dict[str, str], str]:
+    """The leading flags and what follows them. A flag that is a key of ``repeated`` may be given several times, and
+    its values are put there. Raises BuildError for an unknown, repeated or malformed one."""
+    many = repeated or {}
+    known = (*known, *many)
     found: dict[str, str] = {}
     while rest.startswith("--"):
         word, after = _first(rest, escape)
@@ -32,6 +41,10 @@ def take(rest: str, known: tuple[str, ...], instruction: str, escape: str) -> tu
             value = "true"
         elif not equals or not value:
             raise BuildError(f"{instruction} {word}: the flag needs a value", hint=f"write --{name}=VALUE")
+        if name in many:
+            many[name].append(value)
+            rest = after
+            continue
         if name in found:
             raise BuildError(f"{instruction} --{name} is given twice")
         found[name] = value

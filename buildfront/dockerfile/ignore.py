@@ -95,6 +95,11 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
         raise BuildError(f"bad pattern {pattern!r}: {error}") from None
 
 
+def literal(path: str) -> str:
+    """The pattern that matches this path alone."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
+
+
 def has_wildcard(text: str) -> bool:
     """Whether a COPY source is a pattern."""
     return any(char in text for char in "*?[")

@@ -33,9 +33,24 @@ class From(Instruction):
 
 
 @dataclass(frozen=True)
+class MountFlag:
+    """``--mount`` of a RUN: its type and its keys with their values as written. ``text`` is the whole value."""
+
+    text: str
+    kind: str
+    fields: tuple[tuple[str, str], ...]
+
+    @property
+    def from_(self) -> str:
+        """The stage, image or named context that it reads; empty for none."""
+        return dict(self.fields).get("from", "")
+
+
+@dataclass(frozen=True)
 class Run(Instruction):
     command: Command
     network: str = ""
+    mounts: tuple[MountFlag, ...] = ()
 
 
 @dataclass(frozen=True)

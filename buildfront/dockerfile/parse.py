@@ -22,6 +22,7 @@ from .instructions import (
     Word,
     Words,
 )
+from .mounts import parse as parse_mount
 
 KNOWN = (
     "ADD",
@@ -111,13 +112,14 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
     if name == "FROM":
         return _from(rest, source, text, escape)
     if name == "RUN":
-        found, rest = flags.take(rest, ("network",), "RUN", escape)
+        mounts: dict[str, list[str]] = {"mount": []}
+        found, rest = flags.take(rest, ("network",), "RUN", escape, mounts)
         network = found.get("network", "")
         if network not in ("", "default", "none", "host"):
             raise BuildError(f"RUN --network={network}: known are default, none, host")
         if not rest:
             raise BuildError("RUN needs a command after its flags")
-        return Run(source, text, command(rest), network)
+        return Run(source, text, command(rest), network, tuple(map(parse_mount, mounts["mount"])))
     if name in ("COPY", "ADD"):
         return _copy(name, rest, source, text, escape)
     if name == "HEALTHCHECK":

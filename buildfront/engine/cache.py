@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..graph.model import CopyOp, RunOp, SourceOp, Step, WorkdirOp
+from ..graph.model import CopyOp, Mount, RunOp, SourceOp, Step, WorkdirOp
 
 VERSION = "1"
 """Raised when the same inputs would no longer give the same result."""
@@ -54,9 +54,9 @@ def key_of(components: Mapping[str, Any]) -> str:
 
 
 def components(
-    step: Step, parent: str, platform: str, content: str, options: Mapping[str, Any]
+    step: Step, parent: str, platform: str, content: str | Sequence[str], options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The parts of a step's key, by name."""
+    """The parts of a step's key, by name. ``content`` is the digest of what it reads, for RUN one for each mount."""
     op = step.op
     parts: dict[str, Any] = {"parent": parent, "platform": platform, "kind": op.kind}
     if isinstance(op, RunOp):
@@ -73,6 +73,11 @@ def components(
                 if options.get(name) not in (None, "", "default", False, [])
             },
         }
+        if options.get("compat_volumes") and op.volumes:
+            parts["volumes"] = sorted(op.volumes)
+        if op.mounts:
+            pairs = zip(op.mounts, content, strict=True)
+            parts["mounts"] = [_mount(mount, digest) for mount, digest in pairs]
     elif isinstance(op, CopyOp):
         parts |= {
             "content": content,
@@ -82,6 +87,8 @@ def components(
             "unpack": op.unpack,
             "kept_owner": op.origin.kind == "step",
         }
+        if op.for_mount:
+            parts["for_mount"] = True
     elif isinstance(op, WorkdirOp):
         parts |= {"path": op.path}
     elif isinstance(op, SourceOp):
@@ -89,9 +96,17 @@ def components(
     return parts
 
 
-def selector(op: CopyOp) -> str:
+def selector(sources: tuple[str, ...]) -> str:
     """What identifies a selection of files from a step's result."""
-    return canonical({"sources": list(op.sources)})
+    return canonical({"sources": list(sources)})
+
+
+def _mount(mount: Mount, content: str) -> dict[str, Any]:
+    """A mount in a key: how it looks to the command, and a digest of what it reads. What a secret, an agent or a cache
+    holds is no part of it, and whether it was given neither."""
+    left_out = {"origin", "required", "sharing"}
+    parts = {name: value for name, value in dataclasses.asdict(mount).items() if name not in left_out}
+    return {**parts, "content": content}
 
 
 def _plain(value: Any) -> Any:

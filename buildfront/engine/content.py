@@ -36,8 +36,12 @@ class ContentDigests:
     def known(self, op: CopyOp, source_key: str) -> str | None:
         """The digest where it can be had now: always for a context, for a stage when it was kept."""
         if op.origin.kind == "step":
-            return self._store.catalogue.content(source_key, cache.selector(op))
+            return self.of_step(op.sources, source_key)
         return self.of_context(op)
+
+    def of_step(self, sources: tuple[str, ...], key: str) -> str | None:
+        """The digest of what ``sources`` select from a step's result, when it was kept."""
+        return self._store.catalogue.content(key, cache.selector(sources))
 
     def of_context(self, op: CopyOp) -> str:
         """Raises BuildError for a source that is not in the context."""
@@ -61,13 +65,15 @@ class ContentDigests:
                 self.selected[place] = found
         return found
 
-    def of_tree(self, op: CopyOp, root: Root, source_key: str) -> tuple[str, list[Selection]]:
-        """The digest of what a COPY selects from a step's result, kept for the next time."""
+    def of_tree(
+        self, sources: tuple[str, ...], root: Root, source_key: str, what: str = "stage it is copied from"
+    ) -> tuple[str, list[Selection]]:
+        """The digest of what ``sources`` select from a step's result, kept for the next time."""
         from ..steps.select import digest, hash_fd, select
 
-        selections = select(root, op.sources, what="stage it is copied from")
+        selections = select(root, sources, what=what)
         value = digest(root, selections, hash_fd, owners=True)
-        self._store.catalogue.set_content(source_key, cache.selector(op), value)
+        self._store.catalogue.set_content(source_key, cache.selector(sources), value)
         return value, selections
 
     def _hash(self, fd: int, status: os.stat_result) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BuildError
-from ..graph.model import CopyOp, SourceOp, Step, StepGraph
+from ..graph.model import CopyOp, RunOp, SourceOp, Step, StepGraph
 from ..store import Store
 from . import cache
 from .content import ContentDigests
@@ -25,7 +25,9 @@ from .model import BaseImage, Context, Event, Listener, Result
 @dataclass(frozen=True)
 class EngineOptions:
     """How to walk. ``template`` is a RunRequest with the options that every RUN gets, None for the defaults.
-    ``run_step`` names the entry point of the executor. ``stdin`` is a descriptor that RUN steps may read."""
+    ``run_step`` names the entry point of the executor. ``stdin`` is a descriptor that RUN steps may read.
+    ``secrets`` and ``agents`` are what RUN mounts may ask for, by id (see :class:`run_step.Inputs`).
+    ``compat_volumes``: RUN steps write into copies of the image's volumes, which are thrown away."""
 
     jobs: int = 0
     no_cache: bool = False
@@ -36,6 +38,9 @@ class EngineOptions:
     compression_level: int | None = None
     timeout: float | None = None
     stdin: int | None = None
+    secrets: Mapping[str, Any] = field(default_factory=dict)
+    agents: Mapping[str, Any] = field(default_factory=dict)
+    compat_volumes: bool = False
 
 
 @dataclass
@@ -70,6 +75,8 @@ class Engine:
         if options.stdin is not None:
             # What a step will read is not known: a part of the key that is like no other keeps it from the cache.
             run_options = {**run_options, "stdin": os.urandom(16).hex()}
+        if options.compat_volumes:
+            run_options = {**run_options, "compat_volumes": True}
         digests = ContentDigests(store, contexts)
         self.state = State(store, graph, bases, contexts, options, emit, digests, run_options=run_options)
 
@@ -136,16 +143,23 @@ def lookup(state: State, step: Step) -> Result | None:
         content = base.config_digest if base is not None else "scratch"
         key = cache.key_of(cache.components(step, "", state.graph.platform, content, {}))
         return Result(key, None, base, changed=False, cached=True)
-    content = ""
+    reads: str | Sequence[str] = ""
     if isinstance(op, CopyOp):
         found = state.digests.known(op, source_key(state, op))
         if found is None:
             return None
-        content = found
-    return recall(state, step, key_for(state, step, content))
+        reads = found
+    elif isinstance(op, RunOp) and op.mounts:
+        from .mounting import content as content_of
+
+        contents = [content_of(state, mount) for mount in op.mounts]
+        if None in contents:
+            return None
+        reads = [item for item in contents if item is not None]
+    return recall(state, step, key_for(state, step, reads))
 
 
-def key_for(state: State, step: Step, content: str) -> tuple[str, dict[str, Any]]:
+def key_for(state: State, step: Step, content: str | Sequence[str]) -> tuple[str, dict[str, Any]]:
     """The key of a step and the parts it is made of."""
     assert step.parent is not None
     parent = state.results[step.parent].key

@@ -16,10 +16,11 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import IO, Any
 
-from run_step import HostError, ImageDefaults, RequestError, Root, RunRequest
+from run_step import HostError, ImageDefaults, RequestError, Root, RunMount, RunRequest
 
+from ..dockerfile.ignore import literal
 from ..errors import BuildError
-from ..graph.model import CopyOp, RunOp, Step, WorkdirOp
+from ..graph.model import CopyOp, Mount, RunOp, Step, WorkdirOp
 from ..image.compression import writer
 from ..image.diff import Entry
 from ..image.layer import write_tar
@@ -28,8 +29,8 @@ from ..steps import base as base_step
 from ..steps import workdir
 from ..steps.copy import Copier
 from ..store import Session
-from . import cache
-from .engine import State, key_for, lookup, recall, source_key
+from . import cache, mounting, redact
+from .engine import EngineOptions, State, key_for, lookup, recall, source_key
 from .model import Event, Result
 
 MEDIA_TYPES = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "uncompressed": LAYER}
@@ -54,6 +55,35 @@ class _Tee(io.RawIOBase):
         self.hash.update(data)
         self.target.write(data)
         return len(data)
+
+
+class _StepOutput:
+    """What a step prints, told to the listeners without the secrets in it. ``tail`` is the end of it."""
+
+    def __init__(self, state: State, step: Step, wanted: tuple[bytes, ...]) -> None:
+        self._state = state
+        self._step = step
+        self._wanted = wanted
+        self._redactors: dict[str, redact.Redactor] = {}
+        self.tail = bytearray()
+
+    def __call__(self, stream: str, data: bytes) -> None:
+        if self._wanted:
+            redactor = self._redactors.setdefault(stream, redact.Redactor(self._wanted))
+            data = redactor.feed(data)
+        self._tell(stream, data)
+
+    def end(self) -> None:
+        """Tell what was held back because it might have become a secret."""
+        for stream, redactor in self._redactors.items():
+            self._tell(stream, redactor.end())
+
+    def _tell(self, stream: str, data: bytes) -> None:
+        if not data:
+            return
+        self.tail.extend(data)
+        del self.tail[:-_TAIL]
+        self._state.emit(Event("output", self._step.id, self._step.title, {"stream": stream, "bytes": data}))
 
 
 class Worker:
@@ -188,7 +218,7 @@ class Worker:
                 self.session.view(self._snapshot(state.results[op.origin.step])) as view,
                 Root(view.path) as source,
             ):
-                content, selections = state.digests.of_tree(op, source, source_key(state, op))
+                content, selections = state.digests.of_tree(op.sources, source, source_key(state, op))
                 keyed = key_for(state, step, content)
                 known = recall(state, step, keyed)
                 if known is not None:
@@ -211,38 +241,34 @@ class Worker:
             return self._change(step, keyed, began, copy_context)
 
     def _run(self, step: Step, op: RunOp, began: float) -> Result:
-        self.state.emit(Event("start", step.id, step.title))
         executor = self._load_executor()
-        keyed = key_for(self.state, step, "")
+        keyed = key_for(self.state, step, [self._mount_content(mount) for mount in op.mounts])
+        if op.mounts:
+            known = recall(self.state, step, keyed)
+            if known is not None:
+                return known
+        self.state.emit(Event("start", step.id, step.title))
+        options = self.state.options
+        mounts = mounting.planned(op, options.secrets, options.agents)
 
         def run(root: Root) -> bool:
-            template = self.state.options.template or RunRequest(
-                args=("",), rootfs="/", terminal="without", http_proxy=True
-            )
-            request = replace(
-                template,
-                args=op.command,
-                rootfs=root.path,
-                image=ImageDefaults(env=op.env, user=op.user, working_dir=op.cwd),
-                env=op.args + op.proxy,
-                container_id=keyed[0],
-                network=op.network if op.network not in ("", "default") else template.network,
-            )
-            tail = bytearray()
-
-            def output(stream: str, data: bytes) -> None:
-                tail.extend(data)
-                del tail[:-_TAIL]
-                self.state.emit(Event("output", step.id, step.title, {"stream": stream, "bytes": data}))
-
+            request = run_request(options, op, root.path, keyed[0], mounts)
+            output = _StepOutput(self.state, step, self._secret_words())
             plan = executor.plan(request)
             self._warn(step, plan.warnings)
-            options = self.state.options
             more: dict[str, Any] = {} if options.stdin is None else {"stdin": options.stdin}
-            with self._stdin if more else nullcontext():  # one reader at a time
+            with (
+                mounting.Mounting(self.state, self.session, self._snapshot, self.state.cancel) as mounted,
+                self._stdin if more else nullcontext(),  # one reader at a time
+            ):
+                if mounts:
+                    more["inputs"] = mounted.open(op)
+                    if more["inputs"] is None:
+                        raise Cancelled("the build was stopped", where=step.source, status=130)
                 result = executor.execute(
                     plan, root.path, output=output, cancel=self.state.cancel, timeout=options.timeout, **more
                 )
+            output.end()
             usage = getattr(result, "usage", None)  # an executor of another make may have none
             if usage is not None:
                 self._usage[step.id] = usage()
@@ -253,12 +279,25 @@ class Worker:
                 raise BuildError(
                     f"the command failed: {result.describe()}",
                     where=step.source,
-                    output=tail.decode("utf-8", "replace"),
+                    output=output.tail.decode("utf-8", "replace"),
                     status=result.exit_status or 1,
                 )
             return True
 
         return self._change(step, keyed, began, run)
+
+    def _mount_content(self, mount: Mount) -> str:
+        """The digest of what a mount reads, looked for in the step's result when it is not known yet."""
+        found = mounting.content(self.state, mount)
+        if found is not None or mount.origin is None:
+            return found or ""
+        result = self.state.results[mount.origin]
+        with self.session.view(self._snapshot(result)) as view, Root(view.path) as source:
+            what = "stage it is mounted from"
+            return self.state.digests.of_tree((literal(mount.source),), source, result.key, what)[0]
+
+    def _secret_words(self) -> tuple[bytes, ...]:
+        return redact.words(secret.data for secret in self.state.options.secrets.values())
 
     def _warn(self, step: Step, warnings: tuple[str, ...]) -> None:
         """What is true of the machine is said once in a build, not for every step."""
@@ -313,6 +352,9 @@ class Worker:
             active.discard()
             raise
         self._done(step, began)
+        if isinstance(step.op, CopyOp) and step.op.for_mount:
+            self._remember(step, keyed, number, True, began)
+            return Result(keyed[0], number)
         self._layers.append(self._layer_pool.submit(self._layer, step, keyed, number, entries, began))
         return Result(keyed[0], number)
 
@@ -365,6 +407,28 @@ class Worker:
             int(time.time()),
             cache.canonical(self._usage.get(step.id, {})),
         )
+
+
+def run_request(
+    options: EngineOptions, op: RunOp, rootfs: str, identity: str, mounts: tuple[RunMount, ...]
+) -> RunRequest:
+    """The request for one RUN in ``rootfs``, with the options that all of them get."""
+    template = options.template or RunRequest(args=("",), rootfs="/", terminal="without", http_proxy=True)
+    return replace(
+        template,
+        args=op.command,
+        rootfs=rootfs,
+        image=ImageDefaults(
+            env=op.env,
+            user=op.user,
+            working_dir=op.cwd,
+            volumes=op.volumes if options.compat_volumes else (),
+        ),
+        env=op.args + op.proxy,
+        container_id=identity,
+        network=op.network if op.network not in ("", "default") else template.network,
+        run_mounts=mounts,
+    )
 
 
 def load_executor(name: str, work_dir: str) -> Any:

@@ -5,15 +5,29 @@ from __future__ import annotations
 import copy
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..dockerfile import instructions as ast
 from ..dockerfile import words
+from ..dockerfile.ignore import literal
 from ..dockerfile.parse import refuse_url, trigger
 from ..errors import BuildError, SourceRange, nearest
 from . import config as fold
-from .model import CopyOp, History, Operation, Origin, RunOp, SourceOp, Stage, Step, StepGraph, WorkdirOp
+from .model import (
+    CONTENT,
+    CopyOp,
+    History,
+    Mount,
+    Operation,
+    Origin,
+    RunOp,
+    SourceOp,
+    Stage,
+    Step,
+    StepGraph,
+    WorkdirOp,
+)
 
 PROXY_ARGS = frozenset(
     name
@@ -23,6 +37,8 @@ PROXY_ARGS = frozenset(
 """Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
 
 SCRATCH = "scratch"
+MOUNT_FROM = "RUN --mount from="
+"""How errors call the place of a name."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +182,7 @@ class _Builder:
         found = self.names.get(stage.image.lower())
         return found if found is not None and found < stage.index else None
 
-    def _origin_stage(self, name: str, before: int) -> int | None:
+    def _origin_stage(self, name: str, before: int, what: str = "COPY --from=") -> int | None:
         if name.lower() in self.names:
             index = self.names[name.lower()]
         elif name.isdecimal():
@@ -175,13 +191,20 @@ class _Builder:
             return None
         if index >= before:
             raise BuildError(
-                f"COPY --from={name}: that stage comes later or does not exist",
+                f"{what}{name}: that stage comes later or does not exist",
                 hint="a stage can only read stages above it",
             )
         return index
 
-    def _copies(self, stage: _RawStage) -> list[ast.Copy]:
-        return [item for item in stage.body if isinstance(item, ast.Copy) and item.from_]
+    def _reads(self, stage: _RawStage) -> list[tuple[str, ast.Instruction, str]]:
+        """What a stage's instructions read of other places by name: the name, who, and how it was written."""
+        out: list[tuple[str, ast.Instruction, str]] = []
+        for item in stage.body:
+            if isinstance(item, ast.Copy) and item.from_:
+                out.append((item.from_, item, "COPY --from="))
+            elif isinstance(item, ast.Run):
+                out += [(flag.from_, item, MOUNT_FROM) for flag in item.mounts if flag.from_]
+        return out
 
     def _needed(self) -> list[int]:
         todo, found = [self.target], set()
@@ -194,9 +217,9 @@ class _Builder:
             base = self.base_stage(stage)
             if base is not None:
                 todo.append(base)
-            for item in self._copies(stage):
+            for name, item, what in self._reads(stage):
                 try:
-                    other = self._origin_stage(item.from_, index)
+                    other = self._origin_stage(name, index, what)
                 except BuildError as error:
                     raise error.at(item.source) from None
                 if other is not None:
@@ -213,12 +236,12 @@ class _Builder:
                     out.setdefault(self._image(stage.image), stage.head.source)
                 except BuildError as error:
                     raise error.at(stage.head.source) from None
-            for item in self._copies(stage):
-                context = self.options.contexts.get(item.from_)
-                if self._origin_stage(item.from_, index) is None and (
-                    context is None or context.kind == "image"
-                ):
-                    out.setdefault(self._image(item.from_), item.source)
+            for name, item, what in self._reads(stage):
+                context = self.options.contexts.get(name)
+                if self._origin_stage(name, index, what) is not None or (context and context.kind != "image"):
+                    continue
+                if name != SCRATCH or what != MOUNT_FROM:
+                    out.setdefault(self._image(name), item.source)
         return out
 
     def _image(self, name: str) -> str:
@@ -333,13 +356,14 @@ class _StageBuilder:
 
     def _trigger(self, item: ast.Instruction, scope: _Scope) -> None:
         """An ONBUILD trigger of the base. What it copies from must be known without it."""
-        if isinstance(item, ast.Copy) and item.from_:
-            index = self.whole._origin_stage(item.from_, self.raw.index)
+        names = [item.from_] if isinstance(item, ast.Copy) and item.from_ else []
+        names += [flag.from_ for flag in item.mounts if flag.from_] if isinstance(item, ast.Run) else []
+        for name in names:
+            index = self.whole._origin_stage(name, self.raw.index)
             if index is None or index not in self.stages:
                 raise BuildError(
-                    f"the base image's trigger ONBUILD {item.text!r} copies from {item.from_!r}, "
-                    "which is not supported yet",
-                    hint="write the COPY into this Dockerfile",
+                    f"the base image's trigger ONBUILD {item.text!r} reads {name!r}, which is not supported yet",
+                    hint="write the instruction into this Dockerfile",
                 )
         self._apply(item, scope)
 
@@ -437,6 +461,7 @@ class _StageBuilder:
         given = self.whole.options.build_args
         proxy = tuple(f"{n}={given[n]}" for n in sorted(PROXY_ARGS & set(given)) if n not in scope.declared)
         argv = tuple(fold.command_words(item.command, scope.shell))
+        mounts = self._mounts(item, scope)
         op = RunOp(
             command=argv,
             env=tuple(scope.config.get("Env") or ()),
@@ -446,10 +471,57 @@ class _StageBuilder:
             cwd=str(scope.config.get("WorkingDir") or "/"),
             network=item.network,
             volumes=tuple(scope.config.get("Volumes") or ()),
+            mounts=mounts,
         )
-        step = self._add(op, item.text, item.source, self.last)
+        more = dict.fromkeys(mount.origin for mount in mounts if mount.origin is not None)
+        step = self._add(op, item.text, item.source, self.last, *more)
         shown = f"|{len(exported)} {' '.join(exported)} " if exported else ""
         self._note(scope, f"RUN {shown}{' '.join(argv)}", step)
+
+    def _mounts(self, item: ast.Run, scope: _Scope) -> tuple[Mount, ...]:
+        if not item.mounts:
+            return ()
+        from .mounts import resolve
+
+        cwd = str(scope.config.get("WorkingDir") or "/")
+        out = []
+        for flag in item.mounts:
+            mount = resolve(flag, lambda text: self._expand(text, scope), cwd)
+            if flag.kind == "bind" or (flag.kind == "cache" and flag.from_):
+                mount = self._mount_origin(mount, flag.from_, item)
+            out.append(mount)
+        return tuple(out)
+
+    def _mount_origin(self, mount: Mount, name: str, item: ast.Run) -> Mount:
+        """The mount with the step that it reads. What it reads of a context is copied first, as a COPY would, so that
+        it is what the ignore file lets through, belongs to root, and does not change while the step runs."""
+        context = self.whole.options.contexts.get(name)
+        if name == SCRATCH and context is None:
+            return replace(mount, origin=self._shared(SourceOp(SCRATCH), "FROM scratch", item.source, None))
+        if name and self.whole._origin_stage(name, self.raw.index, MOUNT_FROM) is not None:
+            index = self.whole._origin_stage(name, self.raw.index, MOUNT_FROM)
+            return replace(mount, origin=self.stages[index or 0].last)
+        if name and (context is None or context.kind != "dir"):
+            op = SourceOp(self.whole._image(name), self.whole.options.platform)
+            return replace(mount, origin=self._shared(op, f"FROM {op.reference}", item.source, None))
+        empty = self._shared(SourceOp(SCRATCH), "FROM scratch", item.source, None)
+        copied = CopyOp(
+            sources=(literal(mount.source),),
+            dest=CONTENT,
+            origin=Origin("context", name=name),
+            for_mount=True,
+        )
+        what = f"build context{f' {name}' if name else ''} {mount.source} for RUN --mount"
+        return replace(mount, origin=self._shared(copied, what, item.source, empty), source=CONTENT)
+
+    def _shared(self, op: Operation, title: str, source: SourceRange, parent: int | None) -> int:
+        """The step with this operation that is no stage's, made when there is none yet."""
+        known = next((step.id for step in self.steps if step.op == op), None)
+        if known is None:
+            known = len(self.steps)
+            inputs = () if parent is None else (parent,)
+            self.steps.append(Step(known, self.raw.index, title, source, op, parent, inputs))
+        return known
 
     def _copy(self, item: ast.Copy, scope: _Scope) -> None:
         name = "ADD" if item.add else "COPY"
@@ -494,10 +566,7 @@ class _StageBuilder:
             return Origin("context", name=item.from_), None
         reference = self.whole._image(item.from_)
         op = SourceOp(reference, self.whole.options.platform)
-        known = next((step.id for step in self.steps if step.op == op), None)
-        if known is None:
-            known = len(self.steps)
-            self.steps.append(Step(known, self.raw.index, f"FROM {reference}", item.source, op, None, ()))
+        known = self._shared(op, f"FROM {reference}", item.source, None)
         return Origin("step", step=known), known
 
 

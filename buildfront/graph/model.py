@@ -33,6 +33,27 @@ class SourceOp:
 
 
 @dataclass(frozen=True)
+class Mount:
+    """One ``RUN --mount``, variables replaced. ``target`` is absolute; empty for a secret that is a variable alone
+    and for an agent's socket with no place given. ``source`` is a path in the result of step ``origin``, None for a
+    cache that starts empty and for what has no source."""
+
+    kind: str
+    target: str
+    origin: int | None = None
+    source: str = "/"
+    read_only: bool = False
+    id: str = ""
+    sharing: str = "shared"
+    env: str = ""
+    required: bool = False
+    size: int = 0
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True)
 class RunOp:
     """A command. ``env`` is the image's environment, ``args`` the build arguments that RUN exports,
     ``proxy`` those predefined ones that never count for the cache."""
@@ -45,6 +66,7 @@ class RunOp:
     cwd: str
     network: str
     volumes: tuple[str, ...]
+    mounts: tuple[Mount, ...] = ()
     kind = "run"
 
 
@@ -52,7 +74,8 @@ class RunOp:
 class CopyOp:
     """Files from an origin into the root filesystem; ``unpack`` (ADD) also unpacks local tar archives.
 
-    ``dest`` is absolute; one that ends with ``/`` is a directory."""
+    ``dest`` is absolute; one that ends with ``/`` is a directory. ``for_mount``: the result is there for a RUN to
+    mount, and is no layer of anything."""
 
     sources: tuple[str, ...]
     dest: str
@@ -60,6 +83,7 @@ class CopyOp:
     chown: str = ""
     chmod: str = ""
     unpack: bool = False
+    for_mount: bool = False
     kind = "copy"
 
 
@@ -70,6 +94,9 @@ class WorkdirOp:
     path: str
     kind = "workdir"
 
+
+CONTENT = "/content"
+"""Where a CopyOp that is for a mount puts what it copies."""
 
 Operation = SourceOp | RunOp | CopyOp | WorkdirOp
 

@@ -103,6 +103,8 @@ class Copier:
                 if before is None:
                     self._finish(item, dest)
                 continue
+            if self.op.for_mount and stat.S_ISSOCK(item.status.st_mode):
+                continue  # nobody answers there any more, and nobody named it
             self._item(item, posixpath.join(dest, item.name))
 
     def _file(self, item: Item, dest: str) -> None:

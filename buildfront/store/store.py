@@ -22,6 +22,7 @@ from ..errors import BuildError
 from ..image.model import Descriptor
 from ..place import default_root
 from .blobs import BlobWriter
+from .caches import Caches
 from .catalogue import Catalogue
 from .index import ImageIndex
 from .snapshots import Active, Driver, View, best, driver
@@ -45,6 +46,7 @@ class Store:
             ) from None
         self.index = ImageIndex(self.root)
         self.catalogue = Catalogue(os.path.join(self.root, "catalogue.sqlite"))
+        self.caches = Caches(os.path.join(self.root, "caches"))
         self._driver: Driver | None = None
         self._driver_lock = threading.Lock()
         self.can_mount = True

@@ -19,15 +19,26 @@ if TYPE_CHECKING:
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
     from .executor import LocalExecutor, recover, run
     from .host import HostFacts, probe
+    from .inputs import Inputs, Secret, parse_secret
     from .lookup import look_up, security_options
     from .pipeline.isolation import choose as choose_isolation
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
     from .planning import RunPlan, plan
-    from .request import ConsoleSize, IDMapping, ImageDefaults, NamespaceOption, Resources, RunRequest
+    from .request import (
+        ConsoleSize,
+        IDMapping,
+        ImageDefaults,
+        NamespaceOption,
+        Resources,
+        RunMount,
+        RunRequest,
+        wrong_target,
+    )
     from .rootfs import Root
     from .rootless import enter_user_namespace, is_machine_root
+    from .ssh import parse_ssh
     from .validation import validate
 
 _HOME = {
@@ -52,6 +63,10 @@ _HOME = {
     "recover": "executor",
     "enter_user_namespace": "rootless",
     "is_machine_root": "rootless",
+    "Inputs": "inputs",
+    "Secret": "inputs",
+    "parse_secret": "inputs",
+    "parse_ssh": "ssh",
     "HostFacts": "host",
     "probe": "host",
     "RunPlan": "planning",
@@ -61,6 +76,8 @@ _HOME = {
     "ImageDefaults": "request",
     "NamespaceOption": "request",
     "Resources": "request",
+    "RunMount": "request",
+    "wrong_target": "request",
     "RunRequest": "request",
     "Root": "rootfs",
     "Identity": "pipeline.user",
@@ -71,6 +88,8 @@ _HOME = {
 
 __all__ = [
     "RunRequest",
+    "RunMount",
+    "wrong_target",
     "ImageDefaults",
     "Resources",
     "NamespaceOption",
@@ -84,6 +103,10 @@ __all__ = [
     "run",
     "RunResult",
     "Supervisor",
+    "Inputs",
+    "Secret",
+    "parse_secret",
+    "parse_ssh",
     "LocalExecutor",
     "recover",
     "enter_user_namespace",

@@ -11,21 +11,31 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from .errors import HostError
+from .inputs import Inputs
 from .planning import (
+    BUNDLE,
     ChangeOwner,
     CopyTree,
     CopyVolume,
+    ForwardAgent,
     MakeDirectory,
     MakeNode,
     MakeScratch,
     MountPoint,
     PutFile,
+    PutSecret,
     Relabel,
     RunPlan,
+    SetSecret,
+    TakeSource,
 )
 from .rootfs import Created, Root
+
+if TYPE_CHECKING:
+    from .ssh.proxy import Proxy
 
 
 class Undo:
@@ -37,9 +47,13 @@ class Undo:
         self.created: list[Created] = []
         self.put: list[tuple[str, str, os.stat_result, os.stat_result]] = []
         """Path, where the image's own is kept (empty: there was none), and the directory before and after."""
+        self.proxies: list[Proxy] = []
 
     def run(self) -> None:
         """Undo all of it, in reverse."""
+        for proxy in self.proxies:
+            proxy.close()
+        self.proxies.clear()
         for path, kept, before, after in reversed(self.put):
             self._put_back(path, kept, before, after)
         self.put.clear()
@@ -81,12 +95,19 @@ def write_files(plan: RunPlan, bundle: str) -> None:
         os.chown(path, item.uid, item.gid)
 
 
-def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo) -> None:
+_PLACES = {TakeSource: "sources", ForwardAgent: "agents", PutSecret: "private", SetSecret: "private"}
+"""The directories of a bundle that some actions need."""
+
+
+def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) -> None:
     """Write the generated files and do every action; ``undo`` collects what has to be undone after the step.
 
-    Raises HostError for what this host refuses, OSError for what the root filesystem does.
+    Secrets are not among it: they are put in place by :mod:`run_step.private`. Raises HostError for what this host
+    refuses, OSError for what the root filesystem does.
     """
     write_files(plan, bundle)
+    for name in sorted({_PLACES[type(action)] for action in plan.actions if type(action) in _PLACES}):
+        os.mkdir(os.path.join(bundle, name), 0o711)
     for action in plan.actions:
         if isinstance(action, MakeDirectory):
             root.make_dirs(action.path, action.mode, action.uid, action.gid)
@@ -106,6 +127,53 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo) -> None:
             _for_all(action.source, "given another owner", _owner(action.uid, action.gid))
         elif isinstance(action, Relabel):
             _for_all(action.source, "relabelled", _label(action.label))
+        elif isinstance(action, TakeSource):
+            _take(action, inputs.sources[action.name], bundle, undo)
+        elif isinstance(action, ForwardAgent):
+            from .ssh.proxy import Proxy
+
+            directory = os.path.join(bundle, "agents")
+            agent = inputs.agents[action.id]
+            undo.proxies.append(
+                Proxy(directory, action.name, agent, mode=action.mode, uid=action.uid, gid=action.gid)
+            )
+    _check_nested(plan, inputs)
+
+
+def _take(action: TakeSource, source: str, bundle: str, undo: Undo) -> None:
+    link = os.path.join(bundle, "sources", action.name)
+    if not os.path.islink(link):  # one source may be mounted twice
+        os.symlink(source, link)
+    if not action.path:
+        return
+    directory = os.path.isdir(source)
+    there = undo.root.stat(action.path)
+    if there is None:
+        undo.created += undo.root.make_mount_point(action.path, directory)
+    elif stat.S_ISDIR(there.st_mode) != directory:
+        kinds = ("a file", "a directory")
+        raise HostError(
+            f"{action.path} is {kinds[not directory]} in the image, and what is to be mounted there is "
+            f"{kinds[directory]}"
+        )
+
+
+def _check_nested(plan: RunPlan, inputs: Inputs) -> None:
+    """A mount below one that can't be written to needs a place there; runtimes say it in words of their own."""
+    prefix = f"{BUNDLE}/sources/"
+    mounts = plan.spec["mounts"]
+    for item in mounts:
+        path = item["destination"]
+        above = [other for other in mounts if path.startswith(other["destination"].rstrip("/") + "/")]
+        nearest = max(above, key=lambda other: len(other["destination"]), default=None)
+        if nearest is None or not nearest["source"].startswith(prefix) or "ro" not in nearest["options"]:
+            continue
+        with Root(inputs.sources[nearest["source"].removeprefix(prefix)]) as root:
+            if root.stat(path.removeprefix(nearest["destination"].rstrip("/"))) is None:
+                raise HostError(
+                    f"{path} is to be mounted in {nearest['destination']}, which is a read-only mount and has no such "
+                    "place; make it there before, or mount that with rw"
+                )
 
 
 def _put(source: str, path: str, undo: Undo) -> None:

@@ -20,7 +20,9 @@ from typing import Any
 from .actions import Undo, prepare
 from .errors import HostError
 from .host import which
+from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
+from .private import pack
 from .rootfs import Root
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
@@ -189,6 +191,7 @@ def execute(
     cancel: threading.Event | None = None,
     timeout: float | None = None,
     runtime_timeout: float | None = None,
+    inputs: Inputs | None = None,
 ) -> RunResult:
     """Run ``plan`` in ``rootfs`` and wait for it.
 
@@ -197,6 +200,8 @@ def execute(
     without it the step's input is empty. Where the plan gives the step a terminal, a ``stdin`` that is one is made raw
     meanwhile, and its changes of size are passed on. ``work_dir`` is where the private bundle is made. ``cancel`` and
     ``timeout`` (seconds) kill the step; ``runtime_timeout`` is how long an OCI runtime may take for one of its calls.
+    ``inputs`` is what the mounts of the RUN instruction need. Secrets are in memory alone; the step's environment
+    holds those that it takes as variables.
 
     Guarantees, in every outcome: no process of the step, no mount and no bundle remains, mount points made for the
     step are gone from ``rootfs`` unless the step put something in them, and the terminal is as it was.
@@ -204,6 +209,8 @@ def execute(
     Raises HostError when the step could not be started. A command that fails is a result, not an error.
     """
     _refuse(plan)
+    inputs = inputs or Inputs()
+    inputs.check(plan)
     own = supervisor is None
     supervisor = supervisor or Supervisor()
     # Before anything is opened that could get the number of a descriptor that is closed.
@@ -213,8 +220,8 @@ def execute(
         with Root(rootfs) as root:
             undo = Undo(root, bundle)
             try:
-                prepare(plan, root, bundle, undo)
-                step = _Step(plan, rootfs, bundle, source, quiet, runtime_timeout)
+                prepare(plan, root, bundle, undo, inputs)
+                step = _Step(plan, rootfs, bundle, source, quiet, runtime_timeout, inputs)
                 return step.run(supervisor, output or _passthrough, cancel, timeout)
             finally:
                 undo.run()
@@ -294,13 +301,16 @@ def _real_spec(spec: dict[str, Any], rootfs: str, bundle: str) -> dict[str, Any]
 def write_bundle(plan: RunPlan, directory: str) -> None:
     """Complete ``directory``, which has a ``rootfs``, to a bundle that ``runc run`` executes with the same result.
 
-    The root filesystem is changed as a run would change it before the command. Raises OSError.
+    The root filesystem is changed as a run would change it before the command. Raises HostError for a plan whose RUN
+    instruction mounts what is handed over for one run alone, OSError.
     """
     from .isolation.oci import write_config
 
+    inputs = Inputs()
+    inputs.check(plan)
     rootfs = os.path.join(directory, "rootfs")
     with Root(rootfs) as root:
-        prepare(plan, root, directory, Undo(root, directory))
+        prepare(plan, root, directory, Undo(root, directory), inputs)
     write_config(directory, _real_spec(plan.spec, rootfs, directory))
 
 
@@ -315,8 +325,10 @@ class _Step:
         stdin: int,
         quiet: bool,
         runtime_timeout: float | None,
+        inputs: Inputs,
     ) -> None:
         self.plan = plan
+        self.inputs = inputs
         self.bundle = bundle
         self.stdin = stdin
         self.quiet = quiet
@@ -417,6 +429,10 @@ class _Step:
                 console, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 stack.callback(console.close)
                 theirs.append(other.detach())
+            secrets, fd = pack(self.plan, self.inputs)
+            if secrets:
+                self.job["secrets"] = secrets
+                theirs.append(fd)
             for fd in theirs:
                 handed.callback(os.close, fd)
             try:

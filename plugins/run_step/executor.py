@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from .execution import Output, RunResult, Supervisor, execute
 from .host import HostFacts, probe
+from .inputs import Inputs
 from .lookup import look_up
 from .pipeline.isolation import choose
 from .planning import RunPlan, plan
@@ -56,6 +57,7 @@ class LocalExecutor:
         cancel: threading.Event | None = None,
         timeout: float | None = None,
         runtime_timeout: float | None = None,
+        inputs: Inputs | None = None,
     ) -> RunResult:
         """See :func:`run_step.execute`."""
         return execute(
@@ -69,6 +71,7 @@ class LocalExecutor:
             cancel=cancel,
             timeout=timeout,
             runtime_timeout=runtime_timeout,
+            inputs=inputs,
         )
 
     def close(self) -> None:
@@ -82,12 +85,15 @@ def run(
     output: Output | None = None,
     stdin: int | None = None,
     timeout: float | None = None,
+    inputs: Inputs | None = None,
 ) -> RunResult:
     """Plan and execute one step on this machine. Raises RequestError and HostError."""
     executor = LocalExecutor()
     try:
         plan = executor.plan(request)
-        return executor.execute(plan, request.rootfs, output=output, stdin=stdin, timeout=timeout)
+        return executor.execute(
+            plan, request.rootfs, output=output, stdin=stdin, timeout=timeout, inputs=inputs
+        )
     finally:
         executor.close()
 

@@ -55,6 +55,47 @@ class MountPoint:
 
 
 @dataclass(frozen=True)
+class TakeSource:
+    """Show what the frontend hands over as the source ``name`` at ``@bundle@/sources/NAME``, and make a place of its
+    kind to mount it on at ``path``, as :class:`MountPoint` does; no place where ``path`` is empty."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class PutSecret:
+    """Put the secret ``id`` into ``@bundle@/private/NAME``, which is in memory alone, with this mode and owner of the
+    host."""
+
+    id: str
+    name: str
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
+class SetSecret:
+    """Set the environment variable ``variable`` of the step to the secret ``id``."""
+
+    id: str
+    variable: str
+
+
+@dataclass(frozen=True)
+class ForwardAgent:
+    """Make the SSH agent ``id`` reachable through the socket ``@bundle@/agents/NAME`` while the step runs, with this
+    mode and owner of the host."""
+
+    id: str
+    name: str
+    mode: int
+    uid: int
+    gid: int
+
+
+@dataclass(frozen=True)
 class CopyVolume:
     """Fill ``@bundle@/volumes/NAME`` with what the image has at ``path``, owner and mode kept."""
 
@@ -125,6 +166,10 @@ Action = (
     | MakeScratch
     | ChangeOwner
     | Relabel
+    | TakeSource
+    | PutSecret
+    | SetSecret
+    | ForwardAgent
 )
 
 
@@ -180,6 +225,8 @@ class Draft:
     files: list[GeneratedFile] = field(default_factory=list)
     extra_mounts: list[dict[str, Any]] = field(default_factory=list)
     container_root: tuple[int, int] = (0, 0)
+    claimed: frozenset[str] = frozenset()
+    """Where the RUN instruction's own mounts are."""
     bound: list[tuple[str, str]] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

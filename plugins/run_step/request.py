@@ -74,6 +74,43 @@ class ImageDefaults:
     hostname: str = ""
 
 
+MOUNT_KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
+"""What a RUN instruction may mount (Dockerfile reference, "RUN --mount")."""
+
+
+@dataclass(frozen=True)
+class RunMount:
+    """One mount of the RUN instruction itself (``RUN --mount``), its source found by the frontend.
+
+    ``target`` is a path in the step, a relative one counts from its working directory; empty where ``kind`` has a
+    place of its own: a secret's is ``/run/secrets/ID``, or none where ``env`` names a variable for it; an agent's
+    socket is ``/run/buildkit/ssh_agent.N``. ``source`` (bind, cache) and ``id`` (secret, ssh) are names: what they
+    stand for is handed over when the plan is executed, see :class:`run_step.Inputs`, and is never in a plan.
+    ``size`` (tmpfs) is bytes, zero for no limit. ``mode``, ``uid`` and ``gid`` are of the file that a secret is put
+    in (0400, root's) and of an agent's socket (0600, that of the step's user); IDs as the step sees them.
+    """
+
+    kind: str
+    target: str = ""
+    source: str = ""
+    read_only: bool = False
+    id: str = ""
+    env: str = ""
+    size: int = 0
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+
+
+def wrong_target(path: str) -> str:
+    """Why nothing can be mounted at this absolute, clean path; empty where it can."""
+    if path == "/":
+        return "the target is the root directory, which is the image's own"
+    if path == "/proc" or path.startswith("/proc/"):
+        return f"the target {path} is in /proc, which is the kernel's; nothing can be mounted there"
+    return ""
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """One RUN step.
@@ -84,7 +121,8 @@ class RunRequest:
     ``seccomp`` is the text of a profile, ``unconfined``, or empty for the default profile.
     ``network`` is ``default``, ``host``, ``none``, ``private``, ``bridge``, ``slirp4netns``, ``pasta``,
     ``ns:PATH``, or names of CNI networks with commas between them.
-    ``volumes`` are ``host:container[:opts]``, ``mounts`` are ``type=bind|tmpfs,…``.
+    ``volumes`` are ``host:container[:opts]``, ``mounts`` are ``type=bind|tmpfs,…``, ``run_mounts`` those of the RUN
+    instruction itself.
     ``devices`` are paths (``host[:container][:rwm]``) or CDI names; what they mean on this host is in its facts,
     see :func:`run_step.look_up`.
     """
@@ -117,6 +155,7 @@ class RunRequest:
     no_hostname: bool = False
     volumes: tuple[str, ...] = ()
     mounts: tuple[str, ...] = ()
+    run_mounts: tuple[RunMount, ...] = ()
     shm_size: str = ""
     http_proxy: bool = False
     no_new_privileges: bool = False

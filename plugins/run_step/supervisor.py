@@ -52,7 +52,7 @@ def main() -> None:
                 os.close(run)
         if control.fileno() not in ready:
             continue
-        data, ancillary, _, _ = control.recvmsg(1, socket.CMSG_SPACE(5 * 4))
+        data, ancillary, _, _ = control.recvmsg(1, socket.CMSG_SPACE(6 * 4))
         if not data:
             return
         fds = array.array("i")
@@ -79,7 +79,8 @@ def main() -> None:
 
 
 def serve(fds: list[int]) -> None:
-    """One run: its socket, the step's stdin, stdout and stderr, and for a terminal the socket to send it through."""
+    """One run: its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
+    file of its secrets where it has some."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run = socket.socket(fileno=fds[0])
     for fd in fds:
@@ -87,6 +88,11 @@ def serve(fds: list[int]) -> None:
     job = json.loads(_receive(run))
     streams = tuple(fds[1:])
     try:
+        if "secrets" in job:
+            from .private import unpack
+
+            unpack(job, streams[-1])
+            streams = streams[:-1]
         if job["isolation"] == "chroot":
             from .isolation.chroot.launch import run as perform
         else:

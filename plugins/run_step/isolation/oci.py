@@ -143,6 +143,7 @@ class Container:
     def __init__(self, run_socket: socket.socket, job: dict[str, Any], runtime: str) -> None:
         self.base = [runtime, "--root", job["state"], *job["runtime_flags"]]
         self.bundle: str = job["bundle"]
+        self.config: str = job.get("config", self.bundle)
         self.name: str = job["container_id"]
         self.runtime = runtime
         self.seconds: float = job.get("runtime_timeout") or SECONDS
@@ -196,7 +197,16 @@ class Container:
         """Create, and return the process ID of the container's init, which is a child of ours then."""
         extra = ["--no-pivot"] if no_pivot else []
         extra += ["--console-socket", CONSOLE] if terminal else []
-        self._call("create", "--bundle", self.bundle, "--pid-file", "pid", *extra, self.name, fds=fds)
+        self._call(
+            "create",
+            "--bundle",
+            self.config,
+            "--pid-file",
+            os.path.join(self.bundle, "pid"),
+            *extra,
+            self.name,
+            fds=fds,
+        )
         try:
             with open(os.path.join(self.bundle, "pid"), encoding="ascii") as stream:
                 text = stream.read(64)
@@ -240,7 +250,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     os.chdir(job["bundle"])
     with open(RUNTIME_NOTE, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(path)  # for recover(): another runtime would not know the container
-    write_config(job["bundle"], job["spec"])
+    write_config(job.get("config", job["bundle"]), job["spec"])
     container = Container(run_socket, job, path)
     group = Group({})
     network: Network | None = None

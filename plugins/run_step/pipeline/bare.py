@@ -28,6 +28,7 @@ def host_namespaces(options: dict[str, NamespaceOption], request: RunRequest) ->
         ("ID maps", request.uid_map or request.gid_map),
         ("volumes", request.volumes),
         ("mounts", request.mounts),
+        ("mounts of RUN", request.run_mounts),
         ("volumes of the image", request.image.volumes),
         ("devices", request.devices),
         ("the size of /dev/shm", request.shm_size),

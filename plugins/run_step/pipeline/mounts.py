@@ -1,4 +1,5 @@
-"""Mounts (rows S60 to S64): volumes, image volumes, bound files, the default mounts, cgroup, in that order.
+"""Mounts (rows S60 to S64): those of the RUN instruction, volumes, image volumes, bound files, the default mounts,
+cgroup, in that order.
 
 The first to claim a destination keeps it.
 """
@@ -8,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import stat
+from dataclasses import replace
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint
+from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, TakeSource
 from ..request import RunRequest
-from . import secrets
+from . import run_mounts, secrets
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
 TTY_GROUP = 5
@@ -109,11 +111,13 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         _mount(destination, "bind", f"{BUNDLE}/files/{name}", "rbind", "rw")
         for name, destination in draft.bound
     ]
+    own = run_mounts.mounts(draft, request, host)
     builtin = _image_volumes(draft, request.image.volumes)
     secret = secrets.mounts(draft, request, host)
     chosen: dict[str, Mount] = {}
     given = [*volumes, *draft.extra_mounts]
-    for item in [*given, *builtin, *secret, *files, *_own_mounts(draft, request, host)]:
+    draft.claimed = frozenset(item["destination"] for item in own)
+    for item in [*own, *given, *builtin, *secret, *files, *_own_mounts(draft, request, host)]:
         chosen.setdefault(item["destination"], item)
     draft.spec["mounts"] = ordered = _parents_first(chosen)
     kept = {item["source"] for item in ordered}
@@ -143,13 +147,27 @@ def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
     return list(out.values())
 
 
+_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents"))
+"""Where the bundle has files alone."""
+
+
 def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None:
     destinations = [item["destination"] for item in draft.spec["mounts"]]
+
+    def is_inside(path: str) -> bool:
+        return any(path != other and path.startswith(other + "/") for other in destinations)
+
+    draft.actions = [
+        replace(action, path="") if isinstance(action, TakeSource) and is_inside(action.path) else action
+        for action in draft.actions
+    ]
     for item in draft.spec["mounts"]:
         path = item["destination"]
-        if any(path != other and path.startswith(other + "/") for other in destinations):
+        if is_inside(path):
             continue  # made inside the mount above it
-        directory = not item["source"].startswith(f"{BUNDLE}/files/")
+        if item["source"].startswith(f"{BUNDLE}/sources/"):
+            continue  # of the kind that the source turns out to be: see TakeSource
+        directory = not item["source"].startswith(_FILES)
         if item["source"] in host_sources:
             directory = _is_directory(item["source"], host)
         if draft.root.stat(path) is None:

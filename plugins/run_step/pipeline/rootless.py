@@ -43,8 +43,10 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     kept = [
         item
         for item in draft.spec["mounts"]
-        if not any(
+        if item["destination"] in draft.claimed
+        or not any(
             item["destination"] == root or item["destination"].startswith(root + "/") for root in roots
         )
     ]
-    draft.spec["mounts"] = [*_mounts(request.shm_size), *kept]
+    own = [item for item in _mounts(request.shm_size) if item["destination"] not in draft.claimed]
+    draft.spec["mounts"] = [*own, *kept]

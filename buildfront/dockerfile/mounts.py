@@ -1,0 +1,113 @@
+"""``RUN --mount=type=…,key=value``: its keys and values. Variables are not replaced yet: that is the graph's."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import BuildError, nearest
+from .instructions import MountFlag
+
+KEYS: dict[str, tuple[str, ...]] = {
+    "bind": ("target", "source", "from", "readwrite", "readonly", "relabel"),
+    "cache": (
+        "target",
+        "id",
+        "sharing",
+        "from",
+        "source",
+        "readonly",
+        "readwrite",
+        "mode",
+        "uid",
+        "gid",
+        "relabel",
+    ),
+    "tmpfs": ("target", "size"),
+    "secret": ("id", "target", "env", "required", "mode", "uid", "gid"),
+    "ssh": ("id", "target", "required", "mode", "uid", "gid"),
+}
+"""The keys of each type, by their first names (Dockerfile reference, "RUN --mount"). ``relabel``, ``z`` and ``Z`` are
+podman's: they are for files of the host, and what is mounted here is the store's, so they change nothing."""
+
+SHARING = ("shared", "private", "locked")
+
+_SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
+_BOOLEANS = ("readonly", "readwrite", "required")
+_TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
+_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+def parse(text: str) -> MountFlag:
+    """The value of one ``--mount``. Raises BuildError for an unknown type or key, a key given twice or without its
+    value, and for ``from`` with a variable, which would have to be known before the graph is."""
+    fields: dict[str, str] = {}
+    for item in _split(text):
+        given, equals, value = ("relabel", "=", item) if item in ("z", "Z") else item.partition("=")
+        key = _SPELLINGS.get(given.strip().lower(), given.strip().lower())
+        if key in fields:
+            raise BuildError(f"RUN --mount={text}: {key} is given twice")
+        if key in _BOOLEANS:
+            value = value if equals else "true"
+        elif not equals:
+            raise BuildError(f"RUN --mount={text}: {given} needs a value", hint=f"write {given}=VALUE")
+        fields[key] = value
+    kind = fields.pop("type", "bind").lower()
+    if kind not in KEYS:
+        shown = nearest(kind, tuple(KEYS)) or f"known are {', '.join(KEYS)}"
+        raise BuildError(f"RUN --mount={text}: unknown type {kind!r}", hint=shown)
+    for key in fields:
+        if key not in KEYS[kind]:
+            known = nearest(key, KEYS[kind]) or f"type={kind} takes {', '.join(KEYS[kind])}"
+            raise BuildError(f"RUN --mount={text}: unknown key {key!r} for type={kind}", hint=known)
+    if "$" in fields.get("from", ""):
+        raise BuildError(
+            f"RUN --mount={text}: from takes no variable",
+            hint="name a stage there that says FROM with the variable: FROM ${IMAGE} AS tools",
+        )
+    return MountFlag(text, kind, tuple(fields.items()))
+
+
+def _split(text: str) -> list[str]:
+    """One line of CSV: a field with a comma in it stands in double quotes."""
+    import csv
+
+    try:
+        rows = list(csv.reader([text], strict=True))
+    except csv.Error as error:
+        raise BuildError(f"RUN --mount={text}: {error}", hint="put a whole field in double quotes") from None
+    if len(rows) != 1 or not rows[0]:
+        raise BuildError(
+            "RUN --mount needs a value", hint="for instance --mount=type=cache,target=/root/.cache"
+        )
+    return rows[0]
+
+
+def flag(text: str, key: str, value: str) -> bool:
+    """A truth value. Raises BuildError."""
+    if value.lower() not in (*_TRUE, *_FALSE):
+        raise BuildError(f"RUN --mount={text}: {key}={value} is neither true nor false")
+    return value.lower() in _TRUE
+
+
+def number(text: str, key: str, value: str) -> int:
+    """A user or group ID. Raises BuildError."""
+    if not (value.isascii() and value.isdigit()) or int(value) >= (1 << 32) - 1:
+        raise BuildError(
+            f"RUN --mount={text}: {key}={value}: a number is wanted", hint="names are not looked up"
+        )
+    return int(value)
+
+
+def mode(text: str, value: str) -> int:
+    """Permission bits in octal. Raises BuildError."""
+    if not re.fullmatch(r"(0o?)?[0-7]{1,4}", value, re.ASCII):
+        raise BuildError(f"RUN --mount={text}: mode={value}: an octal mode is wanted, as in mode=0400")
+    return int(value.removeprefix("0o"), 8)
+
+
+def size(text: str, value: str) -> int:
+    """``64m`` in bytes (docker/go-units, RAMInBytes). Raises BuildError."""
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([kmgtb]?)(?:i?b)?", value.strip().lower(), re.ASCII)
+    if match is None:
+        raise BuildError(f"RUN --mount={text}: size={value}: a number with a unit b, k, m, g or t is wanted")
+    return int(float(match[1]) * _UNITS[match[2]])

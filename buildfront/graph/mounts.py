@@ -1,0 +1,74 @@
+"""``RUN --mount`` flags to Mounts: values with their variables replaced, checked. Where they read is the graph's."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable
+
+from run_step import wrong_target
+
+from ..dockerfile import mounts as syntax
+from ..dockerfile.instructions import MountFlag
+from ..errors import BuildError, nearest
+from .model import Mount
+
+
+def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
+    """The mount that ``flag`` means, its origin still to be found.
+
+    Raises BuildError that quotes the flag.
+    """
+    text = flag.text
+    fields = {key: expand(value) for key, value in flag.fields}
+    empty = next((key for key, value in fields.items() if not value and key != "relabel"), None)
+    if empty is not None:
+        raise BuildError(f"RUN --mount={text}: {empty} is empty after its variables were replaced")
+    kind = flag.kind
+    target = fields.get("target", "")
+    if not target and kind in ("bind", "cache", "tmpfs"):
+        raise BuildError(f"RUN --mount={text}: target=PATH is missing")
+    if target:
+        target = posixpath.normpath("/" + posixpath.join(cwd, target).lstrip("/"))
+        problem = wrong_target(target)
+        if problem:
+            raise BuildError(f"RUN --mount={text}: {problem}")
+    read_only = syntax.flag(text, "readonly", fields.get("readonly", "true" if kind == "bind" else "false"))
+    if "readwrite" in fields:
+        read_only = not syntax.flag(text, "readwrite", fields["readwrite"])
+    sharing = fields.get("sharing", "shared")
+    if sharing not in syntax.SHARING:
+        hint = nearest(sharing, syntax.SHARING) or f"known are {', '.join(syntax.SHARING)}"
+        raise BuildError(f"RUN --mount={text}: unknown sharing {sharing!r}", hint=hint)
+    return Mount(
+        kind=kind,
+        target=target,
+        source=posixpath.normpath("/" + fields.get("source", "/").lstrip("/")),
+        read_only=read_only and kind in ("bind", "cache"),
+        id=_identity(text, kind, fields, target),
+        sharing=sharing,
+        env=fields.get("env", ""),
+        required=syntax.flag(text, "required", fields.get("required", "false")),
+        size=syntax.size(text, fields["size"]) if "size" in fields else 0,
+        mode=syntax.mode(text, fields["mode"]) if "mode" in fields else None,
+        uid=syntax.number(text, "uid", fields["uid"]) if "uid" in fields else None,
+        gid=syntax.number(text, "gid", fields["gid"]) if "gid" in fields else None,
+    )
+
+
+def _identity(text: str, kind: str, fields: dict[str, str], target: str) -> str:
+    """The id, or what stands for it: a cache's and a secret's target, the default agent."""
+    if fields.get("id"):
+        return fields["id"]
+    if kind == "cache":
+        return target
+    if kind == "ssh":
+        return "default"
+    if kind == "secret":
+        if target:
+            return posixpath.basename(target)
+        if fields.get("env"):
+            return fields["env"]
+        raise BuildError(
+            f"RUN --mount={text}: id=ID is missing", hint="name the secret as --secret id=ID does"
+        )
+    return ""

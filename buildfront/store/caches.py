@@ -1,0 +1,270 @@
+"""Cache mounts: directories that outlive the builds which fill them (``RUN --mount=type=cache``).
+
+Layout: ``caches/NAME/`` for each cache, NAME a digest of what identifies it; in it ``cache.json`` and one directory
+``N/`` for each instance, with ``data`` and ``lock``. Who uses an instance holds its lock, shared or alone, so a killed
+build gives it back by ending. There are several instances where builds did not want to share one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BuildError
+
+if TYPE_CHECKING:
+    from .store import Session
+
+Fill = Callable[[str], None]
+"""Fills a new instance's empty directory."""
+
+_POLL = 0.2
+"""Seconds after which a wait for a lock looks whether the build was stopped."""
+
+
+@dataclass(frozen=True)
+class CacheRow:
+    """One instance. ``size`` is bytes on disk, ``used`` the time of the last use in seconds since the epoch."""
+
+    name: str
+    id: str
+    instance: int
+    size: int
+    used: int
+    in_use: bool
+    path: str
+
+
+class Cache:
+    """An instance in use. Close it to give it back."""
+
+    def __init__(self, path: str, lock: int) -> None:
+        self.path = os.path.join(path, "data")
+        self._lock = lock
+        os.utime(lock)  # when it was last used
+
+    def close(self) -> None:
+        """Give it back; the object is of no use afterwards."""
+        if self._lock >= 0:
+            os.utime(self._lock)
+            os.close(self._lock)
+            self._lock = -1
+
+
+class Caches:
+    """All cache mounts of a store. Methods may be called by several threads and processes at once."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    @staticmethod
+    def name(identity: str, base: str) -> str:
+        """What a cache is called: by its id, and by what a new one starts with."""
+        return hashlib.sha256(json.dumps([identity, base]).encode()).hexdigest()[:32]
+
+    def take(
+        self,
+        session: Session,
+        identity: str,
+        base: str,
+        sharing: str,
+        fill: Fill,
+        cancel: threading.Event,
+    ) -> Cache | None:
+        """An instance of the cache ``identity``, made and filled when there is none that ``sharing`` allows.
+
+        ``shared``: others may use it at the same time. ``private``: nobody else does; where all are in use there is a
+        new one. ``locked``: there is one alone, and whoever comes second waits. None when ``cancel`` is set meanwhile.
+        """
+        directory = os.path.join(self.directory, self.name(identity, base))
+        kind = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
+        while not cancel.is_set():
+            self._describe(session, directory, identity)
+            numbers = self._instances(directory)
+            for number in numbers:
+                path = os.path.join(directory, str(number))
+                lock = self._lock(path, kind | fcntl.LOCK_NB)
+                if lock is not None:
+                    return Cache(path, lock)
+            if numbers and sharing == "locked":
+                path = os.path.join(directory, str(numbers[0]))
+                lock = self._wait(path, cancel)
+            else:
+                free = next(number for number in range(len(numbers) + 1) if number not in numbers)
+                path = os.path.join(directory, str(free))
+                lock = self._make(session, path, kind, fill)
+            if lock is not None:
+                return Cache(path, lock)
+        return None
+
+    def _describe(self, session: Session, directory: str, identity: str) -> None:
+        if os.path.isdir(directory):
+            return
+        os.makedirs(self.directory, mode=0o711, exist_ok=True)
+        new = session.directory("cache")
+        with open(os.path.join(new, "cache.json"), "w", encoding="utf-8", errors="surrogateescape") as stream:
+            json.dump({"id": identity}, stream)
+        try:
+            os.rename(new, directory)
+        except OSError:
+            shutil.rmtree(new)
+            if not os.path.isdir(directory):
+                raise
+
+    @staticmethod
+    def _instances(directory: str) -> list[int]:
+        try:
+            names = os.listdir(directory)
+        except FileNotFoundError:
+            return []
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    @staticmethod
+    def _lock(path: str, kind: int) -> int | None:
+        """A descriptor that holds the lock; None where somebody else has it, or the instance has gone."""
+        try:
+            fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(fd, kind)
+            if _is(path, fd):
+                return fd
+        except BlockingIOError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+        return None
+
+    def _wait(self, path: str, cancel: threading.Event) -> int | None:
+        """Like :meth:`_lock`, but wait for it; on a thread, because a lock can't be waited for together with an event.
+        One that comes after ``cancel`` is given back at once."""
+        found: list[int | None] = []
+        ended = threading.Event()
+        mutex = threading.Lock()
+        given_up = False
+
+        def body() -> None:
+            lock = self._lock(path, fcntl.LOCK_EX)
+            with mutex:
+                if not given_up:
+                    found.append(lock)
+                elif lock is not None:
+                    os.close(lock)
+            ended.set()
+
+        threading.Thread(target=body, name="buildfront-cache-lock", daemon=True).start()
+        while not ended.wait(_POLL):
+            if cancel.is_set():
+                with mutex:
+                    given_up = True
+                break
+        return found[0] if found else None
+
+    @staticmethod
+    def _make(session: Session, path: str, kind: int, fill: Fill) -> int | None:
+        """A new instance, locked before it has its name; None where another build was first."""
+        new = session.directory("cache")
+        lock = os.open(os.path.join(new, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, kind)
+            data = os.path.join(new, "data")
+            os.mkdir(data, 0o755)
+            os.chmod(data, 0o755)
+            fill(data)
+            try:
+                os.rename(new, path)
+            except OSError as error:
+                if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
+                    shutil.rmtree(new)
+                    os.close(lock)
+                    return None  # made by another build, or the whole cache pruned, meanwhile
+                raise BuildError(f"the cache {path} can't be made: {error.strerror}") from None
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
+
+    def rows(self) -> list[CacheRow]:
+        """All instances, those used last first."""
+        out = [self._row(*item) for item in self._all()]
+        return sorted(out, key=lambda row: (-row.used, row.id, row.instance))
+
+    def _all(self) -> Iterator[tuple[str, str, int]]:
+        for name in sorted(os.listdir(self.directory)) if os.path.isdir(self.directory) else ():
+            directory = os.path.join(self.directory, name)
+            try:
+                with open(
+                    os.path.join(directory, "cache.json"), encoding="utf-8", errors="surrogateescape"
+                ) as stream:
+                    identity = str(json.load(stream)["id"])
+            except (FileNotFoundError, NotADirectoryError):
+                continue  # pruned just now
+            for number in self._instances(directory):
+                yield name, identity, number
+
+    def _row(self, name: str, identity: str, number: int) -> CacheRow:
+        path = os.path.join(self.directory, name, str(number))
+        lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is not None:
+            os.close(lock)
+        try:
+            used = int(os.stat(os.path.join(path, "lock")).st_mtime)
+        except FileNotFoundError:
+            used = 0
+        return CacheRow(name, identity, number, _size(path), used, lock is None, os.path.join(path, "data"))
+
+    def remove(self, session: Session, row: CacheRow) -> bool:
+        """Remove an instance; False where it is in use, or gone."""
+        path = os.path.join(self.directory, row.name, str(row.instance))
+        lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is None:
+            return False
+        try:
+            os.rename(path, session.place("cache"))  # the session takes it away
+        finally:
+            os.close(lock)
+        return True
+
+
+def _is(path: str, fd: int) -> bool:
+    """Whether the lock that we hold is still the instance's: it may have been pruned while we waited."""
+    try:
+        return os.path.samestat(os.stat(os.path.join(path, "lock")), os.fstat(fd))
+    except FileNotFoundError:
+        return False
+
+
+def _size(path: str) -> int:
+    """Bytes on disk; a file with several names counts once."""
+    total = 0
+    seen: set[tuple[int, int]] = set()
+    todo = [path]
+    while todo:
+        try:
+            entries: Any = os.scandir(todo.pop())
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        with entries:
+            for entry in entries:
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                identity = (status.st_dev, status.st_ino)
+                if status.st_nlink > 1 and identity in seen:
+                    continue
+                seen.add(identity)
+                total += status.st_blocks * 512
+                if entry.is_dir(follow_symlinks=False):
+                    todo.append(entry.path)
+    return total

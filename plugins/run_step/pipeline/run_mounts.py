@@ -1,0 +1,167 @@
+"""Mounts of the RUN instruction itself (row X68): bind, cache, tmpfs, secret, ssh, as data.
+
+The frontend has found what they stand for, and hands it over when the plan is executed; a plan holds names alone. It
+knows nothing of the other mounts; who wins a destination is decided in ``mounts``.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+import stat
+from typing import Any
+
+from ..errors import HostError, RequestError
+from ..host import HostFacts
+from ..planning import BUNDLE, Draft, ForwardAgent, PutSecret, SetSecret, TakeSource
+from ..request import MOUNT_KINDS, RunMount, RunRequest, wrong_target
+
+Mount = dict[str, Any]
+
+SECRETS = "/run/secrets"
+AGENT_SOCKET = "/run/buildkit/ssh_agent."
+"""Where a secret and an agent's socket are, unless the mount says so; with BuildKit's names."""
+
+_NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+
+
+def destination(item: RunMount, cwd: str, number: int = 0) -> str:
+    """Where it is in the step, absolute and clean; empty for a secret that is a variable alone.
+
+    ``number`` counts the agents' sockets. Raises RequestError for a place where nothing can be mounted.
+    """
+    target = item.target
+    if not target:
+        if item.kind == "secret":
+            target = "" if item.env else posixpath.join(SECRETS, posixpath.basename(item.id))
+        elif item.kind == "ssh":
+            target = f"{AGENT_SOCKET}{number}"
+        else:
+            raise RequestError(f"a {item.kind} mount needs a target")
+        if not target:
+            return ""
+    path = posixpath.normpath("/" + posixpath.join(cwd, target).lstrip("/"))
+    problem = wrong_target(path)
+    if problem:
+        raise RequestError(f"a {item.kind} mount: {problem}")
+    return path
+
+
+def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
+    """The mounts in the order of the instruction, and their actions. Of two with one target the later one counts,
+    as the one that would lie on top."""
+    out: dict[str, Mount] = {}
+    sockets = 0
+    for number, item in enumerate(request.run_mounts):
+        _check(item)
+        path = destination(item, draft.process["cwd"], sockets)
+        if path in out:
+            _forget(draft, out.pop(path))
+        if item.kind in ("bind", "cache"):
+            out[path] = _source(draft, item, path)
+        elif item.kind == "tmpfs":
+            out[path] = _tmpfs(draft, item, path)
+        elif item.kind == "ssh":
+            if sockets == 0:
+                draft.env["SSH_AUTH_SOCK"] = path
+                draft.process["env"] = [f"{name}={value}" for name, value in draft.env.items()]
+            sockets += 1
+            out[path] = _agent(draft, item, path, f"{number}", host)
+        else:
+            if item.env:
+                draft.actions.append(SetSecret(item.id, item.env))
+            if path:
+                out[path] = _secret(draft, item, path, f"{number}", host)
+    return list(out.values())
+
+
+def _check(item: RunMount) -> None:
+    if item.kind not in MOUNT_KINDS:
+        raise RequestError(f"unknown kind of mount {item.kind!r}; known are {', '.join(MOUNT_KINDS)}")
+    if item.kind in ("bind", "cache") and not _NAME.fullmatch(item.source):
+        raise RequestError(
+            f"a {item.kind} mount's source {item.source!r} is no name of letters, digits, _ . -"
+        )
+    if item.kind in ("secret", "ssh") and not item.id:
+        raise RequestError(f"a {item.kind} mount needs an id")
+    if item.env and not _VARIABLE.fullmatch(item.env):
+        raise RequestError(f"env={item.env!r} of a secret is no name of a variable")
+    if item.size < 0 or (item.mode is not None and not 0 <= item.mode <= 0o7777):
+        raise RequestError(f"the size or the mode of a {item.kind} mount is out of range")
+
+
+def _forget(draft: Draft, mount: Mount) -> None:
+    """Take the actions of a mount away that another one replaces."""
+    name = posixpath.basename(mount["source"])
+    draft.actions = [
+        action
+        for action in draft.actions
+        if not (isinstance(action, TakeSource) and action.path == mount["destination"])
+        and not (isinstance(action, PutSecret | ForwardAgent) and action.name == name)
+    ]
+
+
+def _source(draft: Draft, item: RunMount, path: str) -> Mount:
+    draft.actions.append(TakeSource(item.source, path))
+    access = "ro" if item.read_only else "rw"
+    return {
+        "destination": path,
+        "type": "bind",
+        "source": f"{BUNDLE}/sources/{item.source}",
+        # Nobody vouches for the device nodes of another stage's image, or of what a step left in a cache.
+        "options": ["bind", access, "nodev", "private"],
+    }
+
+
+def _tmpfs(draft: Draft, item: RunMount, path: str) -> Mount:
+    there = draft.root.stat(path)
+    mode = 0o1777 if there is None else stat.S_IMODE(there.st_mode)
+    if there is not None and not stat.S_ISDIR(there.st_mode):
+        raise RequestError(
+            f"the target {path!r} of a tmpfs mount is a file in the image; a directory is needed"
+        )
+    options = ["nosuid", "nodev", f"mode={mode:o}"]
+    options += [f"size={item.size}"] if item.size else []
+    return {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": [*options, "private"]}
+
+
+def _owner(draft: Draft, item: RunMount, host: HostFacts, default: tuple[int, int]) -> tuple[int, int]:
+    """The host's numbers. Raises HostError for one that the step's user namespace does not have."""
+    wanted = (
+        ("uid", default[0] if item.uid is None else item.uid),
+        ("gid", default[1] if item.gid is None else item.gid),
+    )
+    for kind, number in wanted:
+        maps = draft.linux.get(f"{kind}Mappings")
+        if not (draft.is_mapped(f"{kind}Mappings", number) if maps else host.has_id(kind, number)):
+            raise HostError(
+                f"{kind}={number} of a {item.kind} mount does not exist in the step's user namespace; map more IDs "
+                f"(for an ordinary user: ranges in /etc/sub{kind}), or leave it out"
+            )
+    return draft.host_id("uidMappings", wanted[0][1]), draft.host_id("gidMappings", wanted[1][1])
+
+
+def _secret(draft: Draft, item: RunMount, path: str, name: str, host: HostFacts) -> Mount:
+    uid, gid = _owner(draft, item, host, (0, 0))
+    mode = 0o400 if item.mode is None else item.mode
+    draft.actions.append(PutSecret(item.id, f"secret-{name}", mode, uid, gid))
+    return {
+        "destination": path,
+        "type": "bind",
+        "source": f"{BUNDLE}/private/secret-{name}",
+        "options": ["bind", "ro", "nosuid", "nodev", "noexec", "private"],
+    }
+
+
+def _agent(draft: Draft, item: RunMount, path: str, name: str, host: HostFacts) -> Mount:
+    user = draft.process["user"]
+    uid, gid = _owner(draft, item, host, (user["uid"], user["gid"]))
+    mode = 0o600 if item.mode is None else item.mode
+    draft.actions.append(ForwardAgent(item.id, f"agent-{name}", mode, uid, gid))
+    return {
+        "destination": path,
+        "type": "bind",
+        "source": f"{BUNDLE}/agents/agent-{name}",
+        "options": ["bind", "ro", "nosuid", "nodev", "noexec", "private"],
+    }
