@@ -24,6 +24,8 @@ COMMANDS = {
     "import": ("transfer", "make an image from a tar of a root filesystem"),
     "pull": ("transfer", "pull an image from a registry"),
     "push": ("transfer", "push an image to a registry"),
+    "info": ("upkeep", "what the store holds"),
+    "prune": ("upkeep", "remove cache mounts that no build uses"),
     "doctor": ("doctor", "what this machine can do"),
 }
 

@@ -8,7 +8,7 @@ from ..errors import BuildError, nearest
 from .instructions import MountFlag
 
 KEYS: dict[str, tuple[str, ...]] = {
-    "bind": ("target", "source", "from", "readwrite", "readonly", "relabel"),
+    "bind": ("target", "source", "from", "readonly", "readwrite", "relabel", "id"),
     "cache": (
         "target",
         "id",
@@ -22,34 +22,36 @@ KEYS: dict[str, tuple[str, ...]] = {
         "gid",
         "relabel",
     ),
-    "tmpfs": ("target", "size"),
-    "secret": ("id", "target", "env", "required", "mode", "uid", "gid"),
+    "tmpfs": ("target", "size", "readonly", "readwrite"),
+    "secret": ("id", "source", "target", "env", "required", "mode", "uid", "gid", "readonly", "readwrite"),
     "ssh": ("id", "target", "required", "mode", "uid", "gid"),
 }
 """The keys of each type, by their first names (Dockerfile reference, "RUN --mount"). ``relabel``, ``z`` and ``Z`` are
-podman's: they are for files of the host, and what is mounted here is the store's, so they change nothing."""
+podman's: they are for files of the host, and what is mounted here is the store's, so they change nothing. As in
+BuildKit, a key may be given twice and the last one counts, a secret's ``source`` is its id, and secrets stay read-only
+whatever is asked for."""
 
 SHARING = ("shared", "private", "locked")
 
 _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
 _BOOLEANS = ("readonly", "readwrite", "required")
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
+_OPPOSITES = {"readonly": "readwrite", "readwrite": "readonly"}
 _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parse(text: str) -> MountFlag:
-    """The value of one ``--mount``. Raises BuildError for an unknown type or key, a key given twice or without its
-    value, and for ``from`` with a variable, which would have to be known before the graph is."""
+    """The value of one ``--mount``. Raises BuildError for an unknown type or key, a key without its value, and for ``from`` with a variable, which would have to be known before the graph is."""
     fields: dict[str, str] = {}
     for item in _split(text):
         given, equals, value = ("relabel", "=", item) if item in ("z", "Z") else item.partition("=")
-        key = _SPELLINGS.get(given.strip().lower(), given.strip().lower())
-        if key in fields:
-            raise BuildError(f"RUN --mount={text}: {key} is given twice")
+        key = _SPELLINGS.get(given.lower(), given.lower())
         if key in _BOOLEANS:
-            value = value if equals else "true"
+            value = value if equals or value else "true"
         elif not equals:
             raise BuildError(f"RUN --mount={text}: {given} needs a value", hint=f"write {given}=VALUE")
+        for other in (key, _OPPOSITES.get(key, "")):
+            fields.pop(other, None)  # the last one counts
         fields[key] = value
     kind = fields.pop("type", "bind").lower()
     if kind not in KEYS:

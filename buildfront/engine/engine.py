@@ -102,12 +102,29 @@ class Engine:
                     if announce:
                         self.state.emit(Event("cached", step.id, step.title))
 
+    def _check_credentials(self) -> None:
+        """A required secret or agent that was not given is told before a step runs, not when its turn comes."""
+        certain: set[int] = set()
+        for step in self.state.graph.steps:
+            if step.id in self.state.results:
+                continue
+            if step.parent in certain or all(number in self.state.results for number in step.inputs):
+                certain.add(step.id)  # it can't be answered from the cache any more
+                if isinstance(step.op, RunOp) and step.op.mounts:
+                    from .mounting import planned
+
+                    try:
+                        planned(step.op, self.state.options.secrets, self.state.options.agents)
+                    except BuildError as error:
+                        raise error.at(step.source) from None
+
     def _execute(self) -> None:
         if os.geteuid() != 0:
             raise BuildError(
                 "an ordinary user builds as root of a user namespace, which this process has not entered",
                 hint="call buildfront.api.enter_user_namespace() where the program starts, before it has threads",
             )
+        self._check_credentials()
         failure: list[BaseException] = []
         # Waited for instead of the thread: an interrupted Thread.join counts the thread as ended.
         over = threading.Event()

@@ -30,7 +30,12 @@ def planned(op: RunOp, secrets: Container[str], agents: Container[str]) -> tuple
     Raises BuildError for one that is required.
     """
     out = []
+    sockets = 0
     for number, mount in enumerate(op.mounts):
+        target = mount.target
+        if mount.kind == "ssh":
+            target = target or f"/run/buildkit/ssh_agent.{sockets}"
+            sockets += 1
         if mount.kind == "secret" and mount.id not in secrets:
             _missing(mount, f"the secret {mount.id!r}", f"--secret id={mount.id},src=FILE")
             continue
@@ -40,7 +45,7 @@ def planned(op: RunOp, secrets: Container[str], agents: Container[str]) -> tuple
         out.append(
             RunMount(
                 kind=mount.kind,
-                target=mount.target,
+                target=target,
                 source=source_name(number) if mount.kind in ("bind", "cache") else "",
                 read_only=mount.read_only,
                 id=mount.id if mount.kind in ("secret", "ssh") else "",

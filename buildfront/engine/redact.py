@@ -2,68 +2,91 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 SHORTEST = 4
 """Bytes of a secret, or of one of its lines, that is looked for; what is shorter would blacken half of the output."""
 
 LONGEST = 16 << 10
-"""Bytes of the longest word that is looked for; a secret that is longer is found by its lines."""
+"""Bytes of the longest word that is looked for; what is longer is found by its lines, a longer line by its pieces."""
 
 MASK = b"***"
 
 
 def words(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
-    """What to look for, the longest first: each secret without the line ends around it, and each of its lines."""
-    found = set()
+    """What to look for, the longest first: each secret and each of its lines, without the blanks around it."""
+    found: set[bytes] = set()
     for data in secrets:
-        for word in (data.strip(b"\r\n"), *data.splitlines()):
-            if len(word.strip()) >= SHORTEST and len(word) <= LONGEST:
-                found.add(word)
-    return tuple(sorted(found, key=lambda word: (-len(word), word)))
+        whole = data.strip()
+        lines = [line.strip() for line in data.splitlines()]
+        pieces = (line[at : at + LONGEST] for line in lines for at in range(0, len(line), LONGEST))
+        found.update((whole,) if len(whole) <= LONGEST else (), pieces)
+    return tuple(
+        sorted((word for word in found if len(word) >= SHORTEST), key=lambda word: (-len(word), word))
+    )
 
 
 class Redactor:
-    """One stream. What may be the beginning of a secret is held back until more comes, or the end."""
+    """One stream. What may be the beginning of a secret is held back until more comes, or the end.
+
+    Of several words that begin at one place the longest counts, of those that overlap the first: how the stream was
+    cut into chunks changes nothing. A secret may have thousands of lines, so words go by their beginnings.
+    """
 
     def __init__(self, wanted: tuple[bytes, ...]) -> None:
-        self._wanted = wanted
         self._held = b""
+        self._by_head: dict[bytes, list[bytes]] = {}
+        for word in wanted:
+            self._by_head.setdefault(word[:SHORTEST], []).append(word)
+        self._starts = {head[:size] for head in self._by_head for size in range(1, SHORTEST)}
+        # What can be a head: rough, and fast where it is not. As a look-ahead it finds places that overlap too.
+        columns = (
+            b"".join({re.escape(head[at : at + 1]) for head in self._by_head}) for at in range(SHORTEST)
+        )
+        self._likely = (
+            re.compile(b"(?=%s)" % b"".join(b"[%s]" % column for column in columns)) if wanted else None
+        )
 
     def feed(self, data: bytes) -> bytes:
         """What can be shown by now."""
-        data = self._held + data
-        out = bytearray()
-        at = 0
-        while True:
-            limit = self._unfinished(data, at)
-            hits = [
-                (place, -len(word)) for word in self._wanted if 0 <= (place := data.find(word, at)) < limit
-            ]
-            if not hits:
-                break
-            place, size = min(hits)
-            out += data[at:place] + MASK
-            at = place - size
-        out += data[at:limit]
-        self._held = data[limit:]
-        return bytes(out)
-
-    def _unfinished(self, data: bytes, start: int) -> int:
-        """The first place from ``start`` on from which all the rest could be the beginning of a secret."""
-        first = len(data)
-        for word in self._wanted:
-            at = data.find(word[:1], max(start, len(data) - len(word) + 1), first)
-            while at >= 0:
-                if word.startswith(data[at:]):
-                    first = at
-                    break
-                at = data.find(word[:1], at + 1, first)
-        return first
+        return self._show(self._held + data, ended=False)
 
     def end(self) -> bytes:
         """What was held back."""
-        held, self._held = self._held, b""
-        for word in self._wanted:
-            held = held.replace(word, MASK)
-        return held
+        return self._show(self._held, ended=True)
+
+    def _show(self, data: bytes, *, ended: bool) -> bytes:
+        out = bytearray()
+        shown = 0
+        hold = len(data)
+        for match in self._likely.finditer(data) if self._likely is not None else ():
+            place = match.start()
+            if place < shown:
+                continue  # inside the word that was found last
+            word = self._word_at(data, place, ended)
+            if word is None:
+                continue
+            if place + len(word) > len(data):
+                hold = place
+                break
+            out += data[shown:place] + MASK
+            shown = place + len(word)
+        else:
+            rest = range(max(shown, len(data) - SHORTEST + 1), len(data)) if not ended else ()
+            hold = next((place for place in rest if data[place:] in self._starts), hold)
+        self._held = data[hold:]
+        return bytes(out + data[shown:hold])
+
+    def _word_at(self, data: bytes, place: int, ended: bool) -> bytes | None:
+        """The longest word that is there; before the end, one that may come to be there counts as well."""
+        rest = None
+        for word in self._by_head.get(data[place : place + SHORTEST], ()):
+            if place + len(word) <= len(data):
+                if data.startswith(word, place):
+                    return word
+            elif not ended:
+                rest = data[place:] if rest is None else rest
+                if word.startswith(rest):
+                    return word
+        return None

@@ -35,7 +35,12 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     read_only = syntax.flag(text, "readonly", fields.get("readonly", "true" if kind == "bind" else "false"))
     if "readwrite" in fields:
         read_only = not syntax.flag(text, "readwrite", fields["readwrite"])
-    sharing = fields.get("sharing", "shared")
+    if kind == "cache" and "source" in fields and "from" not in fields:
+        raise BuildError(
+            f"RUN --mount={text}: a source without from: a new cache is empty",
+            hint="name the stage or image that it starts with by from",
+        )
+    sharing = fields.get("sharing", "shared").lower()
     if sharing not in syntax.SHARING:
         hint = nearest(sharing, syntax.SHARING) or f"known are {', '.join(syntax.SHARING)}"
         raise BuildError(f"RUN --mount={text}: unknown sharing {sharing!r}", hint=hint)
@@ -43,8 +48,8 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
         kind=kind,
         target=target,
         source=posixpath.normpath("/" + fields.get("source", "/").lstrip("/")),
-        read_only=read_only and kind in ("bind", "cache"),
-        id=_identity(text, kind, fields, target),
+        read_only=read_only and kind in ("bind", "cache", "tmpfs"),
+        id=_identity(text, kind, fields),
         sharing=sharing,
         env=fields.get("env", ""),
         required=syntax.flag(text, "required", fields.get("required", "false")),
@@ -55,12 +60,17 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     )
 
 
-def _identity(text: str, kind: str, fields: dict[str, str], target: str) -> str:
-    """The id, or what stands for it: a cache's and a secret's target, the default agent."""
-    if fields.get("id"):
+def _identity(text: str, kind: str, fields: dict[str, str]) -> str:
+    """The id, or what stands for it: a cache's target as it was written, a secret's, the default agent."""
+    if kind in ("bind", "tmpfs"):
+        return ""
+    if kind == "secret" and "source" in fields:
+        return fields["source"]
+    if "id" in fields:
         return fields["id"]
+    target = fields.get("target", "")
     if kind == "cache":
-        return target
+        return posixpath.normpath(target)
     if kind == "ssh":
         return "default"
     if kind == "secret":

@@ -180,7 +180,10 @@ class Copier:
             fd = self.target.open(dest, os.O_PATH | os.O_DIRECTORY)
             try:
                 own(f"/proc/self/fd/{fd}/.", uid, gid, shown=dest)
-                os.chmod(f"/proc/self/fd/{fd}", stat.S_IMODE(kind) if self.mode is None else self.mode)
+                mode = stat.S_IMODE(kind) if self.mode is None else self.mode
+                if self.op.for_mount and not item.path:
+                    mode = 0o755  # of a context's top, whoever made that directory
+                os.chmod(f"/proc/self/fd/{fd}", mode)
             finally:
                 os.close(fd)
             self.times.append((dest, item.status.st_atime_ns, item.status.st_mtime_ns))

@@ -129,7 +129,7 @@ def test_forms(line, kind, expected):
         ("FROM --platform=a --platform=b c", "FROM --platform is given twice"),
         ("RUN --network=none", "needs a command after its flags"),
         ("RUN --network=foo a", "RUN --network=foo: known are default, none, host"),
-        ("RUN --mount=type=cache,target=/x a", "RUN --mount is not supported yet"),
+        ("RUN --device=x a", "RUN --device is not supported yet"),
         ("RUN --security=insecure a", "RUN --security is not supported yet"),
         ("RUN []", "empty list"),
         ("RUN <<EOF", "here-document .<<EOF. is not supported"),

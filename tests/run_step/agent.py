@@ -11,7 +11,17 @@ import os
 import sys
 from dataclasses import replace
 
-from run_step import LocalExecutor, RunRequest, RunStepError, enter_user_namespace, look_up, plan, probe
+from run_step import (
+    Inputs,
+    LocalExecutor,
+    RunRequest,
+    RunStepError,
+    Secret,
+    enter_user_namespace,
+    look_up,
+    plan,
+    probe,
+)
 from run_step.codec import encode
 
 
@@ -39,6 +49,26 @@ def layer(before, after):
     return hashlib.sha256(out.getvalue()).hexdigest()
 
 
+class DeafAgent:
+    """Stands for an agent where it is the socket alone that matters."""
+
+    def ask(self, message):
+        raise ConnectionRefusedError
+
+
+def stand_ins(request):
+    """What the request's mounts need: directories with a file, texts."""
+    sources = {}
+    for item in request.run_mounts:
+        if item.source:
+            sources[item.source] = path = os.path.join(f"{request.rootfs}-sources", item.source)
+            os.makedirs(path, exist_ok=True)
+            with open(os.path.join(path, "file"), "w") as stream:
+                stream.write(item.source)
+    ids = [item.id for item in request.run_mounts]
+    return Inputs(sources, {name: Secret(name.encode()) for name in ids}, {name: DeafAgent() for name in ids})
+
+
 def serve():
     warnings = enter_user_namespace()
     probed = None
@@ -63,6 +93,7 @@ def serve():
                     request.rootfs,
                     output=lambda name, data, chunks=chunks: chunks[name].append(data),
                     timeout=job["timeout"],
+                    inputs=stand_ins(request),
                 )
                 answer["result"] = encode(result)
                 if job.get("pristine"):

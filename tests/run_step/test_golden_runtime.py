@@ -21,6 +21,7 @@ from busybox_root import make_rootfs, why_not_run
 from run_step import write_bundle
 from run_step.host import probe
 from run_step.isolation.oci import find
+from run_step.planning import ForwardAgent, MountPoint, PutSecret, SetSecret, TakeSource
 
 CASES = [
     case
@@ -29,6 +30,7 @@ CASES = [
 ]
 
 
+HANDED = tuple(f"@bundle@/{name}/" for name in ("sources", "private", "agents"))
 HELD = {f"CAP_{name}" for name in probe(runtimes=False).capabilities}
 
 
@@ -48,7 +50,9 @@ def fit_to_this_host(made, place):
     spec = made.spec
     files = {item.path for item in made.actions if type(item).__name__ == "MountPoint" and not item.directory}
     for item in spec["mounts"]:
-        if item["type"] == "bind":
+        if item["type"] == "bind" and item["source"].startswith(HANDED):
+            item["source"] = made_here(item["source"][1:], "sources" in item["source"], place)
+        elif item["type"] == "bind":
             item["source"] = made_here(item["source"], item["destination"] not in files, place)
         item["options"] = [
             f"{key}={made_here(path, True, place)}" if key in ("lowerdir", "upperdir", "workdir") else option
@@ -74,6 +78,10 @@ def fit_to_this_host(made, place):
         replace(item, source=made_here(item.source, True, place)) if hasattr(item, "source") else item
         for item in made.actions
     ]
+    # What a frontend hands over for one run can't be in a bundle.
+    actions = [MountPoint(item.path, True) if isinstance(item, TakeSource) else item for item in actions]
+    actions = [item for item in actions if not isinstance(item, PutSecret | SetSecret | ForwardAgent)]
+    actions = [item for item in actions if not isinstance(item, MountPoint) or item.path]
     return replace(made, spec=spec, actions=tuple(actions))
 
 

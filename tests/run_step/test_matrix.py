@@ -34,7 +34,7 @@ exit $status
 
 REFUSED = {
     "chroot in a container": {
-        *("volumes", "mounts", "network none", "namespaces", "shm size", "hostname", "seccomp", "mask")
+        *("volumes", "mounts", "run mounts", "network none", "namespaces", "shm size", "hostname", "seccomp", "mask")
     },
 }
 """What a case may need that a way to run refuses: in words, before anything runs."""
@@ -52,6 +52,7 @@ def needs(request):
     found = {
         "volumes": request.volumes,
         "mounts": request.mounts,
+        "run mounts": request.run_mounts,
         "network none": request.network == "none",
         "namespaces": [item for item in request.namespaces if not item.host],
         "shm size": request.shm_size,

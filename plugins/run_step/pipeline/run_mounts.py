@@ -49,13 +49,16 @@ def destination(item: RunMount, cwd: str, number: int = 0) -> str:
 
 
 def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
-    """The mounts in the order of the instruction, and their actions. Of two with one target the later one counts,
-    as the one that would lie on top."""
+    """The mounts by their targets, secrets and agents after all others, as BuildKit orders them, and their actions. Of
+    two with one target the later one counts, as the one that would lie on top."""
+    placed = _placed(request, draft.process["cwd"])
+    socket = next((path for item, path in placed if item.kind == "ssh"), "")
+    if socket and "SSH_AUTH_SOCK" not in draft.env:
+        draft.env["SSH_AUTH_SOCK"] = socket
+        draft.process["env"].append(f"SSH_AUTH_SOCK={socket}")
+    placed.sort(key=lambda pair: (pair[0].kind in ("secret", "ssh"), pair[1]))
     out: dict[str, Mount] = {}
-    sockets = 0
-    for number, item in enumerate(request.run_mounts):
-        _check(item)
-        path = destination(item, draft.process["cwd"], sockets)
+    for number, (item, path) in enumerate(placed):
         if path in out:
             _forget(draft, out.pop(path))
         if item.kind in ("bind", "cache"):
@@ -63,10 +66,6 @@ def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
         elif item.kind == "tmpfs":
             out[path] = _tmpfs(draft, item, path)
         elif item.kind == "ssh":
-            if sockets == 0:
-                draft.env["SSH_AUTH_SOCK"] = path
-                draft.process["env"] = [f"{name}={value}" for name, value in draft.env.items()]
-            sockets += 1
             out[path] = _agent(draft, item, path, f"{number}", host)
         else:
             if item.env:
@@ -74,6 +73,17 @@ def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
             if path:
                 out[path] = _secret(draft, item, path, f"{number}", host)
     return list(out.values())
+
+
+def _placed(request: RunRequest, cwd: str) -> list[tuple[RunMount, str]]:
+    """Each with its destination, in the order of the instruction."""
+    found = []
+    sockets = 0
+    for item in request.run_mounts:
+        _check(item)
+        found.append((item, destination(item, cwd, sockets)))
+        sockets += item.kind == "ssh"
+    return found
 
 
 def _check(item: RunMount) -> None:
@@ -123,6 +133,7 @@ def _tmpfs(draft: Draft, item: RunMount, path: str) -> Mount:
         )
     options = ["nosuid", "nodev", f"mode={mode:o}"]
     options += [f"size={item.size}"] if item.size else []
+    options += ["ro"] if item.read_only else []
     return {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": [*options, "private"]}
 
 

@@ -1,0 +1,79 @@
+"""``buildfront info`` and ``prune``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+
+import click
+
+from ..errors import BuildError
+from .images import human
+from .rootless import become_root
+
+
+def _check(form: str) -> None:
+    if form not in ("table", "json"):
+        raise BuildError(f"unknown format {form!r}", hint="known are table, json", status=2)
+
+
+def _printable(text: str) -> str:
+    """An id is a stranger's: it must not speak to the terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
+
+
+@click.command("info")
+@click.option("--format", "form", default="table", metavar="[table|json]", help="how to print it")
+@click.pass_obj
+def info_command(root: str | None, form: str) -> None:
+    """Print what the store holds, its cache mounts one by one."""
+    from ..upkeep import info
+
+    _check(form)
+    become_root()  # an ordinary user's caches hold files of other users of its namespace
+    found = info(root)
+    if form == "json":
+        click.echo(json.dumps(found, indent=2))
+        return
+    click.echo(f"version    {found['version']}")
+    click.echo(f"store      {found['root']}")
+    snapshots = found["snapshots"]
+    click.echo(f"snapshots  {snapshots['count']} ({snapshots['driver'] or 'none yet'})")
+    click.echo(f"images     {found['images']}")
+    click.echo(f"blobs      {found['blobs']['count']}, {human(found['blobs']['size'])}")
+    mounts = found["cache_mounts"]
+    click.echo(f"caches     {len(mounts)}, {human(sum(item['size'] for item in mounts))}")
+    if not mounts:
+        return
+    table = [("CACHE MOUNT", "SIZE", "LAST USED", "IN USE")]
+    for item in mounts:
+        used = item["last_used"][:19].replace("T", " ")
+        table.append((_printable(item["id"]), human(item["size"]), used, "yes" if item["in_use"] else "no"))
+    click.echo()
+    widths = [max(len(row[column]) for row in table) for column in range(4)]
+    for line in table:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+@click.command("prune")
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="id=ID, until=24h (repeats)")
+@click.option("-f", "--force", is_flag=True, help="do not ask")
+@click.option("--format", "form", default="table", metavar="[table|json]", help="how to print what went")
+@click.pass_obj
+def prune_command(root: str | None, filters: tuple[str, ...], force: bool, form: str) -> None:
+    """Remove cache mounts that no build uses now. On a terminal it asks first."""
+    from ..upkeep import parse_filters, prune
+
+    _check(form)
+    parse_filters(filters)
+    if not force and sys.stdin.isatty():
+        click.confirm("Remove the cache mounts that no build uses now?", abort=True, err=True)
+    become_root()
+    removed = prune(filters, root)
+    if form == "json":
+        click.echo(json.dumps([dataclasses.asdict(item) for item in removed], indent=2))
+        return
+    for item in removed:
+        click.echo(f"{_printable(item.id)}  {human(item.size)}")
+    click.echo(f"removed {len(removed)}, {human(sum(item.size for item in removed))}", err=True)
