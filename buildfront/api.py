@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from .engine.engine import Engine, EngineOptions
 from .engine.model import BaseImage, Context, Event, Listener, Result
-from .errors import BuildError, SourceRange
-from .graph import GraphOptions, NamedContext, StepGraph, build_graph, references
+from .errors import BuildError, SourceRange, nearest
+from .graph import GraphOptions, NamedContext, RunOp, StepGraph, build_graph, references
 from .image import platform as platforms
 from .image import reference as image_reference
 from .image.assemble import HistoryLine, image_config
@@ -36,6 +36,10 @@ if TYPE_CHECKING:
     from .store import Session
 
 
+ENTITLEMENTS = ("network.host",)
+"""What a Dockerfile may be allowed beyond the build's own options, as docker buildx names it."""
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """What to build and how. ``run`` is a RunRequest whose options every RUN gets (its command is ignored).
@@ -43,7 +47,8 @@ class BuildOptions:
     ``stdin`` is a descriptor that RUN steps may read, one step at a time; none of them is answered from the cache
     then, for nobody knows what they will read. ``secrets`` and ``agents`` are what ``RUN --mount=type=secret`` and
     ``ssh`` may ask for, by id. ``compat_volumes``: what a RUN changes in a declared VOLUME is gone after it, as with
-    docker's old builder and buildah, where BuildKit keeps it.
+    docker's old builder and buildah, where BuildKit keeps it. ``allow`` are entitlements (:data:`ENTITLEMENTS`): a
+    ``RUN --network=host`` needs ``network.host`` where ``run`` asks for another network than the host's.
     """
 
     context: str = "."
@@ -69,6 +74,7 @@ class BuildOptions:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     agents: Mapping[str, Agent] = field(default_factory=dict)
     compat_volumes: bool = False
+    allow: tuple[str, ...] = ()
     root: str | None = None
 
 
@@ -184,9 +190,28 @@ def _prepare(
         agents=options.agents,
         compat_volumes=options.compat_volumes,
     )
+    _check_entitlements(graph, options)
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, engine_options, emit)
     return Prepared(store, source, graph, bases, contexts, engine, session)
+
+
+def _check_entitlements(graph: StepGraph, options: BuildOptions) -> None:
+    """A Dockerfile gets no more of the network than the build's options give, unless it is allowed to."""
+    unknown = next((name for name in options.allow if name not in ENTITLEMENTS), None)
+    if unknown is not None:
+        known = nearest(unknown, ENTITLEMENTS) or f"known are {', '.join(ENTITLEMENTS)}"
+        raise BuildError(f"--allow {unknown}: unknown entitlement", hint=known, status=2)
+    asked = options.run.network if options.run is not None else "default"
+    if asked in ("", "default", "host") or "network.host" in options.allow:
+        return
+    for step in graph.steps:
+        if isinstance(step.op, RunOp) and step.op.network == "host":
+            raise BuildError(
+                f"RUN --network=host is not allowed: the build's network is {asked}",
+                where=step.source,
+                hint="allow it with --allow network.host, if you trust the Dockerfile",
+            )
 
 
 def _directory(path: str) -> DirectoryContext:

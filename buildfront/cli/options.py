@@ -105,7 +105,34 @@ _STEP = (
     ),
     _option("RUN step", "--no-pivot", is_flag=True, help="do not use pivot_root in the OCI runtime"),
     _option(
-        "RUN step", "--network", default="default", metavar="[default|none|host|ns:PATH]", help="the network"
+        "RUN step",
+        "--network",
+        default="default",
+        metavar="MODE",
+        help="default, none, host, private, bridge, slirp4netns, pasta, ns:PATH, or names of CNI networks",
+    ),
+    _option(
+        "RUN step",
+        "--cni-config-dir",
+        "cni_config_dirs",
+        multiple=True,
+        metavar="DIR",
+        help="where CNI networks are described",
+    ),
+    _option(
+        "RUN step",
+        "--cni-plugin-path",
+        "cni_plugin_dirs",
+        multiple=True,
+        metavar="DIR",
+        help="where CNI plugins are",
+    ),
+    _option(
+        "RUN step",
+        "--allow",
+        multiple=True,
+        metavar="ENTITLEMENT",
+        help="network.host: RUN --network=host is allowed whatever --network says",
     ),
     _option(
         "RUN step",
@@ -262,6 +289,7 @@ _STEP_DEFAULTS = {"isolation": "auto", "network": "default", "http_proxy": True}
 _STEP_NAMES = (
     "isolation runtime runtime_flags no_pivot network add_hosts dns dns_search dns_options no_hosts no_hostname"
     " hostname volumes mounts ulimits shm_size cap_add cap_drop http_proxy devices cdi_spec_dirs hooks_dirs group_add"
+    " cni_config_dirs cni_plugin_dirs"
 ).split()
 _NAMESPACES = {"userns": "user", "ipc": "ipc", "pid": "pid", "uts": "uts", "cgroupns": "cgroup"}
 _RESOURCES = (
@@ -347,6 +375,7 @@ def to_options(values: dict[str, Any], root: str | None, **more: Any) -> BuildOp
         secrets=_credentials(values["secrets"], "--secret"),
         agents=_credentials(values["agents"], "--ssh"),
         compat_volumes=values["compat_volumes"],
+        allow=values["allow"],
         root=root,
         **more,
     )

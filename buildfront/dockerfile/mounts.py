@@ -32,6 +32,7 @@ BuildKit, a key may be given twice and the last one counts, a secret's ``source`
 whatever is asked for."""
 
 SHARING = ("shared", "private", "locked")
+"""From the loosest to the strictest."""
 
 _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
 _BOOLEANS = ("readonly", "readwrite", "required")
@@ -41,7 +42,11 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parse(text: str) -> MountFlag:
-    """The value of one ``--mount``. Raises BuildError for an unknown type or key, a key without its value, and for ``from`` with a variable, which would have to be known before the graph is."""
+    """The value of one ``--mount``.
+
+    Raises BuildError for an unknown type or key, a key without its value, and for ``from`` with a variable, which would
+    have to be known before the graph is.
+    """
     fields: dict[str, str] = {}
     for item in _split(text):
         given, equals, value = ("relabel", "=", item) if item in ("z", "Z") else item.partition("=")

@@ -16,6 +16,7 @@ from functools import partial
 from run_step import Inputs, Root, RunMount
 
 from ..dockerfile.ignore import literal
+from ..dockerfile.mounts import SHARING
 from ..errors import BuildError
 from ..graph.model import CopyOp, Mount, RunOp, SourceOp
 from ..image.owner import own
@@ -107,15 +108,17 @@ class Mounting:
         """All that the mounts need; None when the build was stopped while a cache was waited for."""
         sources: dict[str, str] = {}
         caches: dict[tuple[str, str], str] = {}
-        wanted: dict[tuple[str, str], tuple[Mount, int]] = {}
+        wanted: dict[tuple[str, str], Mount] = {}
         for number, mount in enumerate(op.mounts):
             if mount.kind == "bind":
                 sources[source_name(number)] = self._bind(mount)
             elif mount.kind == "cache":
-                # One cache of two mounts is taken once, or a locked one would wait for itself.
-                wanted.setdefault((mount.id, self._base(mount)), (mount, number))
+                # One cache of two mounts is taken once, or a locked one would wait for itself; as the stricter says.
+                known = wanted.setdefault((mount.id, self._base(mount)), mount)
+                if SHARING.index(mount.sharing) > SHARING.index(known.sharing):
+                    wanted[mount.id, self._base(mount)] = mount
         for key in sorted(wanted):  # in one order everywhere: two steps never wait for each other
-            mount, _ = wanted[key]
+            mount = wanted[key]
             taken = self._session.store.caches.take(
                 self._session, *key, mount.sharing, partial(self._fill, mount), self._cancel
             )

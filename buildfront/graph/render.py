@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from .model import Step, StepGraph
+from .model import Operation, Step, StepGraph
 
 
 def to_json(graph: StepGraph) -> dict[str, Any]:
@@ -35,11 +35,19 @@ def to_json(graph: StepGraph) -> dict[str, Any]:
                 "lines": [step.source.start, step.source.end],
                 "parent": step.parent,
                 "inputs": list(step.inputs),
-                "op": {"kind": step.op.kind, **dataclasses.asdict(step.op)},
+                "op": _operation(step.op),
             }
             for step in graph.steps
         ],
         "warnings": [text for _, text in graph.warnings],
+    }
+
+
+def _operation(op: Operation) -> dict[str, Any]:
+    """``mounts`` and ``for_mount`` stand there alone where they say something."""
+    fields = dataclasses.asdict(op)
+    return {"kind": op.kind} | {
+        key: value for key, value in fields.items() if value or key not in ("mounts", "for_mount")
     }
 
 

@@ -19,7 +19,6 @@ from typing import Any
 
 from .actions import Undo, prepare
 from .errors import HostError
-from .host import which
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .private import pack
@@ -251,20 +250,30 @@ def _refuse(plan: RunPlan) -> None:
             "a RUN step needs root, if only of a user namespace: call run_step.enter_user_namespace() where the "
             "program starts, or run it as root"
         )
-    if plan.network.mode not in ("host", "none", "path") and not _network(plan):
-        asked = ",".join(plan.network.names) or plan.network.mode
-        raise HostError(
-            f"network {asked!r} can't be made here; use host, none or ns:PATH, or install slirp4netns for private"
-        )
 
 
-def _network(plan: RunPlan) -> str:
-    """What connects the step: the mode that was asked for, or for ``private`` what this host has."""
-    if plan.network.mode == "slirp4netns":
-        return "slirp4netns"
-    if plan.network.mode == "private" and which("slirp4netns"):
-        return "slirp4netns"
-    return ""
+def _network(plan: RunPlan) -> dict[str, Any]:
+    """What connects the step, as the supervised child takes it; nothing where there is nothing to do."""
+    network = plan.network
+    if network.mode in ("host", "none", "path"):
+        return {}
+    return {
+        "library": _library() if network.mode == "bridge" else "",
+        "mode": network.mode,
+        "configs": list(network.configs),
+        "plugin_dirs": list(network.plugin_dirs),
+        "own_dns": network.own_dns,
+    }
+
+
+def _library() -> str:
+    """The directory that has pyroute2, which the supervisor, started without site-packages, would not find."""
+    from importlib.util import find_spec
+
+    spec = find_spec("pyroute2")
+    if spec is None or spec.origin is None:
+        raise HostError("network 'bridge' needs the Python package pyroute2, which is not installed")
+    return os.path.dirname(os.path.dirname(spec.origin))
 
 
 def _passthrough(stream: str, data: bytes) -> None:

@@ -175,13 +175,17 @@ Action = (
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """``host``: the builder's network. ``none``: a new namespace with the loopback device alone.
-    ``path``: an existing namespace. ``private``: a new one, connected by whatever this host has for that;
-    ``bridge``, ``slirp4netns``, ``pasta``: by that. ``cni``: connected to the networks ``names``."""
+    """``host``: the builder's network. ``none``: a new namespace with the loopback device alone. ``path``: an existing
+    namespace. ``bridge``, ``slirp4netns``, ``pasta``: a new one, connected by that. ``cni``: connected to the networks
+    ``names`` by ``configs`` (each with ``name``, ``cniVersion``, ``plugins`` and ``runtimeConfig``), their plugins
+    looked for in ``plugin_dirs``; ``own_dns``: what they say of name servers counts."""
 
     mode: str
     path: str = ""
     names: tuple[str, ...] = ()
+    configs: tuple[dict[str, Any], ...] = ()
+    plugin_dirs: tuple[str, ...] = ()
+    own_dns: bool = False
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,9 @@ class RunPlan:
     def to_json(self) -> dict[str, Any]:
         """The plan as JSON values, keys in a fixed order."""
         out: dict[str, Any] = encode(self)
+        if self.network.mode != "cni":
+            for name in ("configs", "plugin_dirs", "own_dns"):
+                del out["network"][name]
         out["actions"] = [
             {"do": type(item).__name__, **encode(item, defaults=False)} for item in self.actions
         ]

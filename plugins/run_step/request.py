@@ -141,6 +141,8 @@ class RunRequest:
     no_pivot: bool = False
     namespaces: tuple[NamespaceOption, ...] = ()
     network: str = "default"
+    cni_config_dirs: tuple[str, ...] = ()
+    cni_plugin_dirs: tuple[str, ...] = ()
     uid_map: tuple[IDMapping, ...] = ()
     gid_map: tuple[IDMapping, ...] = ()
     cap_add: tuple[str, ...] = ()

@@ -9,9 +9,10 @@ from dataclasses import replace
 import pytest
 from busybox_root import HOST_HOSTS, HOST_RESOLV, listing
 
-from run_step import IDMapping, NamespaceOption, RequestError, Resources, look_up
+from run_step import HostError, IDMapping, NamespaceOption, RequestError, Resources, look_up
 from run_step import plan as plan_by_facts
-from run_step.host import PathFact
+from run_step.host import PathFact, TextFile
+from run_step.linux.devices import DENY_ALL
 from run_step.pipeline.files import HEADER, hosts_text, resolv_text
 from run_step.pipeline.volumes import parse_mount, parse_size, parse_volume
 
@@ -47,13 +48,14 @@ def test_S30_what_is_asked_for_is_in_the_spec(ask, host):
     assert linux["resources"] == {
         "cpu": {"period": 100000, "quota": 50000, "shares": 512, "cpus": "0-1", "mems": "0"},
         "memory": {"limit": 1 << 30, "swap": -1},
+        "devices": [DENY_ALL],
     }
     assert linux["cgroupsPath"] == "/builds"
 
 
 def test_S30_nothing_asked_for_is_nothing_in_the_spec(ask, host):
     linux = plan(ask(), host).spec["linux"]
-    assert linux["resources"] == {}
+    assert linux["resources"] == {"devices": [DENY_ALL]}
     assert "cgroupsPath" not in linux
 
 
@@ -161,18 +163,58 @@ def test_S42_a_malformed_network_is_quoted(ask, host, network):
     assert repr(network) in str(caught.value)
 
 
-@pytest.mark.parametrize("network", ["private", "bridge", "slirp4netns", "pasta"])
+@pytest.mark.parametrize("network", ["bridge", "slirp4netns", "pasta"])
 def test_S42_a_private_network_says_what_connects_it(ask, host, network):
-    made = plan(ask(network=network), host)
+    made = plan(ask(network=network), replace(host, has_slirp4netns=True, has_pasta=True))
     assert kinds(made)["network"] == ""
     assert made.network.mode == network
+
+
+FRONT = TextFile("/etc/cni/net.d/10-front.conflist", '{"name": "front", "plugins": [{"type": "bridge"}]}')
+BACK = TextFile("/etc/cni/net.d/20-back.conf", '{"name": "back", "cniVersion": "1.0.0", "type": "macvlan"}')
+USER = {"uid": 0, "uid_map": ((0, 1000, 1),)}
+
+
+@pytest.mark.parametrize(
+    ("facts", "mode"),
+    [
+        ({}, "bridge"),
+        ({"has_slirp4netns": True}, "bridge"),
+        ({"cni": (FRONT, BACK)}, "cni"),
+        ({"has_slirp4netns": True, "has_pasta": True, "cni": (FRONT,), **USER}, "slirp4netns"),
+        ({"has_pasta": True, **USER}, "pasta"),
+        ({"has_pasta": True, "capabilities": ("SYS_ADMIN",)}, "pasta"),
+    ],
+)
+def test_S42_private_is_what_the_host_has(ask, host, facts, mode):
+    made = plan(ask(network="private"), replace(host, **facts))
+    assert made.network.mode == mode
+    assert made.network.names == (("front",) if mode == "cni" else ())
+
+
+@pytest.mark.parametrize(
+    ("network", "facts", "words"),
+    [
+        ("private", USER, "needs root of the machine, or slirp4netns or pasta"),
+        ("bridge", USER, "'bridge' needs root of the machine"),
+        ("front", {"cni": (FRONT,), **USER}, r"CNI networks \(front\) need root"),
+        ("slirp4netns", {}, "slirp4netns was not found on PATH; install slirp4netns"),
+        ("pasta", {}, "pasta was not found on PATH; install passt"),
+        ("front,other", {"cni": (FRONT, BACK)}, "has the network 'other'; known are front, back"),
+        ("other", {"cni": (TextFile("/x.conf", "{"),)}, "no network is configured; /x.conf: no JSON"),
+        ("back", {"cni": (replace(BACK, text=BACK.text.replace("1.0.0", "9.0")),)}, "is of version 9.0"),
+    ],
+)
+def test_S42_a_network_that_this_host_can_not_have_is_told(ask, host, network, facts, words):
+    with pytest.raises(HostError, match=words):
+        plan(ask(network=network), replace(host, **facts))
 
 
 @pytest.mark.parametrize(
     "fields", [{"network": "front,back"}, {"namespaces": (NamespaceOption("network", path="front,back"),)}]
 )
 def test_S42_names_clear_the_path_and_are_configured(ask, host, fields):
-    made = plan(ask(**fields), host)
+    made = plan(ask(**fields), replace(host, cni=(FRONT, BACK)))
     assert kinds(made)["network"] == ""
     assert (made.network.mode, made.network.names) == ("cni", ("front", "back"))
 
@@ -208,7 +250,10 @@ def test_S43_maps_add_a_user_namespace_and_a_private_network(ask, host):
 
 
 def test_S43_a_private_user_namespace_without_maps_gets_the_hosts_one_to_one(ask, host):
-    made = plan(ask(namespaces=(NamespaceOption("user"),)), replace(host, uid_map=((0, 100000, 65536),)))
+    made = plan(
+        ask(namespaces=(NamespaceOption("user"),)),
+        replace(host, uid_map=((0, 100000, 65536),), has_pasta=True),
+    )
     assert made.spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 0, "size": 65536}]
 
 

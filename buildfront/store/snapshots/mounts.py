@@ -15,7 +15,7 @@ def enter_private_namespace() -> None:
     program stay where they are. Raises OSError where the privilege is missing.
     """
     m.unshare(m.CLONE_NEWNS)
-    m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+    m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)
 
 
 def mount_overlay(target: str, lower: list[str], upper: str = "", work: str = "") -> None:

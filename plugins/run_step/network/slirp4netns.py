@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import subprocess
 
 from ..host import which
-from ..linux import process as p
 from . import NetworkError
+from .user_mode import SECONDS, UserMode, die_with_parent, last_line
 
 MTU = "65520"
-_SECONDS = 30.0
 
 
-def _die_with_parent() -> None:
-    p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-class Slirp4netns:
+class Slirp4netns(UserMode):
     """Connects the network namespace of a process by a tap device. The host's loopback can't be reached from it."""
 
     def __init__(self, pid: int, bundle: str) -> None:
+        super().__init__()
         path = which("slirp4netns")
         if path is None:
             raise NetworkError("slirp4netns was not found on PATH; install it, or use --network host or none")
@@ -46,7 +41,7 @@ class Slirp4netns:
                     stdout=log,
                     stderr=log,
                     pass_fds=(ready_w,),
-                    preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+                    preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has one thread
                     cwd="/",
                 )
         except OSError as error:
@@ -57,22 +52,17 @@ class Slirp4netns:
         self.pid = self._process.pid
         try:
             # It writes a byte when the network is up; its end closes the pipe.
-            ready = select.select((ready_r,), (), (), _SECONDS)[0]
+            ready = select.select((ready_r,), (), (), SECONDS)[0]
             if not (ready and os.read(ready_r, 1)):
                 self.close()
-                why = self.words() if ready else f"it was not ready within {_SECONDS:g} s"
+                why = self.words() if ready else f"it was not ready within {SECONDS:g} s"
                 raise NetworkError(f"slirp4netns could not connect the step: {why}")
         finally:
             os.close(ready_r)
 
     def words(self) -> str:
         """The last line of what it printed."""
-        try:
-            with open(self._log, encoding="utf-8", errors="replace") as stream:
-                lines = [line.strip() for line in stream if line.strip()]
-        except OSError:
-            lines = []
-        return lines[-1] if lines else "it said nothing"
+        return last_line(self._log)
 
     def close(self) -> None:
         """Kill it, if it has not ended."""

@@ -7,41 +7,81 @@ import posixpath
 
 from ..errors import RequestError
 from ..host import HostFacts
+from ..network import ADDRESS, GATEWAY
+from ..network.user_mode import ADDRESS as USER_ADDRESS
+from ..network.user_mode import RESOLVER
 from ..planning import Draft, GeneratedFile
 from ..request import RunRequest
 
 HEADER = "# Made by buildfront for this step\n"
 
 
-_USER_MODE = ("private", "slirp4netns", "pasta")
-_GATEWAYS = {"host": "127.0.0.1", "slirp4netns": "10.0.2.2", "pasta": "10.0.2.2"}
-"""How a step reaches the host, where that is known before its network is made."""
-
-
-def _rootless(draft: Draft) -> str:
-    return "slirp4netns" if draft.network.mode in _USER_MODE else draft.network.mode
+_USER_MODE = {"slirp4netns", "pasta"}
+_OWN = {"bridge", "cni"}
+"""Networks in which the machine has an address of its own, known when they are made."""
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Neither hosts nor resolv.conf is bound where the image declares it a volume or there is no network."""
-    networked = draft.network.mode != "none"
+    mode = draft.network.mode
     volumes = {posixpath.normpath("/" + volume.lstrip("/")) for volume in request.image.volumes}
-    gateway = _GATEWAYS.get(draft.network.mode if draft.isolation != "rootless" else _rootless(draft), "")
-    hosts = hosts_text(host.hosts, request.add_hosts, draft.spec["hostname"], gateway)
-    if networked and not request.no_hosts and "/etc/hosts" not in volumes:
+    name = draft.spec["hostname"]
+    own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in _USER_MODE else ""
+    hosts = hosts_text(host.hosts, request.add_hosts, name, _gateway(mode, host), own)
+    if mode != "none" and not request.no_hosts and "/etc/hosts" not in volumes:
         _bind(draft, "hosts", hosts, "/etc/hosts", host.hosts_mode)
     keep_own = len(request.dns) == 1 and request.dns[0].lower() == "none"
     if not keep_own:
-        in_user_space = draft.network.mode == "slirp4netns" or (
-            draft.isolation == "rootless" and draft.network.mode in _USER_MODE
-        )
-        own = "10.0.2.3" if in_user_space else ""
-        resolv = resolv_text(host.resolv_conf, request.dns, request.dns_search, request.dns_options, own)
-        if networked and "/etc/resolv.conf" not in volumes:
+        resolver = RESOLVER if mode in _USER_MODE else ""
+        known = host.resolv_conf if mode == "host" else reachable(host.resolv_conf, host.resolv_conf_upstream)
+        resolv = resolv_text(known, request.dns, request.dns_search, request.dns_options, resolver)
+        if mode != "none" and "/etc/resolv.conf" not in volumes:
             _bind(draft, "resolv.conf", resolv, "/etc/resolv.conf", 0o644)
+            if (
+                mode != "host"
+                and host.resolv_conf
+                and "nameserver" in host.resolv_conf
+                and "nameserver" not in resolv
+            ):
+                draft.warnings.append(
+                    "the host's name servers are on its loopback, which the step's network does not reach; give one "
+                    "with --dns"
+                )
     if draft.spec["hostname"] and not request.no_hostname:
         _bind(draft, "hostname", draft.spec["hostname"] + "\n", "/etc/hostname", 0o644)
     _bind(draft, "containerenv", "", "/run/.containerenv", 0o644)
+
+
+def _gateway(mode: str, host: HostFacts) -> str:
+    """How a step reaches the host, or a token for it; empty where nobody knows."""
+    if mode == "host":
+        return "127.0.0.1"
+    if mode in _OWN:
+        return GATEWAY
+    return host.address if mode in _USER_MODE else ""
+
+
+def reachable(text: str, upstream: str) -> str:
+    """A resolv.conf for another network namespace: where it names resolvers on the host's loopback alone, as
+    systemd-resolved's stub, what those ask, else without them. Its other lines stay."""
+    lines = text.splitlines(keepends=True)
+    if not any(_is_loopback(line) for line in lines):
+        return text
+    kept = [line for line in lines if not _is_loopback(line)]
+    if upstream and not any(line.split()[:1] == ["nameserver"] for line in kept):
+        others = [line for line in upstream.splitlines(keepends=True) if not _is_loopback(line)]
+        return "".join(others)
+    return "".join(kept)
+
+
+def _is_loopback(line: str) -> bool:
+    words = line.split()
+    if len(words) < 2 or words[0] != "nameserver":
+        return False
+    try:
+        return ipaddress.ip_address(words[1].partition("%")[0]).is_loopback
+    except ValueError:
+        return False
 
 
 def _bind(draft: Draft, name: str, content: str, destination: str, mode: int) -> None:
@@ -54,8 +94,11 @@ def _is_word(text: str) -> bool:
     return text.split() == [text] and "#" not in text
 
 
-def hosts_text(host: str, entries: tuple[str, ...], hostname: str, gateway: str = "127.0.0.1") -> str:
-    """The host's file, each entry as address TAB name, then the hostname on both loopback addresses.
+def hosts_text(
+    host: str, entries: tuple[str, ...], hostname: str, gateway: str = "127.0.0.1", own: str = ""
+) -> str:
+    """The host's file, each entry as address TAB name, then the hostname on the step's ``own`` address, where it has
+    one, and on both loopback addresses. ``gateway`` and ``own`` may be tokens (:mod:`run_step.network`).
 
     Raises RequestError for an entry without a colon, without a name or without an address.
     """
@@ -74,7 +117,8 @@ def hosts_text(host: str, entries: tuple[str, ...], hostname: str, gateway: str 
         if address == "host-gateway":
             if not gateway:
                 raise RequestError(f"host entry {entry!r}: host-gateway is not known for this network")
-            address = gateway
+            out.append(f"{gateway}\t{name}\n")
+            continue
         bare = address[1:-1] if address.startswith("[") and address.endswith("]") else address
         try:
             ipaddress.ip_address(bare)
@@ -82,6 +126,7 @@ def hosts_text(host: str, entries: tuple[str, ...], hostname: str, gateway: str 
             raise RequestError(f"host entry {entry!r}: {address!r} is not an IP address") from None
         out.append(f"{bare}\t{name}\n")
     if hostname:
+        out += [f"{own}\t{hostname}\n"] if own else []
         out.append(f"127.0.0.1 {hostname}\n::1 {hostname}\n")
     return "".join(out)
 

@@ -53,8 +53,10 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _rootless(options: dict[str, NamespaceOption], host: HostFacts) -> dict[str, NamespaceOption]:
-    """IPC, PID and USER private, UTS the host's; NET private where slirp4netns can connect it."""
-    network = options.get("network", NamespaceOption("network", host=not host.has_slirp4netns))
+    """IPC, PID and USER private, UTS the host's; NET private where slirp4netns or pasta can connect it."""
+    network = options.get(
+        "network", NamespaceOption("network", host=not (host.has_slirp4netns or host.has_pasta))
+    )
     if network.path and not network.path.startswith("/"):
         network = NamespaceOption("network", host=network.host)
     return {

@@ -6,8 +6,9 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft, NetworkPlan
+from ..planning import Draft
 from ..request import NAMESPACES, IDMapping, NamespaceOption, RunRequest
+from . import networks
 
 DEFAULTS: dict[str, bool] = {
     "pid": False,
@@ -38,7 +39,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     elif not specified_network:
         # With no user namespace of its own the step shares the builder's network (row S43).
         options["network"] = NamespaceOption("network", host=True)
-    draft.network = _network(options["network"], request.network)
+    draft.network = networks.choose(draft, options["network"], request, host)
     entries: list[dict[str, Any]] = []
     for name in sorted(options):
         option = options[name]
@@ -76,18 +77,6 @@ def _root(mappings: tuple[IDMapping, ...]) -> int:
         if item.container_id <= 0 < item.container_id + item.size:
             return item.host_id - item.container_id
     return 0
-
-
-def _network(option: NamespaceOption, asked: str) -> NetworkPlan:
-    if option.host:
-        return NetworkPlan("host")
-    if option.path.startswith("/"):
-        return NetworkPlan("path", option.path)
-    if option.path:
-        return NetworkPlan("cni", names=tuple(option.path.split(",")))
-    if asked in ("none", "bridge", "slirp4netns", "pasta"):
-        return NetworkPlan(asked)
-    return NetworkPlan("private")
 
 
 def _sysctls(draft: Draft, host: HostFacts) -> None:

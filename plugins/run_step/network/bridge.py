@@ -1,0 +1,305 @@
+"""The built-in network (row X79): a bridge of this machine, a veth pair for each step, addresses from a pool, address
+translation. All by netlink: no CNI plugin and no iptables binary is needed.
+
+Runs in the supervised child, as root of the machine. The bridge and its tables are made by the first step that needs
+them and go with the last one; what a killed step left goes when the next one comes, or at the next start. Steps can't
+reach each other: their ports are isolated.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import json
+import os
+from typing import Any
+
+from pyroute2.iproute.linux import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from ..linux import mount as m
+from . import STATE, NetworkError, firewall
+from .leases import Pool
+
+DEVICE = "buildfront0"
+TABLE = "buildfront"
+PORT = "bf"
+"""The bridge, the tables, and what the ports' names begin with; a port is called by the number of its lease."""
+
+POOLS = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in range(213, 254))
+"""The first that no address or route of this machine overlaps is taken."""
+
+POOL6 = ipaddress.IPv6Network("fd62:7569:6c64::/64")
+"""Unique local addresses (RFC 4193)."""
+
+_FORWARD = "/proc/sys/net/ipv4/ip_forward"
+_FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
+_NODAD = 0x02  # IFA_F_NODAD (linux/if_addr.h): the address is ours alone, and is needed at once
+
+
+def _state() -> str:
+    return os.path.join(STATE, str(os.stat("/proc/self/ns/net").st_ino))
+
+
+class Bridge:
+    """Connects the network namespace of a process. ``addresses`` are the step's, ``gateways`` the machine's in the same
+    network, IPv4 first; ``warnings`` say what this kernel lacks."""
+
+    pid = 0
+
+    def __init__(self, pid: int) -> None:
+        self.addresses: tuple[str, ...] = ()
+        self.gateways: tuple[str, ...] = ()
+        self.dns: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self._lease: tuple[int, int] | None = None
+        self._pool = Pool(_state())
+        try:
+            self._connect(pid)
+        except NetlinkError as error:
+            self.close()
+            raise NetworkError(
+                f"the network bridge can't be made: {error}; use --network host or none"
+            ) from None
+        except OSError as error:
+            self.close()
+            raise NetworkError(
+                f"the network bridge can't be made: {error}; use --network host or none"
+            ) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _connect(self, pid: int) -> None:
+        with self._pool.locked(), IPRoute() as ip:
+            _remove_stale(ip, self._pool)
+            networks = self._bridge(ip)
+            first = networks[0]
+            self._lease = self._pool.take(2, first.num_addresses - 2)
+            if self._lease is None:
+                raise NetworkError(f"all addresses of {first} are taken")
+            number = self._lease[0]
+            self.addresses = tuple(str(network[number]) for network in networks)
+            self.gateways = tuple(str(network[1]) for network in networks)
+            namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                self._port(ip, namespace, number)
+                with _Inside(namespace) as inner:
+                    self._configure(inner, networks)
+            finally:
+                os.close(namespace)
+
+    def _bridge(self, ip: IPRoute) -> list[Any]:
+        """The networks of the bridge, which is made when there is none."""
+        found = ip.link_lookup(ifname=DEVICE)
+        if found:
+            own = [
+                ipaddress.ip_interface(f"{item.get_attr('IFA_ADDRESS')}/{item['prefixlen']}").network
+                for item in ip.get_addr(index=found[0])
+                if item["scope"] == 0
+            ]
+            if any(network.version == 4 for network in own):
+                return sorted(own, key=lambda network: network.version)
+            ip.link("del", index=found[0])  # a killed process left it half made
+        network = _free(ip)
+        uplink = _mtu(ip)
+        ip.link("add", ifname=DEVICE, kind="bridge", **({"mtu": uplink} if uplink else {}))
+        (index,) = ip.link_lookup(ifname=DEVICE)
+        networks: list[Any] = [network]
+        if os.path.exists(_FORWARD6):
+            networks.append(POOL6)
+        ip.link("set", index=index, state="up")
+        for item in reversed(networks):  # the IPv4 address says that it is complete
+            flags = {"flags": _NODAD} if item.version == 6 else {}
+            ip.addr("add", index=index, address=str(item[1]), prefixlen=item.prefixlen, **flags)
+        self._translate(networks)
+        return networks
+
+    def _translate(self, networks: list[Any]) -> None:
+        for network in networks:
+            why = firewall.masquerade(TABLE, network, DEVICE)
+            why = why or _forward(self._pool.directory, network.version)
+            if why:
+                self.warnings.append(
+                    f"steps reach this machine alone over IPv{network.version}: it can't forward for them ({why})"
+                )
+
+    @staticmethod
+    def _port(ip: IPRoute, namespace: int, number: int) -> None:
+        name = f"{PORT}{number}"
+        (bridge,) = ip.link_lookup(ifname=DEVICE)
+        mtu = ip.link("get", index=bridge)[0].get_attr("IFLA_MTU")
+        # The other end is born in the step's namespace, and goes with it, whoever is killed when.
+        peer = {"ifname": "eth0", "net_ns_fd": namespace, "mtu": mtu}
+        ip.link("add", ifname=name, kind="veth", mtu=mtu, peer=peer)
+        (index,) = ip.link_lookup(ifname=name)
+        ip.link("set", index=index, master=bridge, state="up")
+        ip.link("set", index=index, kind="bridge_slave", br_port_isolated=1)
+
+    def _configure(self, inner: IPRoute, networks: list[Any]) -> None:
+        (loopback,) = inner.link_lookup(ifname="lo")
+        inner.link("set", index=loopback, state="up")
+        (index,) = inner.link_lookup(ifname="eth0")
+        inner.link("set", index=index, state="up")
+        for network, address, gateway in zip(networks, self.addresses, self.gateways, strict=True):
+            flags = {"flags": _NODAD} if network.version == 6 else {}
+            inner.addr("add", index=index, address=address, prefixlen=network.prefixlen, **flags)
+            family = {"family": 10} if network.version == 6 else {}
+            inner.route("add", dst="default", gateway=gateway, oif=index, **family)
+
+    def words(self) -> str:
+        """No process serves a bridge, so it says nothing."""
+        return ""
+
+    def close(self) -> None:
+        """Give the address back; with the last one the bridge goes. Never raises."""
+        if self._lease is None:
+            return
+        number, fd = self._lease
+        self._lease = None
+        try:
+            with self._pool.locked(), IPRoute() as ip:
+                _delete(ip, f"{PORT}{number}")
+                self._pool.drop(number)
+                os.close(fd)
+                _remove_unused(ip, self._pool)
+        except (OSError, NetlinkError):
+            pass  # the next one that comes takes it away
+
+
+class _Inside:
+    """A netlink socket of another namespace: a socket belongs to the one that it is made in."""
+
+    def __init__(self, namespace: int) -> None:
+        own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            m.setns(namespace, m.CLONE_NEWNET)
+            try:
+                self._socket = IPRoute()
+            finally:
+                m.setns(own, m.CLONE_NEWNET)
+        finally:
+            os.close(own)
+
+    def __enter__(self) -> IPRoute:
+        return self._socket
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+
+def _free(ip: IPRoute) -> ipaddress.IPv4Network:
+    """A network that nothing here uses. Raises NetworkError."""
+    used = []
+    for route in ip.get_routes(family=2):
+        target = route.get_attr("RTA_DST")
+        if target:
+            used.append(ipaddress.ip_network(f"{target}/{route['dst_len']}", strict=False))
+    for pool in POOLS:
+        if not any(pool.overlaps(network) for network in used):
+            return pool
+    raise NetworkError(f"every network from {POOLS[0]} to {POOLS[-1]} is in use on this machine")
+
+
+def _mtu(ip: IPRoute) -> int:
+    """Of the device that the default route leaves by; 0 for none."""
+    for route in ip.get_default_routes(family=2):
+        index = route.get_attr("RTA_OIF")
+        if index:
+            return int(ip.link("get", index=index)[0].get_attr("IFLA_MTU"))
+    return 0
+
+
+def _delete(ip: IPRoute, name: str) -> None:
+    for index in ip.link_lookup(ifname=name):
+        try:
+            ip.link("del", index=index)
+        except NetlinkError as error:
+            if error.code != errno.ENODEV:  # the namespace of its other end has just gone
+                raise
+
+
+def _remove_stale(ip: IPRoute, pool: Pool) -> None:
+    """What killed steps left: their ports and their leases."""
+    for number, held in pool.numbers().items():
+        if not held:
+            _delete(ip, f"{PORT}{number}")
+            pool.drop(number)
+
+
+def _remove_unused(ip: IPRoute, pool: Pool) -> None:
+    """With no lease left, all that we made on this machine."""
+    _remove_stale(ip, pool)
+    if pool.numbers():
+        return
+    _delete(ip, DEVICE)
+    for version in (4, 6):
+        firewall.remove(TABLE, version)
+    _restore(pool.directory)
+
+
+def recover() -> None:
+    """Take away what killed steps left in this network namespace. Never raises."""
+    pool = Pool(_state())
+    if not os.path.isdir(pool.directory):
+        return
+    try:
+        with pool.locked(), IPRoute() as ip:
+            _remove_unused(ip, pool)
+    except (OSError, NetlinkError):
+        pass  # not ours to remove: an ordinary user's build
+
+
+def _read(path: str) -> str:
+    with open(path, encoding="ascii") as stream:
+        return stream.read().strip()
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w", encoding="ascii") as stream:
+        stream.write(value)
+
+
+def _forward(directory: str, version: int) -> str:
+    """Let the machine forward packets, and note how it was before; the empty string, or why it can't."""
+    try:
+        if version == 4:
+            _set(directory, {_FORWARD: "1"})
+        elif _read(_FORWARD6) == "0":
+            # A machine that forwards takes no routes from routers, unless it is told to by a 2 (ip-sysctl.rst).
+            top = "/proc/sys/net/ipv6/conf"
+            listening = [f"{top}/{name}/accept_ra" for name in os.listdir(top) if name not in ("all", DEVICE)]
+            wanted = {path: "2" for path in listening if _read(path) == "1"}
+            _set(directory, {**wanted, _FORWARD6: "1"})
+    except OSError as error:
+        return f"{error.filename or 'the setting'}: {error.strerror}"
+    return ""
+
+
+def _set(directory: str, wanted: dict[str, str]) -> None:
+    changed = {path: old for path, value in wanted.items() if (old := _read(path)) != value}
+    if not changed:
+        return
+    note = os.path.join(directory, "settings.json")
+    known: dict[str, Any] = {}
+    if os.path.exists(note):
+        with open(note, encoding="ascii") as stream:
+            known = json.load(stream)
+    with open(note + ".new", "w", encoding="ascii") as stream:
+        json.dump({**{path: [old, wanted[path]] for path, old in changed.items()}, **known}, stream)
+    os.rename(note + ".new", note)
+    for path in changed:
+        _write(path, wanted[path])
+
+
+def _restore(directory: str) -> None:
+    """Put the settings back, but for those that somebody else has changed since."""
+    note = os.path.join(directory, "settings.json")
+    if not os.path.exists(note):
+        return
+    with open(note, encoding="ascii") as stream:
+        known = json.load(stream)
+    for path, (old, ours) in reversed(list(known.items())):
+        if os.path.exists(path) and _read(path) == ours:
+            _write(path, old)
+    os.unlink(note)

@@ -1,0 +1,259 @@
+"""Networks by CNI plugins (row S78; CNI specification, "Execution protocol"): each network's plugins one after the
+other with ADD, in reverse with DEL, in every outcome.
+
+Runs in the supervised child. What the networks are, the plan says; nothing here reads a configuration directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+from typing import Any
+
+from ..isolation import waiting
+from . import NetworkError
+from .user_mode import die_with_parent
+
+SECONDS = 60.0
+"""How long a plugin may take for one call."""
+
+NOTE = "cni.json"
+"""The file of a bundle that says what was added, for :func:`recover`."""
+
+_LARGEST = 1 << 20
+"""Bytes of an answer."""
+
+
+class Networks:
+    """All networks of one step. The namespace is held by a descriptor, so that DEL finds it when the step has ended."""
+
+    pid = 0
+
+    def __init__(self, pid: int, bundle: str, calls: Calls, configs: list[dict[str, Any]]) -> None:
+        self.addresses: tuple[str, ...] = ()
+        self.gateways: tuple[str, ...] = ()
+        self.dns: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self._namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        self._note = os.path.join(bundle, NOTE)
+        self._calls = calls
+        calls.namespace = f"/proc/{os.getpid()}/fd/{self._namespace}"
+        self._added: list[dict[str, Any]] = []
+        try:
+            _loopback_up(self._namespace)
+            for number, config in enumerate(configs):
+                self._add(config, f"if{number}")
+        except BaseException:
+            self.close()
+            raise
+
+    def _add(self, config: dict[str, Any], interface: str) -> None:
+        entry: dict[str, Any] = {
+            "config": config,
+            "interface": interface,
+            "result": None,
+            "calls": self._calls.known(),
+        }
+        self._added.append(entry)  # before the first plugin is called: a failed ADD is followed by a DEL
+        for plugin in config["plugins"]:
+            self._save()
+            given = _input(config, plugin, entry["result"])
+            entry["result"] = self._calls.run("ADD", plugin, given, interface)
+        self._save()
+        self._learn(entry["result"] or {})
+
+    def _learn(self, result: dict[str, Any]) -> None:
+        """What a step's files say of the network. Results before 0.3.0 have ``ip4`` and ``ip6``."""
+        ips = list(result.get("ips") or [])
+        ips += [
+            {"address": result[key].get("ip"), **result[key]} for key in ("ip4", "ip6") if result.get(key)
+        ]
+        self.addresses += tuple(str(item["address"]).partition("/")[0] for item in ips if item.get("address"))
+        self.gateways += tuple(str(item["gateway"]) for item in ips if item.get("gateway"))
+        dns = result.get("dns") or {}
+        for key in ("nameservers", "search", "options"):
+            if dns.get(key):
+                known = self.dns.setdefault(key, [])
+                known += [str(item) for item in dns[key] if str(item) not in known]
+        if dns.get("domain"):
+            self.dns.setdefault("domain", str(dns["domain"]))
+
+    def _save(self) -> None:
+        with open(self._note + ".new", "w", encoding="utf-8") as stream:
+            json.dump(self._added, stream)
+        os.rename(self._note + ".new", self._note)
+
+    def words(self) -> str:
+        """No process serves it."""
+        return ""
+
+    def close(self) -> None:
+        """DEL in reverse. Never raises: what a plugin says of it is a warning."""
+        self._calls.run_socket = None  # nobody waits for this any more, and it has to be done
+        for entry in reversed(self._added):
+            self.warnings += _delete(self._calls, entry)
+        self._added = []
+        if self._namespace >= 0:
+            os.close(self._namespace)
+            self._namespace = -1
+
+
+class Calls:
+    """Calls plugins for one container and one namespace. ``run_socket`` is what may ask for the end meanwhile."""
+
+    def __init__(
+        self, container_id: str, plugin_dirs: list[str], run_socket: socket.socket | None, namespace: str = ""
+    ) -> None:
+        self.container_id = container_id
+        self.plugin_dirs = plugin_dirs
+        self.run_socket = run_socket
+        self.namespace = namespace
+
+    def known(self) -> dict[str, Any]:
+        """What :func:`recover` needs, as JSON values."""
+        return {"container_id": self.container_id, "plugin_dirs": self.plugin_dirs}
+
+    def run(self, command: str, plugin: dict[str, Any], given: dict[str, Any], interface: str) -> Any:
+        """What the plugin answered. Raises NetworkError that names plugin and network, Cancelled."""
+        name = plugin["type"]
+        where = f"the CNI plugin {name} of network {given['name']!r}"
+        path = self._find(name)
+        if not path:
+            raise NetworkError(
+                f"{where} was not found in {', '.join(self.plugin_dirs)}; install containernetworking-plugins, or "
+                "see --cni-plugin-path"
+            )
+        files = [os.memfd_create(part, os.MFD_CLOEXEC) for part in ("input", "output", "errors")]
+        try:
+            os.write(files[0], json.dumps(given).encode())
+            os.lseek(files[0], 0, os.SEEK_SET)
+            status = self._wait(where, command, path, files, interface)
+            output, errors = (os.pread(fd, _LARGEST, 0) for fd in files[1:])
+        finally:
+            for fd in files:
+                os.close(fd)
+        if status != 0:
+            raise NetworkError(f"{where} failed for {command}: {_words(output, errors, status)}")
+        return _answer(where, command, output)
+
+    def _find(self, name: str) -> str:
+        places = [os.path.join(item, name) for item in self.plugin_dirs]
+        return next((place for place in places if os.access(place, os.X_OK)), "")
+
+    def _wait(self, where: str, command: str, path: str, files: list[int], interface: str) -> int:
+        environment = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "CNI_COMMAND": command,
+            "CNI_CONTAINERID": self.container_id,
+            "CNI_NETNS": self.namespace,
+            "CNI_IFNAME": interface,
+            "CNI_PATH": ":".join(self.plugin_dirs),
+        }
+        try:
+            process = subprocess.Popen(
+                [path],
+                stdin=files[0],
+                stdout=files[1],
+                stderr=files[2],
+                env=environment,
+                cwd="/",
+                preexec_fn=die_with_parent,  # noqa: PLW1509 - this process has one thread
+            )
+        except OSError as error:
+            raise NetworkError(f"{where} can't be run: {error.strerror}") from None
+        if self.run_socket is None:
+            try:
+                return process.wait(SECONDS)
+            except subprocess.TimeoutExpired:
+                what = "timeout"
+        else:
+            what = waiting.until_ended(self.run_socket, process.pid, SECONDS)
+        if what != "ended":
+            process.kill()
+        status = process.wait()
+        if what == "cancelled":
+            raise waiting.Cancelled
+        if what == "timeout":
+            raise NetworkError(f"{where} did not end within {SECONDS:g} s for {command}, and was killed")
+        return status
+
+
+def _answer(where: str, command: str, data: bytes) -> Any:
+    if command != "ADD":
+        return None
+    try:
+        result = json.loads(data)
+    except ValueError:
+        result = None
+    if not isinstance(result, dict):
+        raise NetworkError(
+            f"{where} answered ADD with no JSON object: {data[:200].decode(errors='replace')!r}"
+        )
+    return result
+
+
+def _words(output: bytes, errors: bytes, status: int) -> str:
+    """The message of its error (CNI specification, "Error"), or what it printed."""
+    try:
+        error = json.loads(output)
+        text = ": ".join(str(error[key]) for key in ("msg", "details") if error.get(key))
+    except (ValueError, TypeError, AttributeError):
+        text = ""
+    printed = (errors or output).decode(errors="replace").strip()
+    how = f"exit status {status}" if status >= 0 else waiting.died_of(-status)
+    return text or printed[-400:] or how
+
+
+def _input(config: dict[str, Any], plugin: dict[str, Any], previous: Any) -> dict[str, Any]:
+    """A plugin's configuration as it is called with it (CNI specification, "Deriving execution configuration")."""
+    given = {key: value for key, value in plugin.items() if key != "capabilities"}
+    given |= {"name": config["name"], "cniVersion": config["cniVersion"]}
+    wanted = {key for key, value in (plugin.get("capabilities") or {}).items() if value}
+    runtime = {key: value for key, value in (config.get("runtimeConfig") or {}).items() if key in wanted}
+    if runtime:
+        given["runtimeConfig"] = runtime
+    if previous is not None:
+        given["prevResult"] = previous
+    return given
+
+
+def _delete(calls: Calls, entry: dict[str, Any]) -> list[str]:
+    """Each plugin of one network in reverse, whatever the others say; what went wrong."""
+    words = []
+    config = entry["config"]
+    for plugin in reversed(config["plugins"]):
+        try:
+            calls.run("DEL", plugin, _input(config, plugin, entry["result"]), entry["interface"])
+        except NetworkError as error:
+            words.append(str(error))
+    return words
+
+
+def _loopback_up(namespace: int) -> None:
+    from ..linux import mount as m
+    from ..linux import process as p
+
+    own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        m.setns(namespace, m.CLONE_NEWNET)
+        try:
+            p.loopback_up()
+        finally:
+            m.setns(own, m.CLONE_NEWNET)
+    finally:
+        os.close(own)
+
+
+def recover(bundle: str) -> None:
+    """DEL for what a killed step had added; its namespace is gone, so it is named by nothing. Never raises."""
+    path = os.path.join(bundle, NOTE)
+    try:
+        with open(path, encoding="utf-8") as stream:
+            added = json.load(stream)
+        for entry in reversed(added):
+            known = entry["calls"]
+            _delete(Calls(known["container_id"], known["plugin_dirs"], None), entry)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # it was killed before there was anything to delete

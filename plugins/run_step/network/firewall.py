@@ -1,0 +1,102 @@
+"""Address translation for a network of ours, by nf_tables over netlink: one table for each family, made and deleted
+whole. No binary is needed. It knows nothing of steps.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+from typing import Any
+
+from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.nftables.expressions import genex, masq
+from pyroute2.nftables.main import NFTables
+
+_FAMILIES = {4: 2, 6: 10}
+"""NFPROTO_IPV4, NFPROTO_IPV6 (linux/netfilter.h)."""
+
+_ACCEPT = 1
+_SOURCE_NAT = 100  # NF_IP_PRI_NAT_SRC
+_NETWORK_HEADER = 1  # NFT_PAYLOAD_NETWORK_HEADER
+_OIFNAME = 7  # NFT_META_OIFNAME
+_EQUAL, _NOT_EQUAL = 0, 1
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def _data(raw: bytes) -> dict[str, Any]:
+    return {"attrs": [("NFTA_DATA_VALUE", raw)]}
+
+
+def _compare(operation: int, raw: bytes) -> list[Any]:
+    return [genex("cmp", {"sreg": 1, "op": operation, "data": _data(raw)})]
+
+
+def _rule(network: Network, device: str) -> list[list[Any]]:
+    """What comes from ``network`` and does not leave by ``device`` gets the address of the device that it leaves by."""
+    size = network.max_prefixlen // 8
+    source = {"dreg": 1, "base": _NETWORK_HEADER, "offset": 12 if network.version == 4 else 8, "len": size}
+    mask = {
+        "sreg": 1,
+        "dreg": 1,
+        "len": size,
+        "mask": _data(network.netmask.packed),
+        "xor": _data(bytes(size)),
+    }
+    return [
+        [genex("payload", source)],
+        [genex("bitwise", mask)],
+        _compare(_EQUAL, network.network_address.packed),
+        [genex("meta", {"dreg": 1, "key": _OIFNAME})],
+        _compare(_NOT_EQUAL, device.encode().ljust(16, b"\0")),
+        masq(),
+    ]
+
+
+def masquerade(table: str, network: Network, device: str) -> str:
+    """Make the table, a new one in the place of an old one. The empty string, or why this kernel can't."""
+    remove(table, network.version)
+    try:
+        nft = NFTables(nfgen_family=_FAMILIES[network.version])
+    except OSError as error:
+        return str(error.strerror or error)
+    try:
+        nft.begin()
+        nft.table("add", name=table)
+        nft.chain(
+            "add",
+            table=table,
+            name="postrouting",
+            hook="postrouting",
+            type="nat",
+            policy=_ACCEPT,
+            priority=_SOURCE_NAT,
+        )
+        nft.rule("add", table=table, chain="postrouting", expressions=_rule(network, device))
+        nft.commit()
+    except (NetlinkError, OSError) as error:
+        return _why(error)
+    finally:
+        nft.close()
+    return ""
+
+
+def remove(table: str, version: int) -> None:
+    """Delete the table of one family, where it is. Never raises: a kernel without tables has none."""
+    try:
+        nft = NFTables(nfgen_family=_FAMILIES[version])
+    except OSError:
+        return
+    try:
+        nft.begin()
+        nft.table("del", name=table)
+        nft.commit()
+    except (NetlinkError, OSError):
+        pass  # there is none
+    finally:
+        nft.close()
+
+
+def _why(error: Exception) -> str:
+    number = getattr(error, "code", None) or getattr(error, "errno", None)
+    return f"nf_tables: {errno.errorcode.get(number, '') if number else error}".strip()

@@ -1,0 +1,85 @@
+"""Numbers of a pool, each leased to one step: a file for each, locked by the process that holds it.
+
+A lease ends with its process, whatever ends that: its lock is free then, and whoever comes next takes the file away,
+after it has removed what the lease stood for. All changes are made under one lock of the pool.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+PREFIX = "lease-"
+_LAST = "last"
+
+
+class Pool:
+    """The leases in ``directory``, which is made when missing, for root alone."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keeps every other process out of the pool."""
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)
+        fd = os.open(os.path.join(self.directory, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(fd)
+
+    def _path(self, number: int) -> str:
+        return os.path.join(self.directory, f"{PREFIX}{number}")
+
+    def numbers(self) -> dict[int, bool]:
+        """Every lease, and whether a process holds it. Call it under the lock."""
+        found = {}
+        for name in os.listdir(self.directory) if os.path.isdir(self.directory) else ():
+            if name.startswith(PREFIX) and name[len(PREFIX) :].isdecimal():
+                found[int(name[len(PREFIX) :])] = self._held(os.path.join(self.directory, name))
+        return found
+
+    @staticmethod
+    def _held(path: str) -> bool:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+        return False
+
+    def take(self, first: int, last: int) -> tuple[int, int] | None:
+        """A free number from ``first`` to ``last`` and the descriptor that holds it; None when all are taken.
+
+        Call it under the lock. The number given last comes again last: what still speaks to it finds nobody.
+        """
+        taken = self.numbers()
+        count = last - first + 1
+        start = self._last(first, last) + 1
+        for step in range(count):
+            number = first + (start - first + step) % count
+            if number not in taken:
+                fd = os.open(self._path(number), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                with open(os.path.join(self.directory, _LAST), "w", encoding="ascii") as stream:
+                    stream.write(str(number))
+                return number, fd
+        return None
+
+    def _last(self, first: int, last: int) -> int:
+        try:
+            with open(os.path.join(self.directory, _LAST), encoding="ascii") as stream:
+                number = int(stream.read(20))
+        except (FileNotFoundError, ValueError):
+            return last
+        return number if first <= number <= last else last
+
+    def drop(self, number: int) -> None:
+        """Take the file of a lease away. Call it under the lock."""
+        os.unlink(self._path(number))

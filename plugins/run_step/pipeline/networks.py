@@ -1,0 +1,158 @@
+"""Which network a step of its own namespace gets (rows S42, S76 to X79), decided by what this host has.
+
+A named network is a CNI configuration; ``private`` is the first of them, else the built-in bridge, and for whoever is
+not root of the machine a network in user space. How a network is made is no matter here.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ..errors import HostError
+from ..host import HostFacts, TextFile
+from ..planning import Draft, NetworkPlan
+from ..request import NamespaceOption, RunRequest
+
+CNI_CONFIG_DIRS = ("/etc/cni/net.d",)
+CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+"""Where networks and plugins are, unless the request says so: as distributions and the CNI project have them."""
+
+_VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+_USER_MODE = ("slirp4netns", "pasta")
+
+
+def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: HostFacts) -> NetworkPlan:
+    """Raises HostError for a network that this host can't have, with what would make it."""
+    if option.host:
+        return NetworkPlan("host")
+    if option.path.startswith("/"):
+        return NetworkPlan("path", option.path)
+    if option.path:
+        return _cni(request, host, tuple(option.path.split(",")))
+    mode = request.network
+    if mode == "none":
+        return NetworkPlan(mode)
+    if mode not in ("bridge", *_USER_MODE):
+        mode = _private(draft, host)
+    if mode == "cni":
+        first = next(iter(configurations(host.cni)))
+        return _cni(request, host, (first,))
+    _check(mode, host)
+    return NetworkPlan(mode)
+
+
+def _is_network_root(host: HostFacts) -> bool:
+    return host.is_machine_root and "NET_ADMIN" in host.capabilities
+
+
+def _private(draft: Draft, host: HostFacts) -> str:
+    if draft.isolation == "rootless" or not _is_network_root(host):
+        if host.has_slirp4netns:
+            return "slirp4netns"
+        if host.has_pasta:
+            return "pasta"
+        if draft.isolation == "rootless":
+            raise HostError(
+                "a private network of a rootless step needs slirp4netns or pasta; install one, or use --network host "
+                "or none"
+            )
+        raise HostError(
+            "a private network needs root of the machine, or slirp4netns or pasta; install one, or use --network host "
+            "or none"
+        )
+    return "cni" if configurations(host.cni) else "bridge"
+
+
+def _check(mode: str, host: HostFacts) -> None:
+    if mode == "bridge" and not _is_network_root(host):
+        raise HostError(
+            "network 'bridge' needs root of the machine (CAP_NET_ADMIN); use --network slirp4netns, pasta, host or none"
+        )
+    there = {"slirp4netns": host.has_slirp4netns, "pasta": host.has_pasta}
+    if not there.get(mode, True):
+        package = {"slirp4netns": "slirp4netns", "pasta": "passt"}[mode]
+        raise HostError(f"{mode} was not found on PATH; install {package}, or use --network host or none")
+
+
+def _cni(request: RunRequest, host: HostFacts, names: tuple[str, ...]) -> NetworkPlan:
+    if not _is_network_root(host):
+        raise HostError(
+            f"CNI networks ({', '.join(names)}) need root of the machine (CAP_NET_ADMIN); use --network slirp4netns, "
+            "pasta, host or none"
+        )
+    known = configurations(host.cni)
+    chosen = []
+    for name in names:
+        if name not in known:
+            places = ", ".join(request.cni_config_dirs or CNI_CONFIG_DIRS)
+            hint = f"known are {', '.join(known)}" if known else "no network is configured"
+            broken = _broken(host.cni)
+            raise HostError(f"no CNI configuration in {places} has the network {name!r}; {hint}{broken}")
+        config = known[name]
+        version = config["cniVersion"]
+        if version not in _VERSIONS:
+            raise HostError(
+                f"the CNI network {name!r} is of version {version}; known are {', '.join(_VERSIONS)}"
+            )
+        runtime = _runtime_config(request, name)
+        chosen.append({**config, **({"runtimeConfig": runtime} if runtime else {})})
+    plugins = request.cni_plugin_dirs or CNI_PLUGIN_DIRS
+    return NetworkPlan(
+        "cni", names=names, configs=tuple(chosen), plugin_dirs=plugins, own_dns=not request.dns
+    )
+
+
+def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
+    """What plugins with the capability may be told (CNI conventions, "Dynamic Plugin specific fields")."""
+    out: dict[str, Any] = {}
+    if request.dns or request.dns_search or request.dns_options:
+        out["dns"] = {
+            "servers": list(request.dns),
+            "searches": list(request.dns_search),
+            "options": list(request.dns_options),
+        }
+    if request.hostname:
+        out["aliases"] = {name: [request.hostname]}
+    return out
+
+
+def configurations(files: tuple[TextFile, ...]) -> dict[str, dict[str, Any]]:
+    """Networks by name, the first file of a name counts; what has no name, or can't be read, is passed over."""
+    out: dict[str, dict[str, Any]] = {}
+    for item in files:
+        value = _load(item)
+        if isinstance(value, str) or not value.get("name"):
+            continue
+        out.setdefault(str(value["name"]), value)
+    return out
+
+
+def _broken(files: tuple[TextFile, ...]) -> str:
+    wrong = [f"{item.path}: {value}" for item in files if isinstance(value := _load(item), str)]
+    return "".join(f"; {text}" for text in wrong)
+
+
+def _load(item: TextFile) -> dict[str, Any] | str:
+    """A network as a list of plugins, or what is wrong with the file. A ``.conf`` file is one plugin."""
+    try:
+        value = json.loads(item.text)
+    except ValueError as error:
+        return f"no JSON ({error})"
+    if not isinstance(value, dict):
+        return "no JSON object"
+    plugins = value.get("plugins") if item.path.endswith(".conflist") else [value]
+    if not isinstance(plugins, list) or not plugins:
+        return "it has no plugins"
+    if not all(isinstance(plugin, dict) and _is_name(plugin.get("type")) for plugin in plugins):
+        return "a plugin has no type"
+    return {
+        "name": value.get("name", ""),
+        "cniVersion": str(value.get("cniVersion") or "0.1.0"),
+        "plugins": plugins,
+    }
+
+
+def _is_name(value: Any) -> bool:
+    """A program in a plugin directory, and no path that leads elsewhere."""
+    return isinstance(value, str) and bool(value) and "/" not in value and value not in (".", "..")

@@ -1,0 +1,69 @@
+"""A step's use of SSH keys: agents that hold them, a socket that lends them, and the option that names them.
+
+What a step may do with a lent agent is to list its keys and to sign. Where the socket is mounted is no matter of
+this room.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Mapping
+
+from ..errors import RequestError
+from .agent import Agent, KeyAgent, SocketAgent
+
+__all__ = ["Agent", "KeyAgent", "SocketAgent", "parse_ssh"]
+
+_FORM = "the form is default, ID, ID=SOCKET or ID=KEY[,KEY...]"
+
+
+def parse_ssh(text: str, environ: Mapping[str, str]) -> tuple[str, Agent]:
+    """The ID and the agent of ``default|ID[=SOCKET|KEY[,KEY...]]``, as docker buildx has it.
+
+    An ID alone, or one with nothing after its ``=``, is the agent at SSH_AUTH_SOCK of ``environ``; no ID before the
+    ``=`` is ``default``. Relative paths count from the current directory. Keys are read now. Raises RequestError
+    that quotes ``text`` and says what would make it right.
+    """
+    name, _, value = text.partition("=")
+    if not text or "," in name:
+        raise RequestError(f"ssh {text!r}: {_FORM}")
+    try:
+        return name or "default", _at_paths(value.split(",")) if value else _of_user(environ)
+    except RequestError as error:
+        raise RequestError(f"ssh {text!r}: {error}") from None
+
+
+def _of_user(environ: Mapping[str, str]) -> Agent:
+    path = environ.get("SSH_AUTH_SOCK", "")
+    remedy = "start one with 'eval $(ssh-agent)' and ssh-add, or name a socket or keys with ID=PATH"
+    if not path:
+        raise RequestError(f"SSH_AUTH_SOCK is not set, so there is no agent; {remedy}")
+    try:
+        if _is_socket(path):
+            return SocketAgent(path)
+    except RequestError as error:
+        raise RequestError(f"SSH_AUTH_SOCK: {error}; {remedy}") from None
+    raise RequestError(f"SSH_AUTH_SOCK: {path!r} is no socket; {remedy}")
+
+
+def _at_paths(paths: list[str]) -> Agent:
+    if "" in paths:
+        raise RequestError(f"one of the paths is empty; {_FORM}")
+    sockets = [path for path in paths if _is_socket(path)]
+    if not sockets:
+        return KeyAgent(paths)
+    if len(sockets) < len(paths):
+        raise RequestError(f"{sockets[0]!r} is a socket, and there are keys too; give them IDs of their own")
+    if len(sockets) > 1:
+        raise RequestError("more than one socket; give each an ID of its own")
+    return SocketAgent(sockets[0])
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)
+    except OSError as error:
+        raise RequestError(f"{path!r} can't be looked at: {error.strerror}") from None
+    except ValueError:
+        raise RequestError(f"{path!r} is no path: it has a null byte") from None
