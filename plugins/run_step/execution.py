@@ -123,14 +123,17 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
 
-    def start(self) -> socket.socket:
-        """The control socket, the process started if it was not yet."""
+    def start(self, library: str = "") -> socket.socket:
+        """The control socket, the process started if it was not yet. ``library`` has what the built-in network needs:
+        loaded once, where every run is forked from."""
         with self._lock:
             if self._control is None:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 package = os.path.dirname(os.path.abspath(__file__))
                 boot = f"import sys; sys.path.insert(0, {os.path.dirname(package)!r}); "
-                boot += "from run_step.supervisor import main; main()"
+                if library:
+                    boot += f"sys.path.append({library!r}); from run_step.network.bridge import Hold; "
+                boot += f"from run_step.supervisor import main; main({'Hold()' if library else ''})"
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", boot],
                     stdin=theirs.fileno(),
@@ -143,7 +146,7 @@ class Supervisor:
 
     def spawn(self, job: dict[str, Any], streams: tuple[int, ...]) -> socket.socket:
         """Start one run; the socket answers when it has ended, and closing it kills the step."""
-        control = self.start()
+        control = self.start(job.get("network", {}).get("library", ""))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         fds = array.array("i", [theirs.fileno(), *streams])
         try:

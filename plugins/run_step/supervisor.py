@@ -21,7 +21,7 @@ import signal
 import socket
 import struct
 import sys
-from typing import Any
+from typing import Any, Protocol
 
 from .linux import process as p
 
@@ -29,8 +29,23 @@ LENGTH = struct.Struct("!I")
 """The head of a message: its length in bytes."""
 
 
-def main() -> None:
-    """Serve until the control socket on descriptor 0 closes."""
+class Held(Protocol):
+    """Something that lasts from one run to the next."""
+
+    def release(self) -> None:
+        """Let it go. Never raises."""
+
+
+def main(held: Held | None = None) -> None:
+    """Serve until the control socket on descriptor 0 closes; then ``held`` is let go."""
+    try:
+        _serve_all()
+    finally:
+        if held is not None:
+            held.release()
+
+
+def _serve_all() -> None:
     control = socket.socket(fileno=0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the builder decides what an interrupt means
     p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)

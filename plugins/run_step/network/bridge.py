@@ -230,12 +230,33 @@ def _remove_stale(ip: IPRoute, pool: Pool) -> None:
 def _remove_unused(ip: IPRoute, pool: Pool) -> None:
     """With no lease left, all that we made on this machine."""
     _remove_stale(ip, pool)
-    if pool.numbers():
+    if pool.numbers() or pool.is_held():
         return
     _delete(ip, DEVICE)
     for version in (4, 6):
         firewall.remove(TABLE, version)
     _restore(pool.directory)
+
+
+class Hold:
+    """Keeps the bridge from one step of a builder to the next: making it and taking it away costs more than a step."""
+
+    def __init__(self) -> None:
+        self._pool = Pool(_state())
+        self._fd = -1
+        try:
+            with self._pool.locked():
+                self._fd = self._pool.hold()
+        except OSError:
+            pass  # the step that needs it says so
+
+    def release(self) -> None:
+        """Let it go, with the bridge where no step of another builder has it. Never raises."""
+        if self._fd < 0:
+            return
+        os.close(self._fd)
+        self._fd = -1
+        recover()
 
 
 def recover() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 PREFIX = "lease-"
+HOLDER = "holder-"
 _LAST = "last"
 
 
@@ -53,6 +54,25 @@ class Pool:
         finally:
             os.close(fd)
         return False
+
+    def hold(self) -> int:
+        """A descriptor that keeps what belongs to the pool as a whole, with no number. Call it under the lock."""
+        path = os.path.join(self.directory, f"{HOLDER}{os.getpid()}")
+        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        return fd
+
+    def is_held(self) -> bool:
+        """Whether a process holds it; files of those that have ended are taken away. Call it under the lock."""
+        found = False
+        for name in os.listdir(self.directory):
+            path = os.path.join(self.directory, name)
+            if name.startswith(HOLDER):
+                if self._held(path):
+                    found = True
+                else:
+                    os.unlink(path)
+        return found
 
     def take(self, first: int, last: int) -> tuple[int, int] | None:
         """A free number from ``first`` to ``last`` and the descriptor that holds it; None when all are taken.
