@@ -40,7 +40,7 @@ def main(ranges, home, command):
     from run_step.linux import mount as m
 
     m.unshare(m.CLONE_NEWNS)
-    m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+    m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)
     needed = {sys.base_prefix, sys.prefix, PROJECT, os.path.dirname(os.path.realpath(sys.executable))}
     needed = {path for path in needed if _closed(path)}
     needed = {path for path in needed if not any(path.startswith(other + "/") for other in needed)}

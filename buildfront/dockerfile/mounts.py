@@ -98,7 +98,8 @@ def flag(text: str, key: str, value: str) -> bool:
 
 def number(text: str, key: str, value: str) -> int:
     """A user or group ID. Raises BuildError."""
-    if not (value.isascii() and value.isdigit()) or int(value) >= (1 << 32) - 1:
+    # No number of more digits can be one; Python refuses to read a very long one.
+    if not re.fullmatch(r"0*[0-9]{1,10}", value, re.ASCII) or int(value.lstrip("0") or "0") >= (1 << 32) - 1:
         raise BuildError(
             f"RUN --mount={text}: {key}={value}: a number is wanted", hint="names are not looked up"
         )

@@ -44,11 +44,21 @@ class ContentDigests:
         return self._store.catalogue.content(key, cache.selector(sources))
 
     def of_context(self, op: CopyOp) -> str:
-        """Raises BuildError for a source that is not in the context."""
+        """Raises BuildError for a source that is not in the context, or that can't be read."""
         from ..steps.select import digest
 
         with Root(self._contexts[op.origin.name].path) as root:
-            return digest(root, self.select(op, root), self._hash, owners=False)
+            try:
+                return digest(root, self.select(op, root), self._hash, owners=False)
+            except PermissionError as error:
+                raise BuildError(
+                    f"{error.filename or '/'!r} in the {self._what(op)} can't be read: {error.strerror}",
+                    hint="change its mode, or let .dockerignore leave it out",
+                ) from None
+
+    @staticmethod
+    def _what(op: CopyOp) -> str:
+        return f"build context {op.origin.name!r}" if op.origin.name else "build context"
 
     def select(self, op: CopyOp, root: Root) -> list[Selection]:
         """What a COPY from a context selects."""
@@ -59,8 +69,9 @@ class ContentDigests:
             found = self.selected.get(place)
         if found is None:
             context = self._contexts[op.origin.name]
-            what = "build context" if not op.origin.name else f"build context {op.origin.name!r}"
-            found = select(root, op.sources, excludes=context.excludes, prune=context.prune, what=what)
+            found = select(
+                root, op.sources, excludes=context.excludes, prune=context.prune, what=self._what(op)
+            )
             with self._lock:
                 self.selected[place] = found
         return found

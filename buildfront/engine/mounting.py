@@ -179,6 +179,10 @@ def _inside(root: str, path: str) -> str:
     with Root(root) as tree:
         try:
             fd = tree.open(path, os.O_PATH)
+            try:
+                return os.readlink(f"/proc/self/fd/{fd}")
+            finally:
+                os.close(fd)
         except OSError as error:
             shown = (
                 "the build context"
@@ -186,7 +190,3 @@ def _inside(root: str, path: str) -> str:
                 else "the stage or image it is mounted from"
             )
             raise BuildError(f"{path} can't be mounted: {error.strerror} in {shown}") from None
-        try:
-            return os.readlink(f"/proc/self/fd/{fd}")
-        finally:
-            os.close(fd)

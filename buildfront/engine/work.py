@@ -9,6 +9,7 @@ import concurrent.futures
 import hashlib
 import io
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +36,8 @@ from .model import Event, Result
 
 MEDIA_TYPES = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "uncompressed": LAYER}
 _TAIL = 4000
+_RECEIVING = frozenset(("slave", "rslave", "shared", "rshared"))
+"""The propagation modes of a volume that shows what the host mounts while the step runs."""
 
 
 class Cancelled(BuildError):
@@ -121,8 +124,10 @@ class Worker:
     def _isolate(self) -> None:
         from ..store.snapshots.mounts import enter_private_namespace
 
+        template = self.state.options.template
+        words = [] if template is None else re.split("[:,=]", ",".join((*template.volumes, *template.mounts)))
         try:
-            enter_private_namespace()
+            enter_private_namespace(receive=not _RECEIVING.isdisjoint(words))
         except OSError:
             # No privilege to mount: the copying snapshots need none, and a step says itself what it lacks.
             self.state.store.can_mount = False
@@ -178,6 +183,10 @@ class Worker:
                     Event("failed", step.id, step.title, {"error": error.what, **self._used(step)})
                 )
             raise error.at(step.source) from None
+        except RecursionError:
+            what = "the step has too many directories in each other"
+            self.state.emit(Event("failed", step.id, step.title, {"error": what, **self._used(step)}))
+            raise BuildError(what, where=step.source) from None
         except (RequestError, HostError) as error:
             self.state.emit(Event("failed", step.id, step.title, {"error": str(error)}))
             raise BuildError(str(error), where=step.source) from error

@@ -186,7 +186,8 @@ class _Builder:
         if name.lower() in self.names:
             index = self.names[name.lower()]
         elif name.isdecimal():
-            index = int(name)
+            # Python refuses to read a very long number, and no stage has one.
+            index = int(name) if len(name) < 10 else len(self.stages)
         else:
             return None
         if index >= before:

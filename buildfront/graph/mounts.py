@@ -13,6 +13,10 @@ from ..errors import BuildError, nearest
 from .model import Mount
 
 
+_MODES = {"cache": 0o7777}
+"""The bits of a mode that count; of a secret and of a socket the permissions alone, as in BuildKit."""
+
+
 def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     """The mount that ``flag`` means, its origin still to be found.
 
@@ -23,6 +27,8 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     empty = next((key for key, value in fields.items() if not value and key != "relabel"), None)
     if empty is not None:
         raise BuildError(f"RUN --mount={text}: {empty} is empty after its variables were replaced")
+    if any("\0" in value for value in fields.values()):
+        raise BuildError(f"RUN --mount={text}: a value has a null byte")
     kind = flag.kind
     target = fields.get("target", "")
     if not target and kind in ("bind", "cache", "tmpfs"):
@@ -54,7 +60,7 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
         env=fields.get("env", ""),
         required=syntax.flag(text, "required", fields.get("required", "false")),
         size=syntax.size(text, fields["size"]) if "size" in fields else 0,
-        mode=syntax.mode(text, fields["mode"]) if "mode" in fields else None,
+        mode=syntax.mode(text, fields["mode"]) & _MODES.get(kind, 0o777) if "mode" in fields else None,
         uid=syntax.number(text, "uid", fields["uid"]) if "uid" in fields else None,
         gid=syntax.number(text, "gid", fields["gid"]) if "gid" in fields else None,
     )

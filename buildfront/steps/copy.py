@@ -8,7 +8,7 @@ import shutil
 import stat
 from collections.abc import Callable
 
-from run_step import RequestError, Root, resolve_group, resolve_user
+from run_step import RequestError, Root, is_machine_root, resolve_group, resolve_user
 
 from ..errors import BuildError
 from ..graph.model import CopyOp
@@ -103,8 +103,8 @@ class Copier:
                 if before is None:
                     self._finish(item, dest)
                 continue
-            if self.op.for_mount and stat.S_ISSOCK(item.status.st_mode):
-                continue  # nobody answers there any more, and nobody named it
+            if self.op.for_mount and _is_of_no_use(item.status.st_mode):
+                continue  # nobody named it
             self._item(item, posixpath.join(dest, item.name))
 
     def _file(self, item: Item, dest: str) -> None:
@@ -159,7 +159,10 @@ class Copier:
         elif stat.S_ISSOCK(kind):
             raise BuildError(f"{item.path!r} is a socket, which can't be copied")
         else:
-            os.mknod(name, stat.S_IFMT(kind) | 0o600, item.status.st_rdev, dir_fd=fd)
+            try:
+                os.mknod(name, stat.S_IFMT(kind) | 0o600, item.status.st_rdev, dir_fd=fd)
+            except PermissionError:  # of a user namespace; or 0:0, which means something else to an overlay
+                raise BuildError(f"{item.path!r} is a device, which can't be made here") from None
 
     def _link(self, identity: tuple[int, int], fd: int, name: str) -> bool:
         """Make a hard link to what this file was copied to; False when that is not there any more, because
@@ -217,6 +220,11 @@ class Copier:
             except unreadable() as error:
                 raise BuildError(f"the archive {selection.path!r} is damaged: {error}") from None
         return True
+
+
+def _is_of_no_use(mode: int) -> bool:
+    """A socket, where nobody answers any more, and a device for those who can make none."""
+    return stat.S_ISSOCK(mode) or ((stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and not is_machine_root())
 
 
 def _unchanged(item: Item, now: os.stat_result) -> None:

@@ -62,11 +62,14 @@ def select(
     out: list[Selection] = []
     empty: list[BuildError] = []
     for source in sources:
-        found = [_one(root, path, excludes or _nothing, prune) for path in _paths(root, source, what)]
+        try:
+            found = [_one(root, path, excludes or _nothing, prune) for path in _paths(root, source, what)]
+        except RecursionError:
+            raise BuildError(f"{source!r} in the {what} has too many directories in each other") from None
         present = [item for item in found if item is not None]
         if not present:
             relative = posixpath.normpath(source).lstrip("/")
-            ignored = excludes is not None and excludes(relative) and root.lstat(relative) is not None
+            ignored = excludes is not None and root.stat(relative) is not None
             error = BuildError(
                 f"{source!r} is not in the {what}" + (": .dockerignore leaves it out" if ignored else ""),
                 hint="paths count from the root of the build context" if what == "build context" else "",
@@ -121,12 +124,28 @@ def _one(root: Root, path: str, excludes: Excludes, prune: bool) -> Selection | 
     status = root.stat(relative)  # a source that is itself a link means what it leads to
     if status is None:
         return None
+    real = relative if excludes is _nothing else _real(root, relative)
+    if real != relative and (excludes(relative) or (real and prune and excludes(real))):
+        return None
     if not stat.S_ISDIR(status.st_mode):
-        return None if excludes(relative) else Selection(relative, False, (Item(relative, "", status),))
-    items = [Item(relative, "", status), *_walk(root, relative, "", excludes, prune)]
-    if len(items) == 1 and relative and excludes(relative):
+        return None if excludes(real) else Selection(relative, False, (Item(relative, "", status),))
+
+    def left_out(inner: str) -> bool:
+        return excludes(real + inner[len(relative) :] if real else inner[len(relative) + 1 :])
+
+    walk = _walk(root, relative, "", excludes if real == relative else left_out, prune)
+    items = [Item(relative, "", status), *walk]
+    if len(items) == 1 and real and excludes(real):
         return None
     return Selection(relative, True, tuple(items))
+
+
+def _real(root: Root, path: str) -> str:
+    """The name by which it is left out or not: a link to a file is no other way to it. Raises BuildError."""
+    try:
+        return root.resolve(path) if path else ""
+    except OSError as error:
+        raise BuildError(f"{path!r} can't be read: {error.strerror}") from None
 
 
 def _walk(root: Root, path: str, name: str, excludes: Excludes, prune: bool) -> Iterator[Item]:

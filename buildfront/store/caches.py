@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -114,7 +113,7 @@ class Caches:
         try:
             os.rename(new, directory)
         except OSError:
-            shutil.rmtree(new)
+            _discard(new)
             if not os.path.isdir(directory):
                 raise
 
@@ -185,7 +184,7 @@ class Caches:
                 os.rename(new, path)
             except OSError as error:
                 if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
-                    shutil.rmtree(new)
+                    _discard(new)
                     os.close(lock)
                     return None  # made by another build, or the whole cache pruned, meanwhile
                 raise BuildError(f"the cache {path} can't be made: {error.strerror}") from None
@@ -236,6 +235,12 @@ class Caches:
         return True
 
 
+def _discard(path: str) -> None:
+    from run_step import remove_tree
+
+    remove_tree(path)
+
+
 def _is(path: str, fd: int) -> bool:
     """Whether the lock that we hold is still the instance's: it may have been pruned while we waited."""
     try:
@@ -245,20 +250,20 @@ def _is(path: str, fd: int) -> bool:
 
 
 def _size(path: str) -> int:
-    """Bytes on disk; a file with several names counts once."""
+    """Bytes on disk; a file with several names counts once, and what lies deeper than a path can say does not."""
     total = 0
     seen: set[tuple[int, int]] = set()
     todo = [path]
     while todo:
         try:
             entries: Any = os.scandir(todo.pop())
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
+        except OSError:
             continue
         with entries:
             for entry in entries:
                 try:
                     status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
+                except OSError:
                     continue
                 identity = (status.st_dev, status.st_ino)
                 if status.st_nlink > 1 and identity in seen:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import tempfile
 import threading
 import time
@@ -150,7 +149,9 @@ class Store:
 
     def remove_stale(self, path: str) -> None:
         """Remove one of them."""
-        shutil.rmtree(path, ignore_errors=True)
+        from run_step import remove_tree
+
+        remove_tree(path)
 
     # snapshots
 
@@ -200,7 +201,9 @@ class Session:
 
     def close(self) -> None:
         """Remove the directory and give the lock back."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        from run_step import remove_tree
+
+        remove_tree(self.path)
         os.close(self._lock_fd)
 
     def place(self, kind: str) -> str:
@@ -233,6 +236,7 @@ class Session:
     def view(self, number: int | None) -> View:
         """A snapshot to read. Close it."""
         work = self.directory("view")
+        os.chmod(work, 0o755)  # what a step sees where there is no snapshot
         return self.store.driver(self.path).view(work, self.store.lineage(number))
 
     def commit(self, active: Active, parent: int | None, *, empty: bool = False) -> int:

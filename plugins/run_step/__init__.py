@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         RunRequest,
         wrong_target,
     )
-    from .rootfs import Root
+    from .rootfs import Root, remove_tree
     from .rootless import enter_user_namespace, is_machine_root
     from .ssh import parse_ssh
     from .validation import validate
@@ -80,6 +80,7 @@ _HOME = {
     "wrong_target": "request",
     "RunRequest": "request",
     "Root": "rootfs",
+    "remove_tree": "rootfs",
     "Identity": "pipeline.user",
     "resolve_user": "pipeline.user:resolve",
     "resolve_group": "pipeline.user:group",
@@ -119,6 +120,7 @@ __all__ = [
     "write_files",
     "write_bundle",
     "Root",
+    "remove_tree",
     "Identity",
     "resolve_user",
     "resolve_group",

@@ -13,10 +13,11 @@ import stat
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from . import host_copy
 from .errors import HostError
 from .inputs import Inputs
+from .nested import settle
 from .planning import (
-    BUNDLE,
     ChangeOwner,
     CopyTree,
     CopyVolume,
@@ -31,6 +32,7 @@ from .planning import (
     RunPlan,
     SetSecret,
     TakeSource,
+    host_id,
 )
 from .rootfs import Created, Root
 
@@ -112,13 +114,15 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
         if isinstance(action, MakeDirectory):
             root.make_dirs(action.path, action.mode, action.uid, action.gid)
         elif isinstance(action, MountPoint):
-            undo.created += root.make_mount_point(action.path, action.directory, action.mode)
+            undo.created += _mount_point(root, action.path, action.directory, action.mode)
         elif isinstance(action, PutFile):
             _put(os.path.join(bundle, "files", action.name), action.path, undo)
         elif isinstance(action, MakeNode):
             _make_node(action, undo)
         elif isinstance(action, CopyTree):
-            _copy_host(action.source, os.path.join(bundle, action.name))
+            linux = plan.spec["linux"]
+            step_root = host_id(linux, "uidMappings", 0), host_id(linux, "gidMappings", 0)
+            host_copy.copy(action.source, os.path.join(bundle, action.name), step_root)
         elif isinstance(action, CopyVolume):
             _copy_volume(action, root, os.path.join(bundle, "volumes", action.name))
         elif isinstance(action, MakeScratch):
@@ -137,7 +141,14 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
             undo.proxies.append(
                 Proxy(directory, action.name, agent, mode=action.mode, uid=action.uid, gid=action.gid)
             )
-    _check_nested(plan, inputs)
+    settle(plan, root, inputs, undo.created)
+
+
+def _mount_point(root: Root, path: str, directory: bool, mode: int = 0o755) -> list[Created]:
+    try:
+        return root.make_mount_point(path, directory, mode)
+    except OSError as error:
+        raise HostError(f"{path} can't be mounted on: {error.strerror}") from None
 
 
 def _take(action: TakeSource, source: str, bundle: str, undo: Undo) -> None:
@@ -149,31 +160,13 @@ def _take(action: TakeSource, source: str, bundle: str, undo: Undo) -> None:
     directory = os.path.isdir(source)
     there = undo.root.stat(action.path)
     if there is None:
-        undo.created += undo.root.make_mount_point(action.path, directory)
+        undo.created += _mount_point(undo.root, action.path, directory)
     elif stat.S_ISDIR(there.st_mode) != directory:
         kinds = ("a file", "a directory")
         raise HostError(
             f"{action.path} is {kinds[not directory]} in the image, and what is to be mounted there is "
             f"{kinds[directory]}"
         )
-
-
-def _check_nested(plan: RunPlan, inputs: Inputs) -> None:
-    """A mount below one that can't be written to needs a place there; runtimes say it in words of their own."""
-    prefix = f"{BUNDLE}/sources/"
-    mounts = plan.spec["mounts"]
-    for item in mounts:
-        path = item["destination"]
-        above = [other for other in mounts if path.startswith(other["destination"].rstrip("/") + "/")]
-        nearest = max(above, key=lambda other: len(other["destination"]), default=None)
-        if nearest is None or not nearest["source"].startswith(prefix) or "ro" not in nearest["options"]:
-            continue
-        with Root(inputs.sources[nearest["source"].removeprefix(prefix)]) as root:
-            if root.stat(path.removeprefix(nearest["destination"].rstrip("/"))) is None:
-                raise HostError(
-                    f"{path} is to be mounted in {nearest['destination']}, which is a read-only mount and has no such "
-                    "place; make it there before, or mount that with rw"
-                )
 
 
 def _put(source: str, path: str, undo: Undo) -> None:
@@ -242,15 +235,6 @@ def _move(kept: str, fd: int, name: str) -> None:
         _copy_entry(parent, os.path.basename(kept), f"/proc/self/fd/{fd}/{name}")
     finally:
         os.close(parent)
-
-
-def _copy_host(source: str, target: str) -> None:
-    """A directory or file of the host, whose owner asked for it: links in it are followed as the host would."""
-    os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
-    if os.path.isdir(source):
-        shutil.copytree(source, target, symlinks=False)
-    else:
-        shutil.copy2(source, target)
 
 
 def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import array
 import fcntl
 import os
-import shutil
 import socket
 import stat
 import subprocess
@@ -22,7 +21,7 @@ from .errors import HostError
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .private import pack
-from .rootfs import Root
+from .rootfs import Root, remove_tree
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
 from .stdio.terminal import size_of
@@ -228,7 +227,7 @@ def execute(
             finally:
                 undo.run()
     finally:
-        shutil.rmtree(bundle, ignore_errors=True)
+        remove_tree(bundle)
         os.close(source)
         if own:
             supervisor.close()

@@ -8,7 +8,7 @@ from dataclasses import replace
 from .execution import Output, RunResult, Supervisor, execute
 from .host import HostFacts, probe
 from .inputs import Inputs
-from .lookup import look_up
+from .lookup import look_up, names_a_network
 from .pipeline.isolation import choose
 from .planning import RunPlan, plan
 from .request import RunRequest
@@ -41,8 +41,14 @@ class LocalExecutor:
         facts = self.host(runtimes=auto or (request.isolation == "oci" and not request.runtime))
         if auto:
             request = replace(request, isolation=choose("auto", facts)[0])
-        asked = request.devices or request.hooks_dirs or request.volumes or request.mounts
-        if not self._recorded and asked:
+        asked = (
+            request.devices
+            or request.hooks_dirs
+            or request.volumes
+            or request.mounts
+            or names_a_network(request)
+        )
+        if not self._recorded and (asked or facts.default_mounts):
             facts = look_up(request, facts)
         return plan(request, facts)
 
@@ -111,6 +117,7 @@ def recover(work_dir: str) -> None:
 
     from .isolation.cgroup import remove_noted
     from .isolation.oci import RUNTIME_NOTE
+    from .network import STATE, cni
 
     for bundle in glob.glob(os.path.join(glob.escape(work_dir), "bundle-*")):
         try:
@@ -135,3 +142,8 @@ def recover(work_dir: str) -> None:
             except (OSError, subprocess.TimeoutExpired):
                 pass  # the runtime has gone, or hangs; processes and groups are removed without it
         remove_noted(bundle)
+        cni.recover(bundle)
+    if os.path.isdir(STATE):
+        from .network import bridge
+
+        bridge.recover()

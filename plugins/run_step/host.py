@@ -7,13 +7,14 @@ same on every machine that reads the same facts. Planning reads nothing else of 
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 from typing import Any
 
 from .codec import decode, encode
 from .linux.process import CAPABILITIES
 from .linux.seccomp import available
-from .rootless import ALL_IDS, sub_ids
+from .rootless import ALL_IDS, is_machine_root, sub_ids
 from .rootless import maps as rootless_map
 
 PROXY_VARIABLES = (
@@ -62,7 +63,7 @@ class DeviceFact:
 
 @dataclass(frozen=True)
 class PathFact:
-    """A path of the host that a request mounts."""
+    """A path of the host that is mounted or copied for a step."""
 
     path: str
     directory: bool
@@ -70,16 +71,23 @@ class PathFact:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file of the host that planning reads."""
+    """A file of the host that planning reads. ``error`` says why it can't be read, and then there is no text."""
 
     path: str
     text: str
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class HostFacts:
-    """The host as the pipeline sees it. ``has_rro``: the OCI runtime that will run the step knows the mount option
-    ``rro``, read-only all the way down (runtime-spec, config.md, "Linux mount options")."""
+    """The host as the pipeline sees it.
+
+    ``cdi_specs`` are in the order of their directories, of which the last counts most; ``hooks`` likewise.
+    ``default_mounts`` are the lines of mounts.conf, and ``paths`` has those of their sources that can be copied.
+    ``has_rro``: the OCI runtime that will run the step knows the mount option ``rro``, read-only all the way down
+    (runtime-spec, config.md, "Linux mount options"). ``address`` is this host's own on its way out;
+    ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order.
+    """
 
     uid: int = 0
     gid: int = 0
@@ -94,6 +102,8 @@ class HostFacts:
     hosts: str = ""
     hosts_mode: int = 0o644
     resolv_conf: str = ""
+    resolv_conf_upstream: str = ""
+    address: str = ""
     has_dev_shm: bool = True
     has_dev_mqueue: bool = True
     has_sys: bool = True
@@ -108,8 +118,9 @@ class HostFacts:
     subgids: tuple[tuple[int, ...], ...] = ()
     paths: tuple[PathFact, ...] = ()
     devices: tuple[DeviceFact, ...] = ()
-    cdi_specs: tuple[str, ...] = ()
+    cdi_specs: tuple[TextFile, ...] = ()
     hooks: tuple[TextFile, ...] = ()
+    cni: tuple[TextFile, ...] = ()
     default_mounts: tuple[str, ...] = ()
     has_libseccomp: bool = True
     has_mounts: bool = True
@@ -221,16 +232,30 @@ def _can_mount() -> bool:
     return bool(found)
 
 
-def _default_mounts() -> list[str]:
-    """The lines of mounts.conf whose source exists (containers-mounts.conf(5))."""
+MOUNTS_CONF = ("/etc/containers/mounts.conf", "/usr/share/containers/mounts.conf")
+"""Where the machine's default mounts are (containers-mounts.conf(5)); the first file that is there counts."""
+
+
+def _default_mounts(files: tuple[str, ...] = MOUNTS_CONF) -> tuple[str, ...]:
+    """The lines of mounts.conf that say something; an ordinary user's own file counts before ``files``."""
     home = os.path.expanduser("~/.config/containers/mounts.conf")
-    candidates = ("/etc/containers/mounts.conf", "/usr/share/containers/mounts.conf")
-    for path in (home, *candidates) if os.geteuid() else candidates:
-        text = _read(path)
-        if text:
-            lines = [line.split("#", 1)[0].strip() for line in text.splitlines()]
-            return [line for line in lines if line and os.path.exists(line.partition(":")[0])]
-    return []
+    for path in files if os.geteuid() == 0 and is_machine_root() else (home, *files):
+        if os.path.exists(path):
+            lines = (line.split("#", 1)[0].strip() for line in _read(path).splitlines())
+            return tuple(line for line in lines if line)
+    return ()
+
+
+def _address() -> str:
+    """Of the device that leads out: connecting a datagram socket asks the routes, and sends nothing."""
+    for family, target in ((socket.AF_INET, "203.0.113.1"), (socket.AF_INET6, "2001:db8::1")):
+        try:
+            with socket.socket(family, socket.SOCK_DGRAM) as probe_socket:
+                probe_socket.connect((target, 9))
+                return str(probe_socket.getsockname()[0])
+        except OSError:
+            continue
+    return ""
 
 
 def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
@@ -256,6 +281,8 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         hosts=_read("/etc/hosts"),
         hosts_mode=os.stat("/etc/hosts").st_mode & 0o777 if os.path.exists("/etc/hosts") else 0o644,
         resolv_conf=_read("/etc/resolv.conf"),
+        resolv_conf_upstream=_read("/run/systemd/resolve/resolv.conf"),
+        address=_address(),
         has_dev_shm=os.path.isdir("/dev/shm"),
         has_dev_mqueue=os.path.isdir("/dev/mqueue"),
         has_sys=os.path.isdir("/sys"),
@@ -268,7 +295,7 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         groups=tuple(sorted(os.getgroups())),
         subuids=sub_ids("uid"),
         subgids=sub_ids("gid"),
-        default_mounts=tuple(_default_mounts()),
+        default_mounts=_default_mounts(),
         has_libseccomp=available(),
         has_mounts=os.geteuid() != 0 or _can_mount(),
         stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),

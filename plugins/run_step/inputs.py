@@ -100,7 +100,7 @@ def parse_secret(text: str, environ: Mapping[str, str]) -> tuple[str, Secret]:
     else:
         data = _read(text, path)
     if len(data) > LARGEST:
-        raise RequestError(f"secret {text!r}: it has {len(data)} bytes; at most {LARGEST} can be a secret")
+        raise RequestError(f"secret {text!r}: it has more than {LARGEST} bytes, and can't be a secret")
     return identity, Secret(data)
 
 

@@ -1,4 +1,5 @@
-"""What a request mentions of the host, looked up and added to the facts: devices, CDI files, hook definitions.
+"""What a request mentions of the host, looked up and added to the facts: devices, CDI files, hook definitions, the
+sources of default mounts.
 
 Planning itself never looks at the host. This is called at the edge, and its answer can be recorded.
 """
@@ -8,44 +9,50 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
-from typing import Any
 
 from .errors import HostError, RequestError
 from .host import DeviceFact, HostFacts, PathFact, TextFile
-from .pipeline.devices import is_cdi, parse
+from .pipeline import cdi
+from .pipeline.devices import clean, parse
+from .pipeline.networks import CNI_CONFIG_DIRS
+from .pipeline.secrets import parse as parse_default_mount
 from .pipeline.volumes import parse_mount, parse_volume
 from .request import RunRequest
-
-CDI_DIRS = ("/etc/cdi", "/var/run/cdi")
-"""Where CDI specifications are looked for (CDI SPEC.md)."""
 
 
 def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
     """The facts with what ``request`` needs added.
 
-    Raises RequestError for a malformed device, HostError for a hooks directory that can't be read.
+    Raises RequestError for a malformed device, HostError for a directory of hooks or devices that can't be read.
     """
     devices: dict[str, DeviceFact] = {item.path: item for item in host.devices}
-    specs: list[str] = list(host.cdi_specs)
+    paths = {item.path: item for item in host.paths}
     for text in request.devices:
         source, _, _ = parse(text)
-        if not is_cdi(text):
+        if not cdi.is_name(source):
             devices.update({item.path: item for item in _devices(source)})
-        elif not specs:
-            specs = _cdi(request.cdi_spec_dirs or CDI_DIRS)
-            for spec in specs:
-                for path in _cdi_nodes(spec):
-                    devices.update({item.path: item for item in _devices(path)})
-    paths = {item.path: item for item in host.paths}
+    specs = host.cdi_specs
+    names = [text for text in request.devices if cdi.is_name(text)]
+    if names and not specs:
+        specs = tuple(_cdi_files(request.cdi_spec_dirs or cdi.DIRECTORIES))
+        for name in names:
+            with suppress(HostError):  # said when the plan is made
+                for edits in cdi.resolve([name], (), replace(host, cdi_specs=specs)).edits:
+                    for node in edits.nodes:
+                        source = clean(node.get("hostPath") or node["path"])
+                        devices.update({item.path: item for item in _devices(source)})
+                    for mount in edits.mounts:
+                        _note(mount["hostPath"], paths)
     for volume in (*map(parse_volume, request.volumes), *map(parse_mount, request.mounts)):
         for source in volume.host_paths:
-            if os.path.exists(source):
-                paths[source] = PathFact(source, os.path.isdir(source))
-    for mount in _cdi_mounts(specs):
-        if os.path.exists(mount):
-            paths[mount] = PathFact(mount, os.path.isdir(mount))
+            _note(source, paths)
+    for line in host.default_mounts:
+        parsed = parse_default_mount(line)
+        if parsed is not None and _can_be_copied(parsed[0]):
+            _note(parsed[0], paths)
     hooks = list(host.hooks)
     for directory in request.hooks_dirs:
         hooks += _hooks(directory)
@@ -53,10 +60,50 @@ def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
         host,
         paths=tuple(paths.values()),
         devices=tuple(devices.values()),
-        cdi_specs=tuple(specs),
+        cdi_specs=specs,
         hooks=tuple(hooks),
         has_rro=_has_rro(request, host),
+        cni=host.cni or tuple(_cni_files(request)),
     )
+
+
+def names_a_network(request: RunRequest) -> bool:
+    """Whether it may be one that CNI makes: by name, or a private one."""
+    private = request.network == "private" or bool(request.uid_map or request.gid_map)
+    private = private or any(
+        option.name in ("network", "user") and not option.host for option in request.namespaces
+    )
+    return private or request.network not in _NOT_BY_CNI
+
+
+_NOT_BY_CNI = ("", "default", "host", "none", "bridge", "slirp4netns", "pasta")
+
+
+def _cni_files(request: RunRequest) -> Iterator[TextFile]:
+    """All configurations in the order of their names, the first directory first."""
+    if not names_a_network(request) or request.network.startswith("ns:"):
+        return
+    for directory in request.cni_config_dirs or CNI_CONFIG_DIRS:
+        try:
+            names = sorted(os.listdir(directory))
+        except FileNotFoundError:
+            if request.cni_config_dirs:
+                raise HostError(f"the CNI configuration directory {directory} does not exist") from None
+            continue
+        except OSError as error:
+            raise HostError(
+                f"the CNI configuration directory {directory} can't be read: {error.strerror}"
+            ) from None
+        for name in names:
+            path = os.path.join(directory, name)
+            if name.endswith((".conf", ".conflist", ".json")) and os.path.isfile(path):
+                with open(path, encoding="utf-8", errors="replace") as stream:
+                    yield TextFile(path, stream.read())
+
+
+def _note(path: str, paths: dict[str, PathFact]) -> None:
+    if os.path.exists(path):
+        paths[path] = PathFact(path, os.path.isdir(path))
 
 
 def _has_rro(request: RunRequest, host: HostFacts) -> bool:
@@ -81,13 +128,39 @@ def _has_rro(request: RunRequest, host: HostFacts) -> bool:
     return isinstance(features, dict) and "rro" in (features.get("mountOptions") or [])
 
 
+_NO_DEVICES = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console")
+"""What a directory of devices may have that is no device to hand on (libcontainer, devices.GetDevices)."""
+
+
 def _devices(path: str) -> list[DeviceFact]:
+    """The device at ``path``, or all those in it where it is a directory; links are followed only if named."""
     try:
         status = os.stat(path)
     except OSError:
         return []
     if stat.S_ISDIR(status.st_mode):
-        return [item for name in sorted(os.listdir(path)) for item in _devices(os.path.join(path, name))]
+        return list(_devices_in(path))
+    return _device(path, status)
+
+
+def _devices_in(directory: str) -> Iterator[DeviceFact]:
+    try:
+        names = sorted(set(os.listdir(directory)) - set(_NO_DEVICES))
+    except OSError as error:
+        raise HostError(f"the directory of devices {directory} can't be read: {error.strerror}") from None
+    for name in names:
+        path = os.path.join(directory, name)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            continue  # unplugged meanwhile
+        if stat.S_ISDIR(status.st_mode):
+            yield from _devices_in(path)
+        else:
+            yield from _device(path, status)
+
+
+def _device(path: str, status: os.stat_result) -> list[DeviceFact]:
     kind = "c" if stat.S_ISCHR(status.st_mode) else "b" if stat.S_ISBLK(status.st_mode) else ""
     if not kind:
         return []
@@ -95,44 +168,27 @@ def _devices(path: str) -> list[DeviceFact]:
     return [DeviceFact(path, kind, major, minor, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)]
 
 
-def _cdi(directories: Iterable[str]) -> list[str]:
-    """The texts of all JSON specifications; the last directory has the highest priority, so it comes first."""
-    out = []
-    for directory in reversed(list(directories)):
+def _cdi_files(directories: Iterable[str]) -> Iterator[TextFile]:
+    """All specifications. One that can't be read is noted as that: only who needs it has to know."""
+    for directory in dict.fromkeys(directories):
         try:
             names = sorted(os.listdir(directory))
         except OSError:
-            continue
+            continue  # neither of the usual directories has to be there
         for name in names:
             path = os.path.join(directory, name)
-            if name.endswith((".yaml", ".yml")):
-                raise HostError(
-                    f"the CDI specification {path} is YAML, which is not read yet; convert it to JSON"
-                )
-            if name.endswith(".json"):
-                with open(path, encoding="utf-8") as stream:
-                    out.append(stream.read())
-    return out
+            if name.endswith(cdi.SUFFIXES) and not os.path.isdir(path):
+                yield _read(path)
 
 
-def _cdi_edits(text: str) -> list[dict[str, Any]]:
+def _read(path: str) -> TextFile:
     try:
-        spec = json.loads(text)
-    except ValueError:
-        return []  # said when the specification is used
-    if not isinstance(spec, dict):
-        return []
-    return [item.get("containerEdits") or {} for item in (spec, *(spec.get("devices") or []))]
-
-
-def _cdi_nodes(text: str) -> list[str]:
-    nodes = [node for edits in _cdi_edits(text) for node in edits.get("deviceNodes") or []]
-    return [node.get("hostPath") or node.get("path", "") for node in nodes]
-
-
-def _cdi_mounts(texts: list[str]) -> list[str]:
-    edits = [item for text in texts for item in _cdi_edits(text)]
-    return [mount.get("hostPath", "") for item in edits for mount in item.get("mounts") or []]
+        with open(path, encoding="utf-8") as stream:
+            return TextFile(path, stream.read())
+    except OSError as error:
+        return TextFile(path, "", f"it can't be read: {error.strerror}")
+    except UnicodeDecodeError:
+        return TextFile(path, "", "it is no UTF-8 text")
 
 
 def _hooks(directory: str) -> list[TextFile]:
@@ -140,12 +196,24 @@ def _hooks(directory: str) -> list[TextFile]:
         names = sorted(name for name in os.listdir(directory) if name.endswith(".json"))
     except OSError as error:
         raise HostError(f"the hooks directory {directory} can't be read: {error.strerror}") from None
-    out = []
-    for name in names:
-        path = os.path.join(directory, name)
-        with open(path, encoding="utf-8") as stream:
-            out.append(TextFile(path, stream.read()))
-    return out
+    return [_read(os.path.join(directory, name)) for name in names]
+
+
+def _can_be_copied(path: str, above: tuple[os.stat_result, ...] = ()) -> bool:
+    """Whether :func:`run_step.host_copy.copy` can copy ``path``: all of it is files and directories that we may read,
+    and no link leads to a directory that it is in."""
+    try:
+        status = os.stat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            return stat.S_ISREG(status.st_mode) and os.access(path, os.R_OK)
+        if any(os.path.samestat(status, other) for other in above) or not os.access(path, os.X_OK):
+            return False
+        entries = [os.path.join(path, name) for name in os.listdir(path)]
+    except FileNotFoundError:
+        return bool(above)  # a link that leads nowhere is left aside
+    except OSError:
+        return False
+    return all(_can_be_copied(entry, (*above, status)) for entry in entries)
 
 
 def security_options(texts: Iterable[str], request: RunRequest) -> RunRequest:

@@ -50,7 +50,7 @@ def unpack(job: dict[str, Any], fd: int) -> None:
     try:
         m.unshare(m.CLONE_NEWNS)
         m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)
-        m.mount("tmpfs", directory, "tmpfs", m.MS_NOSUID | m.MS_NODEV | m.MS_NOEXEC, "mode=711")
+        _mount_memory(directory)
     except OSError as error:
         raise HostError(
             f"secrets need a filesystem in memory, which can't be mounted here: {error.strerror}"
@@ -65,6 +65,14 @@ def unpack(job: dict[str, Any], fd: int) -> None:
         process["env"] = kept + [f"{name}={value}" for name, value in variables.items()]
         job["config"] = directory
         job["state"] = os.path.join(directory, "runtime")
+
+
+def _mount_memory(directory: str) -> None:
+    flags = m.MS_NOSUID | m.MS_NODEV | m.MS_NOEXEC
+    try:
+        m.mount("tmpfs", directory, "tmpfs", flags, "mode=711,noswap")
+    except OSError:  # before Linux 6.4, or not root of the machine: it may be swapped out
+        m.mount("tmpfs", directory, "tmpfs", flags, "mode=711")
 
 
 def _put(path: str, data: bytes, mode: int, uid: int, gid: int) -> None:

@@ -102,12 +102,23 @@ class RunMount:
     gid: int | None = None
 
 
+_OWN_DEVICES = "console core fd full null ptmx random stderr stdin stdout tty urandom zero".split()
+"""Names of a step's /dev (OCI runtime-linux.md, "Default Devices", "Dev symbolic links")."""
+
+
 def wrong_target(path: str) -> str:
     """Why nothing can be mounted at this absolute, clean path; empty where it can."""
+    if "\0" in path:
+        return f"the target {path!r} has a null byte"
     if path == "/":
         return "the target is the root directory, which is the image's own"
-    if path == "/proc" or path.startswith("/proc/"):
-        return f"the target {path} is in /proc, which is the kernel's; nothing can be mounted there"
+    for top in ("/proc", "/sys"):
+        # A place to mount on that /sys lacks would be made in the host's, for it may be the host's that is shown there.
+        if path == top or path.startswith(top + "/"):
+            return f"the target {path} is in {top}, which is the kernel's; nothing can be mounted there"
+    if path == "/dev" or (path.startswith("/dev/") and path.split("/")[2] in _OWN_DEVICES):
+        # What is masked in /proc is hidden by the step's /dev/null: it must be the one that belongs there.
+        return f"the target {path} is a device or a link of the step's own /dev; nothing can be mounted there"
     return ""
 
 

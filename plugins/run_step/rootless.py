@@ -92,7 +92,7 @@ def enter_user_namespace() -> tuple[str, ...]:
             f"this user can't enter a user namespace: {error.strerror}; run as root, or allow it "
             "(sysctl user.max_user_namespaces, and where it exists kernel.unprivileged_userns_clone)"
         ) from None
-    mount.mount("", "/", flags=mount.MS_PRIVATE | mount.MS_REC)
+    mount.mount("", "/", flags=mount.MS_SLAVE | mount.MS_REC)
     if not why:
         return ()
     return (

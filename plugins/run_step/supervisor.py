@@ -35,17 +35,20 @@ class Held(Protocol):
     def release(self) -> None:
         """Let it go. Never raises."""
 
+    def forget(self) -> None:
+        """For a process that was forked: it is not what lasts."""
+
 
 def main(held: Held | None = None) -> None:
     """Serve until the control socket on descriptor 0 closes; then ``held`` is let go."""
     try:
-        _serve_all()
+        _serve_all(held)
     finally:
         if held is not None:
             held.release()
 
 
-def _serve_all() -> None:
+def _serve_all(held: Held | None) -> None:
     control = socket.socket(fileno=0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the builder decides what an interrupt means
     p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)
@@ -77,6 +80,8 @@ def _serve_all() -> None:
         pid = os.fork()
         if pid == 0:
             control.close()
+            if held is not None:
+                held.forget()
             for pidfd, (_, run) in children.items():
                 os.close(pidfd)
                 os.close(run)

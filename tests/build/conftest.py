@@ -9,13 +9,15 @@ import shutil
 import socket
 import subprocess
 import tarfile
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mount_builds import Place, Way
 from program import BUILDFRONT
 
 PROJECT = Path(__file__).parent.parent.parent
@@ -192,3 +194,19 @@ def registry(tmp_path: Path) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.fixture
+def place_of(busybox_tar: Path) -> Iterator[Callable[..., Place]]:
+    """Makes places for builds in some way (see mount_builds), which everybody can reach; pytest's own are closed."""
+    made: list[Place] = []
+
+    def make(way: Way, snapshots: str = "") -> Place:
+        path = Path(tempfile.mkdtemp(prefix="mounts-"))
+        path.chmod(0o755)
+        made.append(Place(path, way, busybox_tar, snapshots))
+        return made[-1]
+
+    yield make
+    for place in made:
+        place.close()

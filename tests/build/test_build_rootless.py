@@ -249,3 +249,21 @@ def test_doctor_of_a_user(place) -> None:
     }
     assert not rows["subuid"]["ok"] and "usermod --add-subuids" in rows["subuid"]["detail"]
     assert rows["isolation auto"]["detail"].startswith("chroot")
+
+
+def test_a_context_that_cannot_be_read_is_told(place, busybox_tar) -> None:
+    """A file, a directory, a whole named context; what the ignore file leaves out is not looked at."""
+    user = User(place / "user")
+    built = context(place, "FROM scratch\nCOPY . /\n", file="text\n")
+    (built / "closed").mkdir(mode=0o700)
+    done = user("build", built, check=False)
+    assert "'closed' in the build context can't be read: Permission denied" in done.stderr
+    (built / ".dockerignore").write_text("closed\n")
+    user("build", built)
+    (built / "file").chmod(0o600)
+    done = user("build", built, check=False)
+    assert done.returncode == 1 and "Dockerfile:2\n" in done.stderr
+    assert "'file' in the build context can't be read: Permission denied" in done.stderr
+    (built / "Dockerfile").write_text("FROM scratch\nRUN --mount=from=more,target=/more true\n")
+    done = user("build", "--build-context", f"more={built}/closed", built, check=False)
+    assert "'/' in the build context 'more' can't be read: Permission denied" in done.stderr

@@ -8,6 +8,7 @@ import tempfile
 import as_user
 import pytest
 from busybox_root import make_rootfs, why_not_run
+from crun_alone import crun, missing
 from ways import CONFINED, EVERY, RemoteStep, Step, isolations, made_up_host, prefix_of
 
 from run_step import (
@@ -65,6 +66,19 @@ def every_step(request, rootfs, tmp_path, host):
 def confined_step(request, rootfs, tmp_path, host):
     """The same without the container."""
     yield from _make_step(request, rootfs, tmp_path, host)
+
+
+@pytest.fixture(params=[*CONFINED, "oci of crun", "rootless of crun"])
+def runtime_step(request, rootfs, tmp_path, host):
+    """The same with steps of crun besides."""
+    isolation, _, runtime = request.param.partition(" of ")
+    if not runtime:
+        yield from _make_step(request, rootfs, tmp_path, host)
+        return
+    if missing():
+        pytest.skip(missing())
+    with crun(isolation, rootfs, tmp_path, host) as made:
+        yield made
 
 
 def _make_step(request, rootfs, tmp_path, host):

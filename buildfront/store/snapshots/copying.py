@@ -6,6 +6,8 @@ import os
 import shutil
 import stat
 
+from run_step import remove_tree
+
 from ...image.diff import Comparison, at
 from . import View
 
@@ -86,7 +88,7 @@ class CopyActive:
         return self._snapshot
 
     def discard(self) -> None:
-        shutil.rmtree(self._work, ignore_errors=True)
+        remove_tree(self._work)
 
 
 class CopyDriver:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 
-from run_step import is_machine_root
+from run_step import is_machine_root, remove_tree
 
 from ...image.diff import Comparison
 from . import View
@@ -59,7 +59,7 @@ class OverlayActive:
 
     def discard(self) -> None:
         self.finish()
-        shutil.rmtree(self._work, ignore_errors=True)
+        remove_tree(self._work)
 
 
 class OverlayDriver:

@@ -14,11 +14,13 @@ import subprocess
 from typing import Any
 
 from ..host import RuntimeFact
+from ..linux.devices import DENY_ALL
 from ..linux.terminal import set_size
 from ..network import Network, connect
 from ..rootless import is_machine_root
 from . import waiting
 from .cgroup import Group, named, remove
+from .words import explain
 
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
@@ -84,6 +86,7 @@ def try_runtime(path: str, work_dir: str | None = None) -> str:
             "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
         }
         _as_rootless(spec["linux"])
+        _with_device_rules(spec["linux"])
         with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as stream:
             json.dump(spec, stream)
         name = "probe-" + os.path.basename(bundle)
@@ -119,7 +122,7 @@ def try_runtime(path: str, work_dir: str | None = None) -> str:
         )
         last = message.splitlines()[-1] if message else ended
         logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)  # logrus's text form
-        return re.sub(r"\\(.)", r"\1", logged[1]) if logged else last
+        return explain(re.sub(r"\\(.)", r"\1", logged[1]) if logged else last, {})
 
 
 def _as_rootless(linux: Any) -> None:
@@ -131,6 +134,12 @@ def _as_rootless(linux: Any) -> None:
             return
         linux[key] = [{"containerID": row[0], "hostID": row[0], "size": row[2]} for row in rows]
     linux["namespaces"].append({"type": "user"})
+
+
+def _with_device_rules(linux: Any) -> None:
+    """A runtime that can't keep root's steps from the host's devices is none that works."""
+    if is_machine_root():
+        linux["resources"] = {"devices": [DENY_ALL]}
 
 
 class Container:
@@ -146,6 +155,7 @@ class Container:
         self.config: str = job.get("config", self.bundle)
         self.name: str = job["container_id"]
         self.runtime = runtime
+        self.hooks: dict[str, Any] = job["spec"].get("hooks", {})
         self.seconds: float = job.get("runtime_timeout") or SECONDS
         self._socket = run_socket
 
@@ -158,7 +168,7 @@ class Container:
             stdin, stdout, stderr = fds[:3] or (subprocess.DEVNULL, stream.fileno(), stream.fileno())
             try:
                 process = subprocess.Popen(
-                    [*self.base[:1], "--log", log + ".json", "--log-format", "json", *self.base[1:], *args],
+                    [*self._logging(log), *args],
                     stdin=stdin,
                     stdout=stdout,
                     stderr=stderr,
@@ -176,7 +186,11 @@ class Container:
             raise RuntimeError(f"{label} did not end within {self.seconds:g} s, and was killed")
         if status != 0:
             how = "" if status > 0 else f" ({waiting.died_of(-status)})"
-            raise RuntimeError(f"{label} failed{how}: {self._words(log)}")
+            raise RuntimeError(f"{label} failed{how}: {explain(self._words(log), self.hooks)}")
+
+    def _logging(self, log: str) -> list[str]:
+        """The runtime with its options, which logs to ``log`` with .json after it."""
+        return [*self.base[:1], "--log", log + ".json", "--log-format", "json", *self.base[1:]]
 
     def _words(self, log: str) -> str:
         words = []
@@ -225,11 +239,15 @@ class Container:
         """Let the init run the command."""
         self._call("start", self.name)
 
-    def delete(self) -> None:
-        """Remove the container, killing what is left of it. Never raises: it is the last thing done."""
+    def delete(self) -> str:
+        """Remove the container, killing what is left of it. Never raises: it is the last thing done.
+
+        Returns what the runtime had to say of it, which concerns nobody unless hooks of the stage poststop were run.
+        """
+        log = os.path.join(self.bundle, "delete.log")
         try:
-            subprocess.run(
-                [*self.base, "delete", "--force", self.name],
+            done = subprocess.run(
+                [*self._logging(log), "delete", "--force", self.name],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -237,8 +255,11 @@ class Container:
                 check=False,
                 timeout=min(self.seconds, 30),
             )
-        except (OSError, subprocess.TimeoutExpired):
-            pass  # the runtime has vanished or hangs; its processes are killed and its groups removed without it
+        except (OSError, subprocess.TimeoutExpired) as error:
+            # The runtime has vanished or hangs; its processes are killed and its groups removed without it.
+            return str(error)
+        said = os.path.exists(log + ".json") and os.path.getsize(log + ".json") > 0
+        return explain(self._words(log), self.hooks, ("poststop",)) if done.returncode or said else ""
 
 
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
@@ -260,6 +281,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     guessed = named(job["container_id"])
     reserved.note(job["bundle"], guessed)
     listener = _listen() if job.get("terminal") else None
+    answer: dict[str, Any] = {}
     try:
         pid = container.create(streams, job["no_pivot"], listener is not None)
         group = Group.of(pid)
@@ -267,7 +289,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             _forward(listener, streams[3], job["terminal"])
         for fd in streams:
             os.close(fd)
-        network = connect(job, pid)
+        network = connect(job, pid, run_socket)
         container.start()
         answer = waiting.wait(run_socket, pid, network)
         waiting.add_usage(answer, group.usage())
@@ -277,7 +299,13 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     finally:
         if network is not None:
             network.close()
-        container.delete()
+            if network.warnings:
+                answer.setdefault("warnings", []).extend(network.warnings)
+        why = container.delete()
+        if why and "poststop" in container.hooks:
+            answer.setdefault("warnings", []).append(
+                f"after the step, a hook of the stage poststop failed: {why}"
+            )
         waiting.end_descendants()
         group.remove_of(job["container_id"])
         reserved.remove()

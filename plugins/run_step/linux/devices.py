@@ -1,6 +1,8 @@
-"""The device nodes that every step has (runtime-spec, config-linux.md, "Default Devices")."""
+"""The device nodes that every step has (runtime-spec, config-linux.md, "Default Devices"), and the rule for others."""
 
 from __future__ import annotations
+
+from typing import Any
 
 DEVICES = (
     ("null", 1, 3),
@@ -11,3 +13,7 @@ DEVICES = (
     ("tty", 5, 0),
 )
 """Name below /dev, major and minor number (Linux, admin-guide/devices.txt). All are character devices."""
+
+DENY_ALL: dict[str, Any] = {"allow": False, "access": "rwm"}
+"""The first rule of a device cgroup (runtime-spec, config-linux.md, "Allowed Device list"): runtimes allow the devices
+above themselves, but some, crun for one, forbid nothing else unless the rules do."""

@@ -35,7 +35,6 @@ CLONE_NEWNET = 0x40000000
 _SYS_MOUNT_SETATTR = 442
 _AT_EMPTY_PATH = 0x1000
 _AT_RECURSIVE = 0x8000
-_MOUNT_ATTR_RDONLY = 0x1
 
 _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, "s390x": 217}
 
@@ -77,12 +76,13 @@ def pivot_root(new: str, old: str) -> None:
     )
 
 
-def read_only_tree(fd: int) -> None:
-    """Make the mount that ``fd`` is the root of, and every mount below it, read-only (mount_setattr(2))."""
-    attributes = (ctypes.c_uint64 * 4)(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+def restrict_tree(fd: int, flags: int) -> None:
+    """Give the mount that ``fd`` is the root of, and every mount below it, ``flags``: of MS_RDONLY, MS_NOSUID, MS_NODEV
+    and MS_NOEXEC, which mean the same to mount_setattr(2)."""
+    attributes = (ctypes.c_uint64 * 4)(flags, 0, 0, 0)
     syscall(
         _SYS_MOUNT_SETATTR,
-        f"mount_setattr({fd}, RDONLY, recursive)",
+        f"mount_setattr({fd}, {flags:#x}, recursive)",
         ctypes.c_int(fd),
         b"",
         ctypes.c_uint(_AT_EMPTY_PATH | _AT_RECURSIVE),

@@ -26,6 +26,8 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     Returns a close-on-exec descriptor. Raises OSError as open(2) does; ELOOP for magic links.
     """
     global _missing
+    if "\0" in path:  # the kernel would read what is before it
+        raise OSError(errno.ENOENT, "a path has no null byte", path)
     if not _missing:
         how = _OpenHow(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
         raw = os.fsencode(path) or b"."

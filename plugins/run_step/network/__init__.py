@@ -58,6 +58,8 @@ def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None
     network = _make(plan, job, pid, run)
     try:
         _complete(job, network)
+        if job["isolation"] == "chroot":  # an OCI runtime does it itself
+            network.warnings += _set(job["spec"]["linux"].get("sysctl") or {}, pid)
     except BaseException:
         network.close()
         raise
@@ -94,6 +96,32 @@ def _complete(job: dict[str, Any], network: Network) -> None:
     _rewrite(os.path.join(files, "hosts"), lambda text: hosts(text, network.addresses, network.gateways))
     if job["network"].get("own_dns"):
         _rewrite(os.path.join(files, "resolv.conf"), lambda text: resolv(text, network.dns))
+
+
+def _set(sysctls: dict[str, str], pid: int) -> list[str]:
+    """Set the network's kernel parameters in the namespace of ``pid``; what can't be is a warning (row S44)."""
+    from ..linux import mount as m
+
+    names = [name for name in sysctls if name.startswith("net.")]
+    if not names:
+        return []
+    wrong = []
+    own, theirs = (os.open(f"/proc/{who}/ns/net", os.O_RDONLY | os.O_CLOEXEC) for who in ("self", pid))
+    try:
+        m.setns(theirs, m.CLONE_NEWNET)
+        try:
+            for name in names:
+                try:
+                    with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as stream:
+                        stream.write(sysctls[name])
+                except OSError as error:
+                    wrong.append(f"{name} can't be set: {error.strerror}")
+        finally:
+            m.setns(own, m.CLONE_NEWNET)
+    finally:
+        os.close(own)
+        os.close(theirs)
+    return wrong
 
 
 def _rewrite(path: str, change: Any) -> None:

@@ -12,6 +12,7 @@ import errno
 import ipaddress
 import json
 import os
+from contextlib import suppress
 from typing import Any
 
 from pyroute2.iproute.linux import IPRoute
@@ -34,6 +35,9 @@ POOL6 = ipaddress.IPv6Network("fd62:7569:6c64::/64")
 
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
+_SETTINGS, _WARNINGS = "settings.json", "warnings.json"
+"""Notes in the pool's directory: how the machine's settings were, and what this kernel lacks."""
+
 _NODAD = 0x02  # IFA_F_NODAD (linux/if_addr.h): the address is ours alone, and is needed at once
 
 
@@ -78,6 +82,7 @@ class Bridge:
             self._lease = self._pool.take(2, first.num_addresses - 2)
             if self._lease is None:
                 raise NetworkError(f"all addresses of {first} are taken")
+            self.warnings += _noted(self._pool.directory, _WARNINGS) or []
             number = self._lease[0]
             self.addresses = tuple(str(network[number]) for network in networks)
             self.gateways = tuple(str(network[1]) for network in networks)
@@ -106,23 +111,26 @@ class Bridge:
         ip.link("add", ifname=DEVICE, kind="bridge", **({"mtu": uplink} if uplink else {}))
         (index,) = ip.link_lookup(ifname=DEVICE)
         networks: list[Any] = [network]
-        if os.path.exists(_FORWARD6):
+        if _has_ipv6(DEVICE):
             networks.append(POOL6)
         ip.link("set", index=index, state="up")
         for item in reversed(networks):  # the IPv4 address says that it is complete
             flags = {"flags": _NODAD} if item.version == 6 else {}
             ip.addr("add", index=index, address=str(item[1]), prefixlen=item.prefixlen, **flags)
-        self._translate(networks)
+        _note(self._pool.directory, _WARNINGS, self._translate(networks))
         return networks
 
-    def _translate(self, networks: list[Any]) -> None:
+    def _translate(self, networks: list[Any]) -> list[str]:
+        """What is wrong with it, for every step while the bridge is there."""
+        wrong = []
         for network in networks:
             why = firewall.masquerade(TABLE, network, DEVICE)
             why = why or _forward(self._pool.directory, network.version)
             if why:
-                self.warnings.append(
+                wrong.append(
                     f"steps reach this machine alone over IPv{network.version}: it can't forward for them ({why})"
                 )
+        return wrong
 
     @staticmethod
     def _port(ip: IPRoute, namespace: int, number: int) -> None:
@@ -134,7 +142,7 @@ class Bridge:
         ip.link("add", ifname=name, kind="veth", mtu=mtu, peer=peer)
         (index,) = ip.link_lookup(ifname=name)
         ip.link("set", index=index, master=bridge, state="up")
-        ip.link("set", index=index, kind="bridge_slave", br_port_isolated=1)
+        ip.brport("set", index=index, isolated=1)
 
     def _configure(self, inner: IPRoute, networks: list[Any]) -> None:
         (loopback,) = inner.link_lookup(ifname="lo")
@@ -201,6 +209,11 @@ def _free(ip: IPRoute) -> ipaddress.IPv4Network:
     raise NetworkError(f"every network from {POOLS[0]} to {POOLS[-1]} is in use on this machine")
 
 
+def _has_ipv6(device: str) -> bool:
+    path = f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
+    return os.path.exists(path) and _read(path) == "0"
+
+
 def _mtu(ip: IPRoute) -> int:
     """Of the device that the default route leaves by; 0 for none."""
     for route in ip.get_default_routes(family=2):
@@ -236,6 +249,7 @@ def _remove_unused(ip: IPRoute, pool: Pool) -> None:
     for version in (4, 6):
         firewall.remove(TABLE, version)
     _restore(pool.directory)
+    _forget(pool.directory, _WARNINGS)
 
 
 class Hold:
@@ -254,9 +268,14 @@ class Hold:
         """Let it go, with the bridge where no step of another builder has it. Never raises."""
         if self._fd < 0:
             return
-        os.close(self._fd)
-        self._fd = -1
+        self.forget()
         recover()
+
+    def forget(self) -> None:
+        """A forked child's descriptor would hold the bridge as long as the child lives."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
 
 
 def recover() -> None:
@@ -301,26 +320,37 @@ def _set(directory: str, wanted: dict[str, str]) -> None:
     changed = {path: old for path, value in wanted.items() if (old := _read(path)) != value}
     if not changed:
         return
-    note = os.path.join(directory, "settings.json")
-    known: dict[str, Any] = {}
-    if os.path.exists(note):
-        with open(note, encoding="ascii") as stream:
-            known = json.load(stream)
-    with open(note + ".new", "w", encoding="ascii") as stream:
-        json.dump({**{path: [old, wanted[path]] for path, old in changed.items()}, **known}, stream)
-    os.rename(note + ".new", note)
+    known = _noted(directory, _SETTINGS) or {}
+    _note(directory, _SETTINGS, {**{path: [old, wanted[path]] for path, old in changed.items()}, **known})
     for path in changed:
         _write(path, wanted[path])
 
 
 def _restore(directory: str) -> None:
     """Put the settings back, but for those that somebody else has changed since."""
-    note = os.path.join(directory, "settings.json")
-    if not os.path.exists(note):
-        return
-    with open(note, encoding="ascii") as stream:
-        known = json.load(stream)
+    known = _noted(directory, _SETTINGS) or {}
     for path, (old, ours) in reversed(list(known.items())):
         if os.path.exists(path) and _read(path) == ours:
             _write(path, old)
-    os.unlink(note)
+    _forget(directory, _SETTINGS)
+
+
+def _note(directory: str, name: str, value: Any) -> None:
+    path = os.path.join(directory, name)
+    with open(path + ".new", "w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+    os.rename(path + ".new", path)
+
+
+def _noted(directory: str, name: str) -> Any:
+    """None where there is no such note."""
+    try:
+        with open(os.path.join(directory, name), encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+
+
+def _forget(directory: str, name: str) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, name))

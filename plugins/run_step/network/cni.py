@@ -62,7 +62,14 @@ class Networks:
             given = _input(config, plugin, entry["result"])
             entry["result"] = self._calls.run("ADD", plugin, given, interface)
         self._save()
-        self._learn(entry["result"] or {})
+        try:
+            self._learn(entry["result"] or {})
+        except (AttributeError, TypeError):
+            text = json.dumps(entry["result"])[:200]
+            last = config["plugins"][-1]["type"]
+            raise NetworkError(
+                f"the CNI plugin {last} of network {config['name']!r} answered ADD with a result that is none: {text}"
+            ) from None
 
     def _learn(self, result: dict[str, Any]) -> None:
         """What a step's files say of the network. Results before 0.3.0 have ``ip4`` and ``ip6``."""

@@ -1,5 +1,5 @@
-"""Address translation for a network of ours, by nf_tables over netlink: one table for each family, made and deleted
-whole. No binary is needed. It knows nothing of steps.
+"""Address translation for a network of ours, and no way from one of its ports to another, by nf_tables over netlink:
+one table for each family, made and deleted whole. No binary is needed. It knows nothing of steps.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ import ipaddress
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.nftables.expressions import genex, masq
+from pyroute2.nftables.expressions import genex, masq, verdict
 from pyroute2.nftables.main import NFTables
 
 _FAMILIES = {4: 2, 6: 10}
 """NFPROTO_IPV4, NFPROTO_IPV6 (linux/netfilter.h)."""
 
-_ACCEPT = 1
+_DROP, _ACCEPT = 0, 1
 _SOURCE_NAT = 100  # NF_IP_PRI_NAT_SRC
 _NETWORK_HEADER = 1  # NFT_PAYLOAD_NETWORK_HEADER
-_OIFNAME = 7  # NFT_META_OIFNAME
+_FILTER = 0  # NF_IP_PRI_FILTER
+_IIFNAME, _OIFNAME = 6, 7  # NFT_META_IIFNAME, NFT_META_OIFNAME
 _EQUAL, _NOT_EQUAL = 0, 1
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -47,10 +48,18 @@ def _rule(network: Network, device: str) -> list[list[Any]]:
         [genex("payload", source)],
         [genex("bitwise", mask)],
         _compare(_EQUAL, network.network_address.packed),
-        [genex("meta", {"dreg": 1, "key": _OIFNAME})],
-        _compare(_NOT_EQUAL, device.encode().ljust(16, b"\0")),
+        *_interface(_OIFNAME, _NOT_EQUAL, device),
         masq(),
     ]
+
+
+def _interface(key: int, operation: int, device: str) -> list[list[Any]]:
+    return [[genex("meta", {"dreg": 1, "key": key})], _compare(operation, device.encode().ljust(16, b"\0"))]
+
+
+def _apart(device: str) -> list[list[Any]]:
+    """Nothing is forwarded from ``device`` back to it: a step that routes by the machine reaches no other either."""
+    return [*_interface(_IIFNAME, _EQUAL, device), *_interface(_OIFNAME, _EQUAL, device), verdict(_DROP)]
 
 
 def masquerade(table: str, network: Network, device: str) -> str:
@@ -73,6 +82,16 @@ def masquerade(table: str, network: Network, device: str) -> str:
             priority=_SOURCE_NAT,
         )
         nft.rule("add", table=table, chain="postrouting", expressions=_rule(network, device))
+        nft.chain(
+            "add",
+            table=table,
+            name="forward",
+            hook="forward",
+            type="filter",
+            policy=_ACCEPT,
+            priority=_FILTER,
+        )
+        nft.rule("add", table=table, chain="forward", expressions=_apart(device))
         nft.commit()
     except (NetlinkError, OSError) as error:
         return _why(error)

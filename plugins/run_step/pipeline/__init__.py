@@ -63,6 +63,7 @@ STAGES: tuple[Stage, ...] = (
     mounts.apply,
     hooks.apply,
     rootless.apply,
+    devices.place,
     bare.apply,
 )
 

@@ -19,8 +19,8 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         draft.env["PATH"] = FALLBACK_PATH
         draft.process["env"] = [f"{name}={value}" for name, value in draft.env.items()]
     args = draft.process["args"]
-    if args[0].startswith("/"):
-        return
+    if args[0].startswith("/") or (request.run_mounts and "/" not in args[0]):
+        return  # it may be in a mount, and be there alone: whoever executes it looks
     for element in draft.env["PATH"].split(":"):
         directory = element or draft.process["cwd"]
         candidate = posixpath.normpath(posixpath.join("/", directory, args[0]))

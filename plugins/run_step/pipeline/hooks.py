@@ -1,71 +1,135 @@
-"""OCI hooks directories (row X36): definitions matched on annotations, command and bind mounts (oci-hooks(5))."""
+"""OCI hooks directories (row X36): definitions matched on annotations, command and bind mounts (oci-hooks(5)).
+
+Schema 1.0.0 of that page is read, and nothing else: not the deprecated 0.1.0. It runs no hook: runtimes do.
+"""
 
 from __future__ import annotations
 
 import json
+import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import HostError
-from ..host import HostFacts
+from ..host import HostFacts, TextFile
 from ..planning import Draft
 from ..request import RunRequest
+from .volumes import parse_mount
 
-STAGES = ("prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop")
-"""The stages of the OCI runtime specification (config.md, "POSIX-platform Hooks")."""
+_POSIX_CLASSES = {
+    "alnum": "A-Za-z0-9",
+    "alpha": "A-Za-z",
+    "blank": " \\t",
+    "cntrl": "\\x00-\\x1f\\x7f",
+    "digit": "0-9",
+    "graph": "\\x21-\\x7e",
+    "lower": "a-z",
+    "print": "\\x20-\\x7e",
+    "punct": "!-/:-@\\[-`{-~",
+    "space": "\\s",
+    "upper": "A-Z",
+    "xdigit": "0-9A-Fa-f",
+}
+"""What ``[:alpha:]`` and the like are in brackets (POSIX, base definitions, 7.3.1): Python has them not."""
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Runs after the mounts are known, because a definition may ask whether anything is bound."""
-    if not host.hooks:
-        return
-    if draft.isolation == "chroot":
-        raise HostError("OCI hooks need an OCI runtime: use --isolation oci, or leave out --hooks-dir")
-    hooks = draft.spec.setdefault("hooks", {})
-    for item in host.hooks:
-        definition = _load(item.path, item.text)
-        if _matches(definition.get("when") or {}, draft, request):
-            given = definition["hook"]
-            hook = {key: given[key] for key in ("path", "args", "env", "timeout") if key in given}
-            for stage in definition["stages"]:
-                hooks.setdefault(stage, []).append(hook)
-    if not hooks:
-        del draft.spec["hooks"]
+    """Runs after the mounts are known. The hooks of a directory come in the order of their files' names, whatever
+    their case; a file replaces one of the same name in an earlier directory.
 
-
-def _load(path: str, text: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise HostError(f"the hook definition {path} is no JSON: {error}") from None
-    if not isinstance(value, dict) or value.get("version") != "1.0.0":
-        raise HostError(f"the hook definition {path} has no version 1.0.0")
-    if not str((value.get("hook") or {}).get("path", "")).startswith("/"):
-        raise HostError(f"the hook definition {path} names no absolute hook path")
-    unknown = [stage for stage in value.get("stages") or [""] if stage not in STAGES]
-    if unknown:
-        known = ", ".join(STAGES)
-        raise HostError(f"the hook definition {path} has the unknown stage {unknown[0]!r}; known are {known}")
-    return value
-
-
-def _matches(when: Mapping[str, Any], draft: Draft, request: RunRequest) -> bool:
-    """All the conditions that are there must hold; none at all matches nothing."""
-    conditions = []
-    if "always" in when:
-        conditions.append(bool(when["always"]))
-    if when.get("annotations"):
-        have = draft.spec.get("annotations") or {}
-        conditions.append(
-            all(
-                any(re.search(name, key) and re.search(value, text) for key, text in have.items())
-                for name, value in when["annotations"].items()
+    Raises HostError for a definition that is broken, with its path, and where a hook is wanted and can't be had.
+    """
+    files: dict[str, TextFile] = {}
+    for file in host.hooks:
+        files[posixpath.basename(file.path)] = file
+    for _, file in sorted(files.items(), key=lambda item: (item[0].lower(), item[0])):
+        definition = _load(file)
+        if not _matches(definition["when"], draft, request, file.path):
+            continue
+        if draft.isolation == "chroot":
+            raise HostError(
+                f"the hook definition {file.path} is for this step, and hooks need an OCI runtime: use --isolation oci "
+                "or rootless, or leave out --hooks-dir"
             )
+        for stage in dict.fromkeys(definition["stages"]):
+            draft.spec.setdefault("hooks", {}).setdefault(stage, []).append(definition["hook"])
+
+
+def _load(file: TextFile) -> Mapping[str, Any]:
+    from ..validation import problem
+
+    where = f"the hook definition {file.path}"
+    if file.error:
+        raise HostError(f"{where} can't be used: {file.error}")
+    try:
+        value = json.loads(file.text)
+    except (ValueError, RecursionError) as error:
+        raise HostError(f"{where} is no JSON: {error}") from None
+    if isinstance(value, dict) and value.get("version", "0.1.0") == "0.1.0":
+        raise HostError(
+            f"{where} is of the schema 0.1.0, which is deprecated and not read; write it as 1.0.0, see oci-hooks(5)"
         )
-    if when.get("commands"):
-        conditions.append(any(re.search(pattern, draft.process["args"][0]) for pattern in when["commands"]))
+    if isinstance(value, dict) and isinstance(value.get("when"), dict) and "or" in value["when"]:
+        raise HostError(
+            f'{where} has "or" in its "when", which the schema 1.0.0 does not know: all conditions must hold; write a '
+            "definition for each alternative"
+        )
+    why = problem(value, "oci-hook").removeprefix(": ").removeprefix(".")
+    if why:
+        raise HostError(f"{where} can't be used: {why}")
+    definition: dict[str, Any] = value
+    return definition
+
+
+def _matches(when: Mapping[str, Any], draft: Draft, request: RunRequest, path: str) -> bool:
+    """All the conditions that are there must hold. One that is false holds never, as in the tools that defined it."""
+    conditions = [when[name] is True for name in ("always",) if name in when]
     if "hasBindMounts" in when:
-        has = bool(request.volumes)
-        conditions.append(has == bool(when["hasBindMounts"]))
+        conditions.append(when["hasBindMounts"] and _binds(request))
+    have = draft.spec.get("annotations") or {}
+    for name, value in when.get("annotations", {}).items():
+        names, values = _expression(name, path), _expression(value, path)
+        conditions.append(any(names.search(key) and values.search(text) for key, text in have.items()))
+    if when.get("commands"):
+        patterns = [_expression(pattern, path) for pattern in when["commands"]]
+        conditions.append(any(pattern.search(draft.process["args"][0]) for pattern in patterns))
     return bool(conditions) and all(conditions)
+
+
+def _binds(request: RunRequest) -> bool:
+    """Whether the caller asked for files of the host; what is bound besides does not count."""
+    return bool(request.volumes) or any(parse_mount(text).kind != "tmpfs" for text in request.mounts)
+
+
+def _expression(pattern: str, path: str) -> re.Pattern[str]:
+    """A POSIX extended regular expression: Python's, with POSIX's classes, and an end that is the end."""
+    out, i, bracket = "", 0, False
+    while i < len(pattern):
+        named = re.match(r"\[:(\w+):\]", pattern[i:]) if bracket else None
+        letter = pattern[i]
+        if named and named[1] in _POSIX_CLASSES:
+            out += _POSIX_CLASSES[named[1]]
+            i += named.end()
+            continue
+        if letter == "\\":
+            out += pattern[i : i + 2]
+            i += 2
+            continue
+        if not bracket and letter == "[":
+            bracket = True
+            start = re.match(r"\[\^?\]?", pattern[i:])
+            text = start[0] if start else letter  # a bracket that comes first stands for itself
+            out += text.replace("]", r"\]")
+            i += len(text)
+            continue
+        if bracket and letter == "]":
+            bracket = False
+        out += r"\[" if bracket and letter == "[" else r"\Z" if not bracket and letter == "$" else letter
+        i += 1
+    try:
+        return re.compile(out)
+    except re.error as error:
+        raise HostError(
+            f"the hook definition {path} has the regular expression {pattern!r}: {error}"
+        ) from None

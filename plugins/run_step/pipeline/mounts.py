@@ -147,7 +147,7 @@ def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
     return list(out.values())
 
 
-_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents"))
+_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", secrets.FILES))
 """Where the bundle has files alone."""
 
 

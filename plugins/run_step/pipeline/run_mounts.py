@@ -34,7 +34,10 @@ def destination(item: RunMount, cwd: str, number: int = 0) -> str:
     target = item.target
     if not target:
         if item.kind == "secret":
-            target = "" if item.env else posixpath.join(SECRETS, posixpath.basename(item.id))
+            name = posixpath.basename(item.id)
+            if not item.env and name in ("", ".", ".."):
+                raise RequestError(f"the secret {item.id!r} has no name for a file; say target=PATH")
+            target = "" if item.env else posixpath.join(SECRETS, name)
         elif item.kind == "ssh":
             target = f"{AGENT_SOCKET}{number}"
         else:
@@ -64,7 +67,7 @@ def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
         if item.kind in ("bind", "cache"):
             out[path] = _source(draft, item, path)
         elif item.kind == "tmpfs":
-            out[path] = _tmpfs(draft, item, path)
+            out[path] = _tmpfs(draft, item, path, any(path.startswith(f"{other}/") for other in out))
         elif item.kind == "ssh":
             out[path] = _agent(draft, item, path, f"{number}", host)
         else:
@@ -124,14 +127,15 @@ def _source(draft: Draft, item: RunMount, path: str) -> Mount:
     }
 
 
-def _tmpfs(draft: Draft, item: RunMount, path: str) -> Mount:
+def _tmpfs(draft: Draft, item: RunMount, path: str, inside: bool) -> Mount:
+    """It has the mode of what it covers. ``inside`` another mount nobody knows that before it is made."""
     there = draft.root.stat(path)
     mode = 0o1777 if there is None else stat.S_IMODE(there.st_mode)
-    if there is not None and not stat.S_ISDIR(there.st_mode):
+    if there is not None and not inside and not stat.S_ISDIR(there.st_mode):
         raise RequestError(
             f"the target {path!r} of a tmpfs mount is a file in the image; a directory is needed"
         )
-    options = ["nosuid", "nodev", f"mode={mode:o}"]
+    options = ["nosuid", "nodev", *([] if inside else [f"mode={mode:o}"])]
     options += [f"size={item.size}"] if item.size else []
     options += ["ro"] if item.read_only else []
     return {"destination": path, "type": "tmpfs", "source": "tmpfs", "options": [*options, "private"]}

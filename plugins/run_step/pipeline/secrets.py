@@ -1,41 +1,54 @@
-"""Secrets that a mounts.conf file gives to every step (row S66, containers-mounts.conf(5))."""
+"""Secrets that a mounts.conf file gives to every step (row S66, containers-mounts.conf(5)).
+
+A step sees a private copy, made in the bundle, which goes with it: what is written there changes nothing of the host's
+and is in no layer.
+"""
 
 from __future__ import annotations
 
+import posixpath
 from typing import Any
 
 from ..host import HostFacts
 from ..planning import BUNDLE, CopyTree, Draft
 from ..request import RunRequest
 
+FILES = "secrets/files"
+"""Where in the bundle the copies of single files are."""
+
 
 def parse(line: str) -> tuple[str, str] | None:
-    """``/host/dir:/container/dir``, or one path for both; None for a blank line or a comment."""
-    text = line.split("#", 1)[0].strip()
-    if not text:
-        return None
-    source, _, destination = text.partition(":")
-    destination = destination or source
-    if not source.startswith("/") or not destination.startswith("/"):
-        return None
-    return source, destination
+    """``/host/path:/container/path``, or one path for both; None for a line that is neither."""
+    source, _, destination = line.partition(":")
+    paths = [path for path in (source, destination or source) if path.startswith("/")]
+    clean = [posixpath.normpath("/" + path.lstrip("/")) for path in paths]
+    return (clean[0], clean[1]) if len(clean) == 2 and clean[1] != "/" else None
 
 
 def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[dict[str, Any]]:
-    """One bind mount for each line whose source exists, of a private copy made in the bundle."""
-    out = []
-    for number, item in enumerate(host.default_mounts):
-        parsed = parse(item)
+    """One bind mount for each line whose source can be copied; the others are left out with a warning."""
+    out: list[dict[str, Any]] = []
+    known = {item.path: item.directory for item in host.paths}
+    for number, line in enumerate(host.default_mounts):
+        parsed = parse(line)
         if parsed is None:
+            draft.warnings.append(
+                f"mounts.conf: the line {line!r} is left out; /HOST-PATH:/CONTAINER-PATH is wanted"
+            )
             continue
         source, destination = parsed
-        name = f"{number}"
-        draft.actions.append(CopyTree(source, f"secrets/{name}"))
+        if source not in known:
+            draft.warnings.append(
+                f"mounts.conf: {source} is left out; it does not exist here, or can't be read"
+            )
+            continue
+        name = f"{'secrets' if known[source] else FILES}/{number}"
+        draft.actions.append(CopyTree(source, name))
         out.append(
             {
-                "destination": destination.rstrip("/") or "/",
+                "destination": destination,
                 "type": "bind",
-                "source": f"{BUNDLE}/secrets/{name}",
+                "source": f"{BUNDLE}/{name}",
                 "options": ["bind", "rprivate"],
             }
         )

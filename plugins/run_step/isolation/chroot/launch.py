@@ -78,7 +78,7 @@ def _run(
         if pid:
             refused = _add(group, pid)  # meanwhile the child makes its namespaces and mounts
             if job.get("network") and not refused and ours.recv(1):
-                network = connect(job, pid)
+                network = connect(job, pid, run_socket)
                 _tell(ours)
             if not refused:
                 _tell(ours)
@@ -89,12 +89,15 @@ def _run(
         result = waiting.wait(run_socket, pid, network) if pid else waiting.stopped() | {"cancelled": False}
     except NetworkError as error:
         return {"error": str(error)}
+    except waiting.Cancelled:
+        return waiting.stopped()
     finally:
         os.close(words_r)
         if network is not None:
             network.close()
     warnings, _, message = words.decode("utf-8", "replace").rpartition("\0")
     result["warnings"] = [line for line in warnings.split("\0") if line]
+    result["warnings"] += network.warnings if network is not None else []
     if (message or refused) and not result["cancelled"]:
         result["setup"] = message or refused
     return result

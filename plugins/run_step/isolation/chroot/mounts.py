@@ -29,7 +29,7 @@ _FLAGS = {
 }
 _CLEARED = {"rw", "suid", "dev", "exec"}
 _PROPAGATION = {
-    "private": m.MS_PRIVATE,
+    "private": m.MS_PRIVATE | m.MS_REC,  # a read-only tree would show what is mounted later writable
     "rprivate": m.MS_PRIVATE | m.MS_REC,
     "slave": m.MS_SLAVE,
     "rslave": m.MS_SLAVE | m.MS_REC,
@@ -86,7 +86,7 @@ class Mounter:
             try:
                 self._mount(item)
             except OSError as error:
-                raise MountError(f"mounting {item['type']} on {item['destination']}: {error}") from error
+                raise MountError(_failure(item, error)) from error
 
     def _target(self, path: str, directory: bool, links: int = 0) -> int:
         """A descriptor of the place to mount on; what lies in an earlier mount may have to be made.
@@ -124,7 +124,7 @@ class Mounter:
         if _is_root(self.root, destination):
             # What is mounted there would not be seen through ``root``, and the image itself be written to.
             raise MountError(f"{destination} in the image is a link to its root directory")
-        flags, propagation, data = 0, 0, []
+        flags, propagation, data, covered = 0, 0, [], 0
         for option in options:
             if option in _FLAGS:
                 flags |= _FLAGS[option]
@@ -141,6 +141,7 @@ class Mounter:
                 data += [f"{kind}={number}" for kind, number in zip(("uid", "gid"), self.owner, strict=True)]
             if self.label and item["type"] in ("tmpfs", "devpts"):
                 data.append(f'context="{self.label}"')
+            covered = _mode(self.root, destination)
             fd = self._target(destination, True)
             try:
                 m.mount(item["source"], _proc(fd), item["type"], flags, ",".join(data))
@@ -155,8 +156,10 @@ class Mounter:
             finally:
                 os.close(fd)
         fd = open_in_root(self.root, destination, os.O_PATH)
-        if propagation:
-            m.mount("", _proc(fd), flags=propagation)
+        if item["type"] == "tmpfs" and covered and not any(word.startswith("mode=") for word in data):
+            os.chmod(_proc(fd), covered)  # as OCI runtimes do
+        # What says nothing of it takes no mount that the host makes later: /sys would show it, and writable.
+        m.mount("", _proc(fd), flags=propagation or m.MS_PRIVATE | m.MS_REC)
         if destination == "/dev" and item["type"] == "tmpfs":
             self._devices(fd)
         os.close(fd)
@@ -172,33 +175,44 @@ class Mounter:
         fd = open_in_root(self.root, destination, os.O_PATH)
         if flags:
             m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | flags | _locked(fd))
-        if recursive and flags & m.MS_RDONLY:
-            # A remount is not recursive: what is mounted below /sys, the cgroups for one, would stay writable.
-            _read_only_below(fd)
+        if recursive and flags & (m.MS_RDONLY | m.MS_NODEV):
+            # A remount is not recursive: what is mounted below /sys, the cgroups for one, would stay writable, and
+            # below a volume a step could make a node of a disk, and open it.
+            _restrict_below(fd, flags & (m.MS_RDONLY | m.MS_NODEV))
         os.close(fd)
 
     def add_devices(self, devices: Iterable[dict[str, Any]]) -> None:
-        """The nodes that the plan adds (row S31), in the step's own /dev or wherever they are asked for."""
+        """The nodes that the plan adds (row S31), in the step's own /dev or another filesystem of its own."""
         old = os.umask(0)
-        for item in devices:
-            head, name = os.path.split(item["path"])
-            parent = self._target(head, True)
-            directory = os.open(_proc(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            os.close(parent)
-            kind = stat.S_IFCHR if item["type"] in ("c", "u") else stat.S_IFBLK
-            number = os.makedev(item["major"], item["minor"])
-            try:
-                os.mknod(name, kind | item.get("fileMode", 0o666), number, dir_fd=directory)
-                os.chown(
-                    name, item.get("uid", 0), item.get("gid", 0), dir_fd=directory, follow_symlinks=False
-                )
-            except FileExistsError:
-                pass
-            except PermissionError as error:
-                raise MountError(f"the device {item['path']} can't be made: {error.strerror}") from None
-            finally:
-                os.close(directory)
-        os.umask(old)
+        try:
+            for item in devices:
+                try:
+                    self._add_device(item)
+                except OSError as error:
+                    raise MountError(f"the device {item['path']} can't be made: {error.strerror}") from None
+        finally:
+            os.umask(old)
+
+    def _add_device(self, item: dict[str, Any]) -> None:
+        """A node with a mount of its own: the filesystem that it is in lets no device be opened."""
+        head, name = os.path.split(item["path"])
+        parent = self._target(head, True)
+        directory = os.open(_proc(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.close(parent)
+        kind = {"b": stat.S_IFBLK, "p": stat.S_IFIFO}.get(item["type"], stat.S_IFCHR)
+        try:
+            number = os.makedev(item.get("major", 0), item.get("minor", 0))
+            os.mknod(name, kind | item.get("fileMode", 0o666), number, dir_fd=directory)
+            os.chown(name, item.get("uid", 0), item.get("gid", 0), dir_fd=directory, follow_symlinks=False)
+            path = f"{_proc(directory)}/{name}"
+            m.mount(path, path, flags=m.MS_BIND)
+        except FileExistsError:
+            return  # one of the usual devices
+        finally:
+            os.close(directory)
+        fd = open_in_root(self.root, item["path"], os.O_PATH)
+        m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | (_locked(fd) & ~m.MS_NODEV))
+        os.close(fd)
 
     def _devices(self, dev: int) -> None:
         directory = os.open(_proc(dev), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -246,6 +260,9 @@ class Mounter:
                 m.mount("tmpfs", _proc(fd), "tmpfs", m.MS_RDONLY, "size=0")
             else:
                 null = open_in_root(self.root, "/dev/null", os.O_PATH)
+                status = os.fstat(null)
+                if not stat.S_ISCHR(status.st_mode) or status.st_rdev != os.makedev(1, 3):
+                    raise MountError(f"{path} can't be hidden: the step's /dev/null is something else")
                 m.mount(_proc(null), _proc(fd), flags=m.MS_BIND)
                 os.close(null)
             os.close(fd)
@@ -253,6 +270,15 @@ class Mounter:
 
 def _proc(fd: int) -> str:
     return f"/proc/self/fd/{fd}"
+
+
+def _failure(item: dict[str, Any], error: OSError) -> str:
+    bind = item["type"] == "bind"
+    what = item["source"] if bind else f"the {item['type']}"
+    text = f"mounting {what} on {item['destination']}: {os.strerror(error.errno or 0)}"
+    if error.errno == errno.EINVAL and bind and "rbind" not in item["options"]:
+        text += "; a user namespace can't leave out what is mounted below it: use rbind"
+    return text
 
 
 def _is_root(root: int, path: str) -> bool:
@@ -266,9 +292,21 @@ def _is_root(root: int, path: str) -> bool:
         os.close(fd)
 
 
-def _read_only_below(fd: int) -> None:
+def _mode(root: int, path: str) -> int:
+    """Of what is there; 0 for nothing."""
     try:
-        m.read_only_tree(fd)
+        fd = open_in_root(root, path, os.O_PATH)
+    except OSError:
+        return 0
+    try:
+        return stat.S_IMODE(os.fstat(fd).st_mode)
+    finally:
+        os.close(fd)
+
+
+def _restrict_below(fd: int, flags: int) -> None:
+    try:
+        m.restrict_tree(fd, flags)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise

@@ -93,7 +93,7 @@ class Sandbox:
         owner = (self._outside(uids), self._outside(gids))
         outer, _ = split(self.spec["mounts"])
         m.unshare(m.CLONE_NEWNS)
-        m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+        m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)  # as runc does: see enter()
         root = self._bind_root(self.rootfs)
         mounter = Mounter(root, owner, self.linux.get("mountLabel", ""))
         mounter.mount_all(outer)
@@ -148,7 +148,8 @@ class Sandbox:
         self._name()
         if connected is not None:
             connected()
-        m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
+        # As runc does: nothing gets out, and a volume may ask for what the host mounts later (row S64).
+        m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)
         root = self._bind_root(self.rootfs)
         mounter = Mounter(root, label=self.linux.get("mountLabel", ""))
         mounter.mount_all(split(self.spec["mounts"])[1] if self.maps_ids else self.spec["mounts"])
@@ -173,6 +174,7 @@ class Sandbox:
     def _bind_root(path: str) -> int:
         m.mount(path, path, flags=m.MS_BIND | m.MS_REC)
         root = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        m.mount("", path, flags=m.MS_PRIVATE)
         no_devices(root)
         return root
 
@@ -255,6 +257,7 @@ class Sandbox:
             raise SetupError(f"the limit {limit['type']} can't be set: {error}") from None
         if seccomp and not process.get("noNewPrivileges"):
             install(seccomp)  # needs a privilege that the next lines give away
+        self._make_cwd(process["cwd"])
         _identity(process)
         try:
             os.chdir(process["cwd"])
@@ -267,7 +270,7 @@ class Sandbox:
         if seccomp and process.get("noNewPrivileges"):
             install(seccomp)
         if "/" not in args[0]:
-            raise SetupError(f"exec {args[0]!r}: not found on PATH")
+            args[0] = _find(args[0], env.get("PATH", ""))
         for fd, text in self._label_fds:
             try:
                 os.write(fd, text.encode())
@@ -278,6 +281,14 @@ class Sandbox:
             os.execve(args[0], args, env)
         except OSError as error:
             raise SetupError(f"exec {args[0]!r}: {error.strerror}") from None
+
+    @staticmethod
+    def _make_cwd(path: str) -> None:
+        """It is there but where a mount covers it (see pipeline/cwd.py); then it is made in that, as runtimes do."""
+        try:
+            os.makedirs(path, 0o755, exist_ok=True)
+        except OSError:
+            pass  # that it can't be entered is told
 
     def _own_stream(self, number: int) -> None:
         """A user other than root may open /dev/stdout too, as under the OCI runtimes."""
@@ -291,6 +302,15 @@ class Sandbox:
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOSYS):
                     raise
+
+
+def _find(name: str, path: str) -> str:
+    """A program by its name, as execvp(3) looks for it; the plan leaves that to us where it may be in a mount."""
+    for directory in path.split(":"):
+        place = os.path.join(directory or ".", name)
+        if os.path.isfile(place) and os.access(place, os.X_OK):
+            return place
+    raise SetupError(f"exec {name!r}: not found on PATH")
 
 
 def _limit(limit: dict[str, Any]) -> tuple[int, int, int]:

@@ -1,0 +1,40 @@
+"""What an OCI runtime says of a failure, with what it leaves out: which hook it is about, what would help.
+
+It reads words and changes nothing else. runc tells a hook by its place in the list of its stage; crun by its path.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_HOOK = re.compile(r"error running (?:(\w+) )?hook #(\d+)")
+"""runc (libcontainer/configs, HooksList.RunHooks); the stage since 1.2."""
+
+AT_CREATE = ("prestart", "createRuntime", "createContainer", "poststart")
+"""The stages that ``create`` may run; runc counts poststart among them."""
+
+
+def explain(
+    words: str, hooks: Mapping[str, Sequence[Mapping[str, Any]]], stages: Sequence[str] = AT_CREATE
+) -> str:
+    """``words``, and after them the remedy, where there is one, and the hooks of the spec that they may be about.
+
+    ``stages`` are those whose hooks the failed call runs.
+    """
+    found = _HOOK.search(words)
+    if found:
+        stages = [found[1]] if found[1] in hooks else [stage for stage in stages if stage in hooks]
+        number = int(found[2])
+        paths = [
+            f"{hooks[stage][number]['path']} ({stage})" for stage in stages if number < len(hooks[stage])
+        ]
+        if paths:
+            words += f"; the hook is {' or '.join(paths)}"
+    if "RLIM_MEMLOCK" in words:
+        words += (
+            "; crun needs CAP_SYS_RESOURCE, or a memlock limit without end, to keep a step from the host's devices: "
+            "use --runtime runc, or --isolation chroot"
+        )
+    return words

@@ -1,0 +1,291 @@
+"""Row X79: the built-in bridge, on a machine of the test's own (see lab.py): real traffic, and nothing remains."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+
+import as_user
+import pytest
+from busybox_root import marker, processes, why_not_run
+from lab import HOST4, HOST6, NAME, PRISTINE, WEB4, WEB6, lab
+from lab_step import WAYS, WEB, LabStep
+from watching import until
+
+from run_step import HostError
+
+pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    with lab(tmp_path_factory.mktemp("lab")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=WAYS)
+def step(request, machine, tmp_path_factory):
+    """Steps of one builder; when it has ended nothing remains."""
+    made = LabStep(machine, tmp_path_factory.mktemp("step"), request.param)
+    yield made
+    made.close()
+    assert machine.left() == PRISTINE
+
+
+def test_X79_a_server_is_reached_by_name_over_both_families(step):
+    text = step.text("fetch web a; fetch web6 b", network="bridge", add_hosts=WEB)
+    assert text == f"peer=::ffff:{HOST4} path=/a host=web\npeer={HOST6} path=/b host=web6\n"
+
+
+def test_X79_a_private_network_is_the_bridge_where_no_CNI_is_configured(step):
+    plan = step.ask(step.request("true", network="private"), run=False)["plan"]
+    assert plan["network"]["mode"] == "bridge"
+    assert step.text(f"fetch {WEB4}", network="private").startswith(f"peer=::ffff:{HOST4} ")
+
+
+def test_X79_the_step_has_an_address_of_each_family_and_a_way_out(step):
+    text = step.text("ip -o addr; ip route; ip -6 route; cat /proc/net/dev", network="bridge")
+    assert "inet 10.213." in text and "inet6 fd62:7569:6c64::" in text
+    assert "default via 10.213.0.1 dev eth0" in text and "default via fd62:7569:6c64::1 dev eth0" in text
+    assert "inet 127.0.0.1/8" in text
+    names = {line.partition(":")[0].strip() for line in text.splitlines() if ":" in line}
+    assert {"lo", "eth0"} <= names
+
+
+def test_X79_the_machine_forwards_meanwhile(step):
+    step.run("true", network="bridge")
+    left = step.lab.left()
+    assert left["forward"] == ("1", "1")
+    assert sorted(left["tables"]) == ["table ip buildfront", "table ip6 buildfront"]
+    assert "buildfront0" in left["links"]
+    assert [name for name in left["leases"] if name.startswith("lease-")] == []
+
+
+def test_S50_the_machine_is_reached_by_host_gateway(step):
+    port = step.lab.serve("::")
+    added = ("gw:host-gateway", "host.containers.internal:host-gateway")
+    line = f"family=v4 fetch gw:{port}; family=v6 fetch host.containers.internal:{port}; cat /etc/hosts"
+    text = step.text(line, network="bridge", add_hosts=added)
+    assert text.count("peer=") == 2 and f"host=gw:{port}" in text
+    assert "10.213.0.1\tgw\n" in text and "fd62:7569:6c64::1\tgw\n" in text
+
+
+def test_S50_the_containers_own_name_is_its_address(step):
+    text = step.text(
+        "cat /etc/hosts; ip -o addr show dev eth0",
+        network="bridge",
+        hostname="mine",
+        namespaces=({"name": "uts"},),
+    )
+    own = [line.split()[0] for line in text.splitlines() if line.endswith("\tmine")]
+    assert len(own) == 2
+    for address in own:
+        assert f" {address}/" in text
+
+
+def test_S51_a_real_server_answers_with_search_and_options(step):
+    line = "cat /etc/resolv.conf; fetch web"
+    fields = {"dns": ("203.0.113.53",), "dns_search": ("corp.test",), "dns_options": ("timeout:2", "ndots:1")}
+    text = step.text(line, network="bridge", **fields)
+    head = "search corp.test\nnameserver 203.0.113.53\noptions timeout:2 ndots:1\n"
+    assert text.startswith(head) and "host=web" in text
+    assert "host=" + NAME in step.text(f"fetch {NAME}", network="bridge", dns=("2001:db8:80::53",))
+
+
+def test_S51_the_hosts_own_servers_without_options(step):
+    assert "host=" + NAME in step.text(f"fetch {NAME}", network="bridge")
+
+
+def test_S44_root_may_ping(step):
+    ping = f"ping -c 1 -W 5 {WEB4} >/dev/null && ping6 -c 1 -W 5 {WEB6} >/dev/null && echo answered"
+    assert step.text(ping, network="bridge") == "answered\n"
+    assert step.text("cat /proc/sys/net/ipv4/ping_group_range", network="bridge").split() == ["0", "0"]
+
+
+def test_X79_steps_do_not_reach_each_other(step, tmp_path):
+    """One listens, and says so by answering the machine; another's connection does not come through."""
+    other = LabStep(step.lab, tmp_path, step.isolation)
+    nap = marker()
+    line = f"ip -o -4 addr show dev eth0; nc -l -p 7777 -e echo hello & sleep {nap}"
+    out = []
+    thread = threading.Thread(target=lambda: out.append(other.run(line, network="bridge", timeout=30)))
+    thread.start()
+    try:
+        assert until(lambda: processes(nap))
+        leases = [name for name in os.listdir(step.lab.state) if name.startswith("lease-")]
+        (number,) = (int(name.removeprefix("lease-")) for name in leases)
+        address = f"10.213.{number >> 8}.{number & 255}"
+        line = f"nc -w 1 {address} 7777 </dev/null || echo unreachable"
+        around = f"ip route add {address} via 10.213.0.1 && {line}"
+        text = step.text(f"{line}; {around}", network="bridge", cap_add=("NET_ADMIN",))
+        assert text == "unreachable\nunreachable\n"
+        heard = f"import socket; print(socket.create_connection(({address!r}, 7777), 10).recv(9))"
+        assert "hello" in step.lab.run(sys.executable, "-c", heard)
+    finally:
+        for pid in processes(nap):
+            os.kill(pid, signal.SIGKILL)
+        thread.join()
+        other.close()
+
+
+@pytest.mark.parametrize("network", ["none", "host"])
+def test_X79_none_and_host_need_no_bridge(step, network):
+    line = f"cat /proc/net/dev; ip route; fetch {WEB4}"
+    text = step.text(line, network=network)
+    if network == "host":
+        assert f"peer=::ffff:{HOST4} " in text and "eth0" in text
+    else:
+        assert "peer=" not in text and "eth0" not in text and "lo:" in text and "default" not in text
+
+
+def test_X79_none_has_its_loopback_up(step):
+    line = "nc -l -p 7000 -e echo hi & until nc 127.0.0.1 7000 </dev/null; do :; done; ip route; ip -6 route"
+    text = step.text(line, network="none")
+    assert text.startswith("hi\n") and "default" not in text and "eth0" not in text
+
+
+def test_X79_a_namespace_by_its_path(step):
+    """It is used as it is: somebody else's, and not torn down."""
+    path = f"/proc/{step.lab.outside_pid}/ns/net"
+    text = step.text(f"fetch {WEB4}", network=f"ns:{path}")
+    assert text.startswith("peer=::ffff:203.0.113.80 ")
+    assert "up0" in step.text("cat /proc/net/dev", network=f"ns:{path}")
+
+
+def test_X79_a_path_that_is_no_namespace_is_told(step):
+    with pytest.raises(HostError, match=r"/etc/passwd|namespace"):
+        step.run("true", network="ns:/etc/passwd")
+
+
+def test_X79_a_command_that_fails_or_is_killed_gives_its_address_back(step):
+    assert step.run("exit 3", network="bridge").status == 3
+    assert step.run("sleep 60", network="bridge", timeout=0.5).timed_out
+    assert not [name for name in os.listdir(step.lab.state) if name.startswith("lease-")]
+    assert not [name for name in step.lab.left()["links"] if name.startswith("bf")]
+
+
+def test_X79_the_settings_come_back_and_what_others_changed_stays(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra")
+        step = LabStep(machine, tmp_path, "chroot")
+        step.run("true", network="bridge")
+        assert machine.setting("ipv6/conf/eth0/accept_ra") == "2"  # forwards and still listens to routers
+        step.close()
+        assert machine.setting("ipv6/conf/eth0/accept_ra") == "1" and machine.left() == PRISTINE
+        machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        step = LabStep(machine, tmp_path, "chroot")
+        step.run("true", network="bridge")
+        step.close()
+        assert machine.left() == PRISTINE | {"forward": ("1", "0")}
+
+
+def test_X79_a_machine_without_IPv6_gives_IPv4(tmp_path):
+    with lab(tmp_path / "lab", ipv6=False, dns=False) as machine:
+        machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
+        step = LabStep(machine, tmp_path, "chroot")
+        text = step.text("cat /etc/hosts; fetch web", network="bridge", add_hosts=WEB)
+        assert f"peer=::ffff:{HOST4} " in text
+        step.close()
+        assert machine.left() == PRISTINE
+
+
+def test_X79_a_network_in_use_is_passed_over(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("ip", "link", "add", "taken", "type", "bridge")
+        machine.run("ip", "addr", "add", "10.213.7.1/24", "dev", "taken")
+        machine.run("ip", "link", "set", "taken", "up")
+        machine.run("ip", "route", "add", "blackhole", "10.214.0.0/15")
+        step = LabStep(machine, tmp_path, "chroot")
+        text = step.text(f"ip -o -4 addr; fetch {WEB4}", network="bridge")
+        step.close()
+        assert "inet 10.216." in text and f"peer=::ffff:{HOST4} " in text
+
+
+def test_X79_where_nothing_can_be_translated_that_is_said_and_the_machine_is_reached(tmp_path):
+    """Tables of the names that we want belong to somebody else (nft(8), "flags owner"), so ours can't be made."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        nft = subprocess.Popen(
+            [*machine.prefix, "nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for family in ("ip", "ip6"):
+            nft.stdin.write(f"add table {family} buildfront {{ flags owner; }}\n")
+        nft.stdin.write("list tables\n")
+        nft.stdin.flush()
+        assert any("ip6 buildfront" in line for line in nft.stdout)
+        step = LabStep(machine, tmp_path, "chroot")
+        port = machine.serve("::")
+        fields = {"network": "bridge", "add_hosts": ("gw:host-gateway", *WEB)}
+        for _ in range(2):  # the second step finds the bridge of the first
+            result = step.run(
+                f"family=v4 fetch gw:{port}; family=v6 fetch gw:{port}; nc -w 1 {WEB4} 80", **fields
+            )
+            assert step.stdout.count(b"peer=") == 2
+            said = "steps reach this machine alone over IPv{}: it can't forward for them (nf_tables: EPERM)"
+            assert list(result.warnings) == [said.format(4), said.format(6)]
+        step.close()
+        nft.communicate()
+        assert machine.left() == PRISTINE
+
+
+def test_X79_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):
+    """SIGKILL to all of the builder at once, the supervisor and the process that serves the step included."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        step = LabStep(machine, tmp_path, "chroot")
+        nap = marker()
+        thread = threading.Thread(target=lost, args=(step, nap))
+        thread.start()
+        assert until(lambda: processes(nap))
+        kill_tree(step.process.pid)
+        thread.join()
+        step.process.wait()
+        assert until(lambda: not processes(nap))
+        left = machine.left()
+        assert [name for name in left["leases"] if name.startswith("lease-")] and left["forward"] == (
+            "1",
+            "1",
+        )
+        other = LabStep(machine, tmp_path, "chroot")
+        assert other.text(f"fetch {WEB4}", network="bridge").startswith("peer=")
+        other.close()
+        assert machine.left() == PRISTINE
+
+
+def test_X79_recover_takes_away_what_a_killed_builder_left(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        step = LabStep(machine, tmp_path, "oci")
+        nap = marker()
+        thread = threading.Thread(target=lost, args=(step, nap))
+        thread.start()
+        assert until(lambda: processes(nap))
+        kill_tree(step.process.pid)
+        thread.join()
+        step.process.wait()
+        assert machine.left() != PRISTINE
+        code = "import sys; from run_step import recover; recover(sys.argv[1])"
+        path = f"PYTHONPATH={os.path.join(as_user.PROJECT, 'plugins')}"
+        machine.run("env", path, sys.executable, "-c", code, step.work_dir)
+        assert machine.left() == PRISTINE
+        assert until(lambda: not processes(nap))
+
+
+def lost(step, nap):
+    """Runs a step of a builder that is killed meanwhile."""
+    with suppress(ValueError, OSError):
+        step.run(f"sleep {nap}", network="bridge")
+
+
+def kill_tree(pid):
+    """Stop and kill a process and all below it, so that none of them cleans up after another."""
+    found = [pid]
+    for one in found:
+        os.kill(one, signal.SIGSTOP)
+        found += children(one)
+    for one in found:
+        os.kill(one, signal.SIGKILL)
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as stream:
+        return [int(word) for word in stream.read().split()]
