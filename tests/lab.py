@@ -61,8 +61,10 @@ name=${1%%:*}
 address=$(getent "ahosts${family:-}" "$name" | sed -n '1s/ .*//p')
 [ -n "$address" ] || { echo "no address of $name"; exit 6; }
 port=${1#"$name"}; port=${port#:}
-printf 'GET /%s HTTP/1.0\\r\\nHost: %s\\r\\n\\r\\n' "$2" "$1" |
-    timeout 20 nc -w 10 "$address" "${port:-80}" | sed '1,/^.$/d'
+# Its input stays open: half a connection closed is what an old pasta does not get right.
+fifo=/tmp/fetch.$$; mkfifo "$fifo"; exec 3<>"$fifo"; rm "$fifo"
+printf 'GET /%s HTTP/1.0\\r\\nHost: %s\\r\\n\\r\\n' "$2" "$1" >&3
+timeout 20 nc -w 10 "$address" "${port:-80}" <&3 | sed '1,/^.$/d'
 """
 
 
@@ -110,6 +112,8 @@ class Lab:
         self.resolv.write_text(f"nameserver {DNS4}\n")
         self.cni = directory / "net.d"
         self.cni.mkdir()
+        for path in (directory, self.cni):
+            path.chmod(0o755)
         self.run("mount", "--bind", self.resolv, os.path.realpath("/etc/resolv.conf"))
         os.makedirs("/etc/cni/net.d", exist_ok=True)
         self.run("mount", "--bind", self.cni, "/etc/cni/net.d")

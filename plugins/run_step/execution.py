@@ -423,14 +423,14 @@ class _Step:
         console = None
         with ExitStack() as handed:
             if self.terminal or _is_null(self.stdin):
-                theirs.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+                theirs.append(self._null(os.O_RDONLY))
             else:
                 reader, writer = self._pipe(root)
                 theirs.append(reader)
                 stdin = (self.stdin, writer)
             for number, name in ((1, "stdout"), (2, "stderr")):
                 if number == 1 and self.quiet:
-                    theirs.append(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+                    theirs.append(self._null(os.O_WRONLY))
                     continue
                 reader, writer = self._pipe(root)
                 pipes[reader] = name
@@ -462,6 +462,20 @@ class _Step:
             source=self.stdin,
             fixed_size="consoleSize" in self.plan.spec["process"],
         )
+
+    def _null(self, flags: int) -> int:
+        """/dev/null, as a node of the bundle where one can be made: a step may change the mode and the owner of its
+        streams, and crun gives them to the step's user; the machine's own device must not be one of them."""
+        path = os.path.join(self.bundle, "null")
+        try:
+            if not os.path.exists(path):
+                os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+                os.chmod(path, 0o666)
+            return os.open(path, flags | os.O_CLOEXEC)
+        except (
+            OSError
+        ):  # no right to make it, and so none over the machine's; or a filesystem without devices
+            return os.open(os.devnull, flags | os.O_CLOEXEC)
 
     def _pipe(self, owner: tuple[int, int]) -> tuple[int, int]:
         """A pipe that belongs to the step's root, who may open /dev/stdout then (row S74)."""

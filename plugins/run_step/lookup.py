@@ -91,14 +91,15 @@ def _cni_files(request: RunRequest) -> Iterator[TextFile]:
                 raise HostError(f"the CNI configuration directory {directory} does not exist") from None
             continue
         except OSError as error:
+            if not request.cni_config_dirs and isinstance(error, PermissionError):
+                continue  # an ordinary user, who can have none of these networks
             raise HostError(
                 f"the CNI configuration directory {directory} can't be read: {error.strerror}"
             ) from None
         for name in names:
             path = os.path.join(directory, name)
             if name.endswith((".conf", ".conflist", ".json")) and os.path.isfile(path):
-                with open(path, encoding="utf-8", errors="replace") as stream:
-                    yield TextFile(path, stream.read())
+                yield _read(path)
 
 
 def _note(path: str, paths: dict[str, PathFact]) -> None:

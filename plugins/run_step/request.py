@@ -118,7 +118,7 @@ def wrong_target(path: str) -> str:
             return f"the target {path} is in {top}, which is the kernel's; nothing can be mounted there"
     if path == "/dev" or (path.startswith("/dev/") and path.split("/")[2] in _OWN_DEVICES):
         # What is masked in /proc is hidden by the step's /dev/null: it must be the one that belongs there.
-        return f"the target {path} is a device or a link of the step's own /dev; nothing can be mounted there"
+        return f"the target {path} is of the step's own /dev; nothing can be mounted there"
     return ""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 
 import program
@@ -103,3 +104,23 @@ def test_S74_a_build_ends_though_its_input_does_not(box, isolation) -> None:
     finally:
         os.close(reader)
         os.close(writer)
+
+
+def test_S74_the_empty_input_is_not_the_machines_device(box, isolation, tmp_path) -> None:
+    """A step that changes the mode and the owner of its input changes no /dev/null but its own. The build has another
+    one than the machine, which nothing happens to if that is not so."""
+    node = tmp_path / "null"
+    os.mknod(node, stat.S_IFCHR | 0o600, os.makedev(1, 3))
+    node.chmod(0o666)
+    context = box.context(
+        "FROM box\nRUN chmod 640 /dev/stdin && busybox chown 5:6 /dev/stdin; stat -Lc '%a %u:%g %t:%T' /dev/stdin\n"
+        "USER bob\nRUN cat /dev/stdin; echo x > /dev/stdin; busybox readlink /proc/self/fd/0\n"
+    )
+    command = [program.BUILDFRONT, "--root", str(box.store), "build", "--isolation", isolation, str(context)]
+    line = f'mount --bind {node} /dev/null; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-ec", line, "sh", *command], capture_output=True, text=True, check=True
+    )
+    assert " 640 5:6 1:3\n" in done.stderr and " /dev/null\n" in done.stderr
+    status = node.stat()
+    assert (stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid) == (0o666, 0, 0)

@@ -89,6 +89,8 @@ def prepared(place: Place) -> tuple[Path, list[str]]:
         flags += ["-v", f"{volume}/file:/volume-file/{where}:ro"]
     if not place.way.user:
         flags += ["--device", "/dev/null:/dev/of/its/own", "--device", "/dev/zero:/dev/zero-again:r"]
+        for where in PLACES:
+            flags += ["--device", f"/dev/null:/device/{where}"]
     return context, flags
 
 

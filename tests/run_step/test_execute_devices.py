@@ -38,8 +38,8 @@ def tmp_path(open_path):
 
 
 @pytest.fixture
-def step(runtime_step):
-    return runtime_step
+def step(confined_step):
+    return confined_step
 
 
 @pytest.fixture
@@ -69,7 +69,8 @@ def warnings(step, *args, **fields):
     return step.ask(step.request(*args, **fields), run=False)["warnings"]
 
 
-def test_S31_a_device_is_where_it_is_wanted(step, node):
+def test_S31_a_device_is_where_it_is_wanted(runtime_step, node):
+    step = runtime_step
     with open(f"{step.rootfs}/root/there", "w", encoding="ascii") as stream:
         stream.write("kept")
     device = node("full")
@@ -109,7 +110,8 @@ def test_X35_a_later_device_replaces_an_earlier_one(step, node, tmp_path):
     assert step.text(FULL.format("/dev/all/x"), devices=devices) == SEEN
 
 
-def test_S31_permissions_hold_where_there_is_a_device_cgroup(step, node):
+def test_S31_permissions_hold_where_there_is_a_device_cgroup(runtime_step, node):
+    step = runtime_step
     device = node("fuse")
     for permissions in ("r", "w", "rw", "rm", "rwm"):
         devices = (f"{device}:/dev/mine:{permissions}",)
@@ -123,8 +125,9 @@ def test_S31_permissions_hold_where_there_is_a_device_cgroup(step, node):
         assert told == ([] if held else [NOT_HELD.format(permissions, step.isolation)])
 
 
-def test_S31_a_device_that_was_not_given_can_not_be_opened(step, node):
+def test_S31_a_device_that_was_not_given_can_not_be_opened(runtime_step, node):
     """With devices and without, whoever makes the node. What an image brings is made by the user who unpacks it."""
+    step = runtime_step
     places = ["/tmp/made", "/dev/fuse"]
     if step.isolation != "rootless":
         places.append("/brought")
@@ -145,7 +148,8 @@ def test_S31_a_nodes_mode_counts(step, node):
     assert step.text(OPENED.format("/dev/mine"), devices=devices) == ("read\nwritten\n" if by_root else "")
 
 
-def test_S31_the_hosts_own_node_stays_as_it_is(step, node):
+def test_S31_the_hosts_own_node_stays_as_it_is(runtime_step, node):
+    step = runtime_step
     path = node("full")
     before = os.stat(path)
     for place in ("/dev/mine", "/opt/mine"):
@@ -322,7 +326,8 @@ echo changed > /run/vendor/socket
 """
 
 
-def test_X35_a_vendors_device(step, vendor, tmp_path):
+def test_X35_a_vendors_device(runtime_step, vendor, tmp_path):
+    step = runtime_step
     asked = vendor()
     before = listing(step.rootfs)
     text = step.text(CDI + FULL.format("/dev/vendor0") + "\n" + OPENED.format("/dev/vendorctl"), **asked)
@@ -333,7 +338,8 @@ def test_X35_a_vendors_device(step, vendor, tmp_path):
     assert groups == ("0\n" if step.isolation == "rootless" else "0 44\n")
 
 
-def test_X35_a_vendors_hook_runs(step, vendor, tmp_path):
+def test_X35_a_vendors_hook_runs(runtime_step, vendor, tmp_path):
+    step = runtime_step
     hook = {
         "hookName": "createRuntime",
         "path": f"{tmp_path}/hook",

@@ -5,12 +5,14 @@ import os
 import signal
 import socket
 import threading
+from dataclasses import replace
 
 import pytest
 from busybox_root import marker, processes, why_not_run
 from lab import HOST4, NAME, WEB6, lab
 from lab_step import WEB, LabStep
 from watching import until
+from ways import made_up_host
 
 from run_step import HostError, RunRequest, execute, plan
 
@@ -23,7 +25,14 @@ def tmp_path(open_path):
 
 
 @pytest.fixture
+def host():
+    return replace(made_up_host(), has_slirp4netns=True, has_pasta=True)
+
+
+@pytest.fixture
 def step(confined_step):
+    if hasattr(confined_step, "_host"):
+        confined_step._host |= {"has_slirp4netns": True, "has_pasta": True}
     return confined_step
 
 
@@ -33,14 +42,15 @@ def network(request):
 
 
 def helpers(step, network):
-    """The processes of the network that write into the work directory of ``step``."""
+    """The processes of the network of the work directory of ``step``."""
     found = []
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:
             with open(f"/proc/{name}/comm", encoding="utf-8") as comm:
-                if comm.read().strip().partition(".")[0] == network and step.work_dir in os.readlink(
-                    f"/proc/{name}/fd/1"
-                ):
+                if comm.read().strip().partition(".")[0].replace("passt", "pasta") != network:
+                    continue
+            with open(f"/proc/{name}/cmdline", encoding="utf-8", errors="replace") as words:
+                if step.work_dir in words.read() + os.readlink(f"/proc/{name}/fd/1"):
                     found.append(int(name))
         except OSError:
             pass  # no process, or one that has just ended
@@ -139,7 +149,7 @@ def test_S77_a_helper_that_ends_early_is_quoted(rootfs, host, network, script, m
     monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
     request = RunRequest(("/bin/true",), rootfs, isolation="chroot", network=network)
     with pytest.raises(HostError, match=f"{network} {match}"):
-        execute(plan(request, with_helpers(host)), rootfs)
+        execute(plan(request, host), rootfs)
 
 
 def test_S77_a_helper_that_is_never_ready_is_given_up(rootfs, host, network, tmp_path, monkeypatch):
@@ -151,14 +161,8 @@ def test_S77_a_helper_that_is_never_ready_is_given_up(rootfs, host, network, tmp
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
     request = RunRequest(("/bin/true",), rootfs, isolation="chroot", network=network)
-    assert execute(plan(request, with_helpers(host)), rootfs, timeout=0.5).timed_out
+    assert execute(plan(request, host), rootfs, timeout=0.5).timed_out
     assert until(lambda: not processes(nap))
-
-
-def with_helpers(host):
-    from dataclasses import replace
-
-    return replace(host, has_slirp4netns=True, has_pasta=True)
 
 
 @pytest.mark.parametrize(("name", "package"), [("slirp4netns", "slirp4netns"), ("pasta", "passt")])
@@ -167,12 +171,12 @@ def test_S77_a_missing_helper_is_told(rootfs, host, monkeypatch, name, package):
     with pytest.raises(
         HostError, match=f"{name} was not found on PATH; install {package}, or use --network host"
     ):
-        plan(request, host)
+        plan(request, made_up_host())
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(
-        HostError, match=f"{name} was not found on PATH; install {package}, or use --network host"
+        HostError, match=f"{name} was not found on PATH; install (it|{package}), or use --network"
     ):
-        execute(plan(request, with_helpers(host)), rootfs)
+        execute(plan(request, host), rootfs)
 
 
 @pytest.fixture(scope="module")

@@ -216,7 +216,7 @@ def test_a_secret_is_read_from_a_file_or_a_variable(tmp_path, monkeypatch):
         ("id=a,src=.", "can't be read: Is a directory"),
         ("id=missing", "the file missing can't be read"),
         ("id=a,env=MISSING", "no variable MISSING"),
-        ("id=a,src=large", "at most 512000"),
+        ("id=a,src=large", "more than 512000"),
     ],
 )
 def test_a_secret_that_is_none_is_told(tmp_path, monkeypatch, text, words):

@@ -59,7 +59,7 @@ def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None
     try:
         _complete(job, network)
         if job["isolation"] == "chroot":  # an OCI runtime does it itself
-            network.warnings += _set(job["spec"]["linux"].get("sysctl") or {}, pid)
+            network.warnings += set_sysctls(job["spec"]["linux"].get("sysctl") or {}, pid)
     except BaseException:
         network.close()
         raise
@@ -71,11 +71,11 @@ def _make(plan: dict[str, Any], job: dict[str, Any], pid: int, run: socket.socke
     if mode == "slirp4netns":
         from .slirp4netns import Slirp4netns
 
-        return Slirp4netns(pid, job["bundle"])
+        return Slirp4netns(pid, job["bundle"], run)
     if mode == "pasta":
         from .pasta import Pasta
 
-        return Pasta(pid, job["bundle"])
+        return Pasta(pid, job["bundle"], run)
     if mode == "cni":
         from .cni import Calls, Networks
 
@@ -98,29 +98,32 @@ def _complete(job: dict[str, Any], network: Network) -> None:
         _rewrite(os.path.join(files, "resolv.conf"), lambda text: resolv(text, network.dns))
 
 
-def _set(sysctls: dict[str, str], pid: int) -> list[str]:
-    """Set the network's kernel parameters in the namespace of ``pid``; what can't be is a warning (row S44)."""
+def set_sysctls(sysctls: dict[str, str], pid: int) -> list[str]:
+    """Set the network's kernel parameters in the namespace of ``pid``; what can't be is a warning (row S44).
+
+    By a child: who is root of a user namespace alone could enter the step's namespace and not come back.
+    """
     from ..linux import mount as m
 
-    names = [name for name in sysctls if name.startswith("net.")]
-    if not names:
-        return []
     wrong = []
-    own, theirs = (os.open(f"/proc/{who}/ns/net", os.O_RDONLY | os.O_CLOEXEC) for who in ("self", pid))
-    try:
-        m.setns(theirs, m.CLONE_NEWNET)
-        try:
-            for name in names:
-                try:
-                    with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as stream:
-                        stream.write(sysctls[name])
-                except OSError as error:
-                    wrong.append(f"{name} can't be set: {error.strerror}")
-        finally:
-            m.setns(own, m.CLONE_NEWNET)
-    finally:
-        os.close(own)
-        os.close(theirs)
+    for name, value in sysctls.items():
+        if not name.startswith("net."):
+            continue
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                m.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC), m.CLONE_NEWNET)
+                with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as stream:
+                    stream.write(value)
+                status = 0
+            except OSError as error:
+                status = min(error.errno or 255, 255)
+            finally:
+                os._exit(status)
+        number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if number:
+            wrong.append(f"{name} can't be set: {os.strerror(abs(number))}")
     return wrong
 
 

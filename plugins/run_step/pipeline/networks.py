@@ -135,9 +135,11 @@ def _broken(files: tuple[TextFile, ...]) -> str:
 
 def _load(item: TextFile) -> dict[str, Any] | str:
     """A network as a list of plugins, or what is wrong with the file. A ``.conf`` file is one plugin."""
+    if item.error:
+        return item.error
     try:
         value = json.loads(item.text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         return f"no JSON ({error})"
     if not isinstance(value, dict):
         return "no JSON object"

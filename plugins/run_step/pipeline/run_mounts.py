@@ -157,16 +157,17 @@ def _owner(draft: Draft, item: RunMount, host: HostFacts, default: tuple[int, in
     return draft.host_id("uidMappings", wanted[0][1]), draft.host_id("gidMappings", wanted[1][1])
 
 
+def _file(path: str, source: str) -> Mount:
+    """A file of the bundle that nobody writes to."""
+    options = ["bind", "ro", "nosuid", "nodev", "noexec", "private"]
+    return {"destination": path, "type": "bind", "source": f"{BUNDLE}/{source}", "options": options}
+
+
 def _secret(draft: Draft, item: RunMount, path: str, name: str, host: HostFacts) -> Mount:
     uid, gid = _owner(draft, item, host, (0, 0))
     mode = 0o400 if item.mode is None else item.mode
     draft.actions.append(PutSecret(item.id, f"secret-{name}", mode, uid, gid))
-    return {
-        "destination": path,
-        "type": "bind",
-        "source": f"{BUNDLE}/private/secret-{name}",
-        "options": ["bind", "ro", "nosuid", "nodev", "noexec", "private"],
-    }
+    return _file(path, f"private/secret-{name}")
 
 
 def _agent(draft: Draft, item: RunMount, path: str, name: str, host: HostFacts) -> Mount:
@@ -174,9 +175,4 @@ def _agent(draft: Draft, item: RunMount, path: str, name: str, host: HostFacts) 
     uid, gid = _owner(draft, item, host, (user["uid"], user["gid"]))
     mode = 0o600 if item.mode is None else item.mode
     draft.actions.append(ForwardAgent(item.id, f"agent-{name}", mode, uid, gid))
-    return {
-        "destination": path,
-        "type": "bind",
-        "source": f"{BUNDLE}/agents/agent-{name}",
-        "options": ["bind", "ro", "nosuid", "nodev", "noexec", "private"],
-    }
+    return _file(path, f"agents/agent-{name}")

@@ -124,7 +124,7 @@ class Mounter:
         if _is_root(self.root, destination):
             # What is mounted there would not be seen through ``root``, and the image itself be written to.
             raise MountError(f"{destination} in the image is a link to its root directory")
-        flags, propagation, data, covered = 0, 0, [], 0
+        flags, propagation, data = 0, 0, []
         for option in options:
             if option in _FLAGS:
                 flags |= _FLAGS[option]
@@ -142,6 +142,8 @@ class Mounter:
             if self.label and item["type"] in ("tmpfs", "devpts"):
                 data.append(f'context="{self.label}"')
             covered = _mode(self.root, destination)
+            if item["type"] == "tmpfs" and covered and not any(word.startswith("mode=") for word in data):
+                data.append(f"mode={covered:o}")  # as OCI runtimes do
             fd = self._target(destination, True)
             try:
                 m.mount(item["source"], _proc(fd), item["type"], flags, ",".join(data))
@@ -156,8 +158,6 @@ class Mounter:
             finally:
                 os.close(fd)
         fd = open_in_root(self.root, destination, os.O_PATH)
-        if item["type"] == "tmpfs" and covered and not any(word.startswith("mode=") for word in data):
-            os.chmod(_proc(fd), covered)  # as OCI runtimes do
         # What says nothing of it takes no mount that the host makes later: /sys would show it, and writable.
         m.mount("", _proc(fd), flags=propagation or m.MS_PRIVATE | m.MS_REC)
         if destination == "/dev" and item["type"] == "tmpfs":

@@ -293,7 +293,8 @@ class Sandbox:
     def _own_stream(self, number: int) -> None:
         """A user other than root may open /dev/stdout too, as under the OCI runtimes."""
         status = os.fstat(number)
-        if stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3):
+        if _is_null(status):
+            _own_null(number)
             return
         uid = self.spec["process"]["user"]["uid"]
         if status.st_uid != uid:
@@ -311,6 +312,22 @@ def _find(name: str, path: str) -> str:
         if os.path.isfile(place) and os.access(place, os.X_OK):
             return place
     raise SetupError(f"exec {name!r}: not found on PATH")
+
+
+def _own_null(number: int) -> None:
+    """The step's own /dev/null in place of the builder's, as the OCI runtimes have it."""
+    try:
+        fd = os.open("/dev/null", os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    except OSError:
+        return  # there is none where nothing can be mounted
+    if _is_null(os.fstat(fd)):
+        os.set_blocking(fd, True)
+        os.dup2(fd, number, inheritable=True)
+    os.close(fd)
+
+
+def _is_null(status: os.stat_result) -> bool:
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.makedev(1, 3)
 
 
 def _limit(limit: dict[str, Any]) -> tuple[int, int, int]:
