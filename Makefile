@@ -35,12 +35,14 @@ golden: $(STAMP)
 	$(BIN)/python tools/make_schemas.py
 	PYTHONPATH=tests $(BIN)/python tests/golden_cases.py
 
-# Against buildah and BuildKit: OCI specs, the records of testdata/mounts, and all of these under every isolation.
-# After a change of a case: .venv/bin/python tools/record_mounts.py --write CASE
+# Against buildah, BuildKit and docker's old builder: OCI specs, the records of testdata/mounts and testdata/volumes,
+# and all of the mounts under every isolation.
+# After a change of a case: .venv/bin/python tools/record_mounts.py --write CASE, or tools/record_volumes.py
 oracle: $(STAMP)
 	sh tools/system-packages oracle
 	ORACLE_TABLE=1 $(BIN)/python -m pytest -q -s tests/build/test_oracle.py
 	$(BIN)/python tools/record_mounts.py
+	$(BIN)/python tools/record_volumes.py
 	ORACLE_TABLE=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/build/test_mount_peers.py
 
 bench: $(STAMP)

@@ -63,7 +63,7 @@ address=$(getent "ahosts${family:-}" "$name" | sed -n '1s/ .*//p')
 port=${1#"$name"}; port=${port#:}
 # Its input stays open: half a connection closed is what an old pasta does not get right.
 fifo=/tmp/fetch.$$; mkfifo "$fifo"; exec 3<>"$fifo"; rm "$fifo"
-printf 'GET /%s HTTP/1.0\\r\\nHost: %s\\r\\n\\r\\n' "$2" "$1" >&3
+printf 'GET /%s HTTP/1.1\\r\\nHost: %s\\r\\nConnection: close\\r\\n\\r\\n' "$2" "$1" >&3
 timeout 20 nc -w 10 "$address" "${port:-80}" <&3 | sed '1,/^.$/d'
 """
 

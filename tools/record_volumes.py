@@ -105,6 +105,15 @@ class Buildah:
         return ""
 
 
+def is_here(peer: str) -> bool:
+    """Whether this machine has a peer; one that it has not is told and left out."""
+    program = "buildah" if peer == "buildah" else "dockerd"
+    here = shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin") is not None
+    if not here:
+        sys.stdout.write(f"{peer} is left out: there is no {program} (sh tools/system-packages oracle)\n")
+    return here
+
+
 def record(peer: Peer, case: Case, place: Path, base: Path) -> dict[str, Any]:
     """What a peer makes of a case."""
     out = place / "out.tar"
@@ -125,7 +134,7 @@ def main() -> int:
     parser.add_argument("--peer", action="append", choices=PEERS, help="only this one")
     parser.add_argument("names", nargs="*", metavar="CASE", help="only these")
     options = parser.parse_args()
-    wanted = options.peer or PEERS
+    wanted = options.peer or [peer for peer in PEERS if is_here(peer)]
     place = Path(tempfile.mkdtemp(prefix="record-volumes-"))
     place.chmod(0o755)
     differing = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterable
 from contextlib import ExitStack
 from functools import partial
 
@@ -104,10 +104,16 @@ class Mounting:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def open(self, op: RunOp) -> Inputs | None:
-        """All that the mounts need; None when the build was stopped while a cache was waited for."""
+    def open(self, op: RunOp, places: Iterable[str] = ()) -> Inputs | None:
+        """All that the mounts need; None when the build was stopped while a cache was waited for.
+
+        ``places`` is where all mounts of the step are. A shared cache that others of them lie in is taken alone: a step
+        that puts a link in the way at the right moment would lead an OCI runtime to make their places on the host.
+        """
         sources: dict[str, str] = {}
+        locks: list[int] = []
         caches: dict[tuple[str, str], str] = {}
+        shared: set[tuple[str, str]] = set()
         wanted: dict[tuple[str, str], Mount] = {}
         for number, mount in enumerate(op.mounts):
             if mount.kind == "bind":
@@ -119,18 +125,29 @@ class Mounting:
                     wanted[mount.id, self._base(mount)] = mount
         for key in sorted(wanted):  # in one order everywhere: two steps never wait for each other
             mount = wanted[key]
+            same = [item for item in op.mounts if item.kind == "cache" and (item.id, self._base(item)) == key]
+            alone = any(place.startswith(f"{item.target}/") for item in same for place in places)
+            sharing = "locked" if alone and mount.sharing == "shared" else mount.sharing
             taken = self._session.store.caches.take(
-                self._session, *key, mount.sharing, partial(self._fill, mount), self._cancel
+                self._session, *key, sharing, partial(self._fill, mount), self._cancel
             )
             if taken is None:
                 return None
             self._stack.callback(taken.close)
             caches[key] = taken.path
+            locks.append(taken.lock)
+            if sharing == "shared":
+                shared.add(key)
         for number, mount in enumerate(op.mounts):
             if mount.kind == "cache":
                 sources[source_name(number)] = caches[mount.id, self._base(mount)]
         options = self._state.options
-        return Inputs(sources, options.secrets, options.agents)
+        names = {
+            source_name(number)
+            for number, mount in enumerate(op.mounts)
+            if mount.kind == "cache" and (mount.id, self._base(mount)) in shared
+        }
+        return Inputs(sources, options.secrets, options.agents, tuple(locks), frozenset(names))
 
     def _bind(self, mount: Mount) -> str:
         """The path of what is mounted: in a view, or where it may be written to in a copy that is thrown away."""

@@ -271,7 +271,8 @@ class Worker:
                 self._stdin if more else nullcontext(),  # one reader at a time
             ):
                 if mounts:
-                    more["inputs"] = mounted.open(op)
+                    places = [item["destination"] for item in plan.spec["mounts"]]
+                    more["inputs"] = mounted.open(op, places)
                     if more["inputs"] is None:
                         raise Cancelled("the build was stopped", where=step.source, status=130)
                 result = executor.execute(

@@ -46,15 +46,16 @@ class Cache:
 
     def __init__(self, path: str, lock: int) -> None:
         self.path = os.path.join(path, "data")
-        self._lock = lock
+        self.lock = lock
         os.utime(lock)  # when it was last used
 
     def close(self) -> None:
         """Give it back; the object is of no use afterwards."""
-        if self._lock >= 0:
-            os.utime(self._lock)
-            os.close(self._lock)
-            self._lock = -1
+        if self.lock >= 0:
+            os.utime(self.lock)
+            fcntl.flock(self.lock, fcntl.LOCK_UN)  # whoever else has the descriptor still
+            os.close(self.lock)
+            self.lock = -1
 
 
 class Caches:
@@ -87,6 +88,8 @@ class Caches:
         while not cancel.is_set():
             self._describe(session, directory, identity)
             numbers = self._instances(directory)
+            if sharing == "locked":
+                numbers = numbers[:1]  # those that meet there meet always
             for number in numbers:
                 path = os.path.join(directory, str(number))
                 lock = self._lock(path, kind | fcntl.LOCK_NB)

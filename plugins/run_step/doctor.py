@@ -67,9 +67,14 @@ def examine() -> list[Finding]:
             )
         )
     found.append(_terminal())
-    for name, there in (("slirp4netns", host.has_slirp4netns), ("pasta", host.has_pasta)):
+    found.append(_bridge())
+    found.append(_cni())
+    for name, package, there in (
+        ("slirp4netns", "slirp4netns", host.has_slirp4netns),
+        ("pasta", "passt", host.has_pasta),
+    ):
         found.append(
-            Finding(name, there, "found" if there else f"not found; install {name} for networks of users")
+            Finding(name, there, "found" if there else f"not found; install {package} for networks of users")
         )
     runtime = host.working_runtime
     ranges = is_machine_root() or sum(row[2] for row in host.uid_map) > 1
@@ -163,6 +168,69 @@ def _namespace(name: str) -> Finding:
     }
     why = _try(flags[name])
     return Finding(f"namespace {name}", not why, "can be made" if not why else f"can't be made: {why}")
+
+
+def _bridge() -> Finding:
+    """The built-in network, tried by a child in a network namespace that goes with it."""
+    from .linux import mount as m
+    from .network import bridge
+    from .rootless import is_machine_root
+
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.close(reader)
+            m.unshare(m.CLONE_NEWNET)
+            text = "\0".join(bridge.examine())
+        except BaseException as error:  # noqa: BLE001 - told by the parent
+            text = f"!{error or type(error).__name__}"
+        finally:
+            os.write(writer, text.encode(errors="replace")[:4000])
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as stream:
+        said = stream.read().decode(errors="replace")
+    os.waitpid(child, 0)
+    if said.startswith("!"):
+        return Finding(
+            "network bridge", False, f"can't be made: {said[1:]}; steps have --network host or none"
+        )
+    if not is_machine_root():
+        return Finding("network bridge", False, "root of the machine alone; see slirp4netns and pasta")
+    if said:
+        return Finding(
+            "network bridge", False, f"steps would reach this machine alone: {said.replace(chr(0), '; ')}"
+        )
+    return Finding("network bridge", True, "bridge, veth and address translation for IPv4 and IPv6")
+
+
+def _cni() -> Finding:
+    from .host import HostFacts
+    from .lookup import look_up
+    from .pipeline.networks import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS, configurations
+    from .request import RunRequest
+
+    plugins = sorted({name for path in CNI_PLUGIN_DIRS if os.path.isdir(path) for name in os.listdir(path)})
+    if not plugins:
+        return Finding(
+            "network CNI",
+            False,
+            f"no plugins in {', '.join(CNI_PLUGIN_DIRS)}; install containernetworking-plugins for named networks",
+        )
+    try:
+        known = configurations(look_up(RunRequest(("x",), "/", network="private"), HostFacts()).cni)
+    except HostError as error:
+        return Finding("network CNI", False, str(error))
+    missing = sorted(
+        {plugin["type"] for network in known.values() for plugin in network["plugins"]} - set(plugins)
+    )
+    if missing:
+        return Finding(
+            "network CNI", False, f"networks {', '.join(known)} need missing plugins: {', '.join(missing)}"
+        )
+    networks = f"networks {', '.join(known)}" if known else f"no network in {', '.join(CNI_CONFIG_DIRS)}"
+    return Finding("network CNI", True, f"{networks}; {len(plugins)} plugins")
 
 
 def _limits() -> list[Finding]:

@@ -440,6 +440,9 @@ class _Step:
                 console, other = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 stack.callback(console.close)
                 theirs.append(other.detach())
+            if self.inputs.locks:
+                self.job["locks"] = len(self.inputs.locks)
+                theirs += [os.dup(lock) for lock in self.inputs.locks]
             secrets, fd = pack(self.plan, self.inputs)
             if secrets:
                 self.job["secrets"] = secrets

@@ -34,11 +34,15 @@ class Secret:
 @dataclass(frozen=True)
 class Inputs:
     """By the names that the plan uses: ``sources`` are absolute paths of directories or files, with no link in them;
-    ``secrets`` and ``agents`` go by their ids."""
+    ``secrets`` and ``agents`` go by their ids. ``locks`` are descriptors that stay open until the step has ended,
+    even if the builder is killed: of files whose lock says that somebody uses a source. ``shared`` names the sources
+    that others may change meanwhile: no other mount may lie in one."""
 
     sources: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     agents: Mapping[str, Agent] = field(default_factory=dict)
+    locks: tuple[int, ...] = ()
+    shared: frozenset[str] = frozenset()
 
     def check(self, plan: RunPlan) -> None:
         """Raises HostError for the first thing that the plan needs and is not here, or can't be used."""

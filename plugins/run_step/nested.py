@@ -46,28 +46,40 @@ def settle(plan: RunPlan, root: Root, inputs: Inputs, created: list[Created]) ->
         return
     places: dict[str, Root | None] = {}
     read_only: set[str] = set()
+    shared: set[str] = set()
     with ExitStack() as stack:
         for item in mounts:
             path, source = item["destination"], item["source"]
             name = source.removeprefix(_SOURCES) if source.startswith(_SOURCES) else ""
-            place = _find(root, places, path)
-            problem = wrong_target(place.real)
-            if problem and place.real != path and (name or _is_of_run(item)):
-                raise HostError(f"{path} leads to {place.real} by links: {problem}")
-            if place.there is False and not place.above:
-                created += root.make_mount_point(place.real, _is_directory(source, name, inputs))
-            elif place.there is False and place.above in read_only:
+            try:
+                place = _find(root, places, path)
+                problem = wrong_target(place.real)
+                if problem and place.real != path and (name or _is_of_run(item)):
+                    raise HostError(f"{path} leads to {place.real} by links: {problem}")
+                if place.there is False and not place.above:
+                    created += root.make_mount_point(place.real, _is_directory(source, name, inputs))
+            except OSError as error:  # of a cache, also what somebody else changes just now
+                raise HostError(f"{path} can't be mounted on: {error.strerror}") from None
+            if place.above in shared:
+                raise HostError(
+                    f"{path} is to be mounted in {place.above}, a cache that other steps may change at the same time; "
+                    "say sharing=locked there"
+                )
+            if place.there is False and place.above in read_only:
                 raise HostError(
                     f"{path} is to be mounted in {place.above}, which is a read-only mount and has no such "
                     "place; make it there before, or mount that with rw"
                 )
-            for hidden in [other for other in places if other.startswith(place.real + "/")]:
+            for hidden in [other for other in places if (other + "/").startswith(place.real + "/")]:
                 del places[hidden]
+                read_only.discard(hidden)
+                shared.discard(hidden)
             directory = bool(name) and os.path.isdir(inputs.sources[name])
             places[place.real] = stack.enter_context(Root(inputs.sources[name])) if directory else None
-            read_only.discard(place.real)
             if name and "ro" in item["options"]:
                 read_only.add(place.real)
+            if name in inputs.shared:
+                shared.add(place.real)
 
 
 def _is_of_run(item: dict[str, Any]) -> bool:
@@ -86,7 +98,7 @@ def _is_directory(source: str, name: str, inputs: Inputs) -> bool:
 
 
 def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
-    """``places`` are the mounts so far, by their real paths, with what they show where that is known."""
+    """``places`` are the mounts so far, by their real paths, with what they show where that is known. Raises OSError."""
     todo = components(path)
     real, above, links = "/", "", 0
     while todo:
@@ -107,13 +119,13 @@ def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
         if stat.S_ISLNK(status.st_mode) and tree is not None:
             links += 1
             if links > _MAX_LINKS:
-                raise HostError(f"{path} can't be mounted on: {os.strerror(errno.ELOOP)}")
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             with tree.parent(here[len(above) :]) as (fd, name):
                 target = os.readlink(name, dir_fd=fd)
             real = "/" if target.startswith("/") else real
             todo[:0] = components(target)
             continue
         if todo and not stat.S_ISDIR(status.st_mode):
-            raise HostError(f"{path} can't be mounted on: {here} is no directory")
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
         real = here
     return _Place(real, above, True)

@@ -29,6 +29,10 @@ LENGTH = struct.Struct("!I")
 """The head of a message: its length in bytes."""
 
 
+MOST_FDS = 250
+"""Descriptors of one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
+
+
 class Held(Protocol):
     """Something that lasts from one run to the next."""
 
@@ -70,7 +74,7 @@ def _serve_all(held: Held | None) -> None:
                 os.close(run)
         if control.fileno() not in ready:
             continue
-        data, ancillary, _, _ = control.recvmsg(1, socket.CMSG_SPACE(6 * 4))
+        data, ancillary, _, _ = control.recvmsg(1, socket.CMSG_SPACE(MOST_FDS * 4))
         if not data:
             return
         fds = array.array("i")
@@ -113,6 +117,8 @@ def serve(fds: list[int]) -> None:
 
             unpack(job, streams[-1])
             streams = streams[:-1]
+        # Held open, that is all: they end with us.
+        streams = streams[: len(streams) - job.get("locks", 0)]
         if job["isolation"] == "chroot":
             from .isolation.chroot.launch import run as perform
         else:

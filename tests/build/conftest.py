@@ -204,7 +204,11 @@ def place_of(busybox_tar: Path) -> Iterator[Callable[..., Place]]:
     def make(way: Way, snapshots: str = "") -> Place:
         path = Path(tempfile.mkdtemp(prefix="mounts-"))
         path.chmod(0o755)
-        made.append(Place(path, way, busybox_tar, snapshots))
+        try:
+            made.append(Place(path, way, busybox_tar, snapshots))
+        except BaseException:
+            shutil.rmtree(path)
+            raise
         return made[-1]
 
     yield make

@@ -80,7 +80,7 @@ BAD = [
     ("FROM box\nRUNN x\n", [], 1, "unknown instruction RUNN", "did you mean RUN?"),
     ("FROM box\nCOPY --chwon=1 a b\n", [], 1, "unknown flag --chwon for COPY", "did you mean --chown?"),
     ("FROM box\nCOPY --chown a b\n", [], 1, "the flag needs a value"),
-    ("FROM box\nRUN --mount=type=cache,target=/x true\n", [], 1, "RUN --mount is not supported yet"),
+    ("FROM box\nRUN --mount=type=cach,target=/x true\n", [], 1, "unknown type 'cach'", "did you mean cache?"),
     ("FROM box\nRUN <<EOF\ntrue\nEOF\n", [], 1, "here-document", "not supported yet"),
     ("FROM box\nCOPY missing /\n", [], 1, "'missing' is not in the build context", "Dockerfile:2"),
     ("FROM box\nCOPY ../outside /\n", [], 1, "'../outside' leads out of the build context"),
@@ -268,6 +268,11 @@ def test_doctor_says_what_there_is(box) -> None:
     rows = {row["what"]: row for row in json.loads(box("doctor", "--format", "json").stdout)}
     assert rows["user"]["ok"] and rows["overlay"]["ok"]
     assert "isolation auto" in rows
+    assert rows["network bridge"]["ok"] and rows["network CNI"]["ok"], (
+        rows["network bridge"],
+        rows["network CNI"],
+    )
+    assert rows["slirp4netns"]["ok"] and rows["pasta"]["ok"]
 
 
 def test_the_version_and_the_help_need_no_store() -> None:

@@ -548,10 +548,10 @@ RUN --mount=type=cache,id=poison,target=/c cd /c && \
     ln -s {up}{victim} up; ln -s {victim}/file leaf; ln -s / top; ln -s /proc/sys kernel; ln -s loop loop; \
     busybox mkfifo fifo; busybox mknod null c 1 3; busybox mknod memory c 1 1; busybox mknod disk b 7 0; \
     busybox mknod whiteout c 0 0; touch .wh.link .wh..wh..opq; busybox truncate -s 1000000000000 sparse; \
-    cp /bin/busybox suid; busybox chown 0:0 suid; chmod 6755 suid; mkdir closed && touch closed/file && chmod 0 closed; \
+    cp /bin/busybox busybox; busybox chown 0:0 busybox; chmod 6755 busybox; mkdir closed && touch closed/file && chmod 0 closed; \
     touch "$(printf 'new\\nline')" "$(printf 'escape\\033[2J')" "$(printf 'no text \\377')" "{long}"; \
-    for i in $(seq 20); do ln suid linked$i; done; \
-    mkdir d; cd d; i=0; while [ $i -lt 1100 ]; do mkdir d && cd d && i=$((i + 1)); done; chmod 0 /c; true
+    for i in $(seq 20); do ln busybox linked$i; done; \
+    p=d; for i in $(seq 99); do p=$p/d; done; for i in $(seq 20); do mkdir -p $p && cd $p; done; chmod 0 /c; true
 """
 
 LATER = """\
@@ -560,7 +560,7 @@ RUN mkdir -p /e && ln -s {victim} /e/link && ln -s /dev/null /e/sink && ln -s {u
 FROM box
 RUN ln -s /c/link /into-cache
 RUN --mount=type=cache,id=poison,target=/c ( cat /c/link/file /c/leaf /c/lock || echo nothing; ls /c/0/; \
-    head -c 1 /c/memory || head -c 1 /c/disk || echo closed; /c/suid id -u ) 2>/dev/null
+    head -c 1 /c/memory || head -c 1 /c/disk || echo closed; /c/busybox id -u ) 2>/dev/null
 RUN --mount=type=cache,id=poison,target=/c --mount=type=tmpfs,target=/c/link/x touch /c/link/x/made; ls {victim}/x
 RUN --mount=type=cache,id=poison,target=/c --mount=target=/c/up/deep/x,source=Dockerfile wc -l < {victim}/deep/x
 RUN --mount=type=cache,id=poison,target=/c --mount=type=cache,id=other,target=/c/data/in touch {victim}/in/made
@@ -568,7 +568,7 @@ RUN --mount=type=cache,id=poison,target=/c --mount=type=secret,id=token,target=/
 RUN --mount=type=cache,id=poison,target=/c --mount=type=tmpfs,target=/into-cache/y touch {victim}/y/made; ls {victim}
 RUN --mount=type=cache,id=poison,target=/c --mount=type=ssh,target=/c/0/agent stat -c %F {victim}/agent
 RUN --mount=type=cache,id=poison,target=/c --mount=target=/c/new,from=evil,source=/e,rw \
-    --mount=type=tmpfs,target=/c/new/up/z touch /c/new/up/z/made; ls {victim} {victim}/in; cat /c/new/link/file 2>/dev/null
+    --mount=type=tmpfs,target=/c/new/up/z touch /c/new/up/z/made; ls {victim} {victim}/in; cat /c/new/link/file 2>/dev/null || true
 RUN --mount=type=cache,id=empty,target=/c busybox mkdir /c/a && ln -s {victim} /c/a/b
 RUN --mount=type=cache,id=empty,target=/c --mount=type=cache,id=poison,target=/c/a/b/c ls {victim}; ls /c/a
 RUN ls {victim} 2>/dev/null || echo gone
@@ -578,7 +578,7 @@ PRINTED = [
     ["made"],
     ["LINES"],
     [],
-    ["token"],
+    ["***"],
     ["y"],
     ["socket"],
     ["{victim}:", "in", "", "{victim}/in:", "z"],
@@ -617,34 +617,33 @@ def test_a_poisoned_cache_leads_nowhere(ground: Ground) -> None:
     assert [names for names in layers[1:] if names] == [["into-cache"]]
     assert "built" not in said.values()
     assert ["leads to /" in said["t0"], "/proc" in said["t1"], "/proc/sys" in said["t2"]] == [True] * 3
-    assert "Too many levels" in said["t3"] and "no directory" in said["t4"]
+    assert "Too many levels" in said["t3"] and "Not a directory" in said["t4"]
 
 
 SWAP = """\
 FROM box
-ARG AGAIN
-RUN --mount=type=cache,id=swapped,target=/c rm -rf /c/d /c/ready; mkdir -p /c/d; touch /c/ready; i=0; \
-    while [ $i -lt 4000 ] && [ ! -e /c/enough ]; do busybox mv -T /c/d /c/e; ln -s {victim} /c/d; \
-    busybox rm /c/d; busybox mv -T /c/e /c/d; i=$((i + 1)); done
+RUN --mount=type=cache,id=swapped,target=/c ( rm -rf /c/*; mkdir /c/d; touch /c/ready; i=0; \
+    while [ $i -lt 20000 ] && [ ! -e /c/enough ]; do busybox mv -T /c/d /c/e; ln -s {victim} /c/d; \
+    rm -rf /c/d; busybox mv -T /c/e /c/d; i=$((i + 1)); done ) 2>/dev/null
 """
 
 
+@pytest.mark.parametrize("ground", WAYS[:2], indirect=True, ids=str)
 def test_a_link_that_comes_and_goes_leads_nowhere(ground: Ground) -> None:
     """One build swaps a directory of a shared cache for a link, over and over, while another one mounts below it."""
-    if ground.way.runtime == "crun" or ground.way == WAYS[-1]:
-        pytest.skip("its like is tried by another way")
     place = ground.place
     swap = place.context(SWAP.format(victim=ground.victim))
     text = "FROM box AS t{0}\nRUN --mount=type=cache,id=swapped,target=/c --mount=type=tmpfs,target=/c/d/x{0}/y true\n"
-    mounting = place.context("".join(text.format(number) for number in range(12)))
+    mounting = place.context("".join(text.format(number) for number in range(8)))
     with ground.unharmed():
         swapping = place.start(*place.building(swap))
         directory = place.wait_file(swapping, "swapped", "ready").parent
-        said = ground.attempts(mounting, [f"t{number}" for number in range(12)])
+        said = ground.attempts(mounting, [f"t{number}" for number in range(8)])
         assert swapping.poll() is None
         (directory / "enough").touch()
-        assert swapping.wait(60) == 0
-    assert len(said) == 12
+        assert swapping.wait(60) == 0, swapping.communicate()
+    assert len(said) == 8
+    print(said)
 
 
 @pytest.mark.parametrize("depth", [10, 70, 3000])

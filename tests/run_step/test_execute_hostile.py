@@ -5,10 +5,11 @@ import shutil
 import stat
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
-from busybox_root import host_mounts, listing, marker, processes
-from ways import Step
+from busybox_root import host_mounts, listing, marker, processes, why_not_run
+from ways import Step, isolations
 
 from run_step import HostError, NamespaceOption, RequestError, Resources
 
@@ -372,3 +373,28 @@ def test_S16_privileges_are_what_the_plan_says(every_step):
 def test_the_way_up_ends_at_the_root_without_mounts_too(every_step):
     top = every_step.text("ls", "-a", "/").split()
     assert sorted(every_step.text("ls", "-a", "/../../..").split()) == sorted(top)
+
+
+def test_S67_the_hosts_own_devices_stay_as_they_are(rootfs, tmp_path, host):
+    """Rootless steps of the machine's root have its IDs, and runtimes bind its device nodes."""
+    if why_not_run() or "oci-runc" not in isolations():
+        pytest.skip(why_not_run() or "runc does not work here")
+    before = os.stat("/dev/full")
+    steps = [
+        Step(rootfs, "rootless", str(tmp_path), replace(host, has_slirp4netns=False)),
+        Step(rootfs, "oci-runc", str(tmp_path), host),
+    ]
+    line = "touch -t 200001010000 /dev/full; chmod 600 /dev/full; chown 1:1 /dev/full; echo x > /dev/null && echo used"
+    for step, fields in zip(
+        steps, ({}, {"namespaces": (NamespaceOption("user"),), "network": "host"}), strict=True
+    ):
+        assert step.run(line, **fields).status == 0, step.stderr
+        assert step.stdout == b"used\n"
+        step.executor.close()
+        now = os.stat("/dev/full")
+        assert (now.st_mode, now.st_uid, now.st_gid, now.st_mtime_ns) == (
+            before.st_mode,
+            before.st_uid,
+            before.st_gid,
+            before.st_mtime_ns,
+        )

@@ -731,7 +731,7 @@ def test_S43_an_identity_of_its_own(open_step):
     status = os.stat(step.rootfs + "/tmp/made")
     assert (status.st_uid, status.st_gid) == (200_000, 300_000)
     assert step.text("echo x > /dev/stdout; id -u", user="bob", network="none", **MAPS) == "x\n1000\n"
-    assert step.text("cat /etc/hostname", hostname="box", network="slirp4netns", **MAPS) == "box\n"
+    assert step.text("cat /etc/hostname", hostname="box", network="private", **MAPS) == "box\n"
 
 
 @pytest.mark.parametrize("open_step", isolations(), indirect=True)

@@ -2,6 +2,7 @@
 as root by chroot, runc and crun, and as an ordinary user by chroot, runc and crun.
 """
 
+import functools
 import json
 import os
 import shutil
@@ -241,7 +242,7 @@ def meanwhile(way, action, line, volumes, **fields):
         if until(lambda: os.path.exists(f"{ready}/now")):
             try:
                 action()
-            except Exception as error:
+            except (OSError, subprocess.CalledProcessError) as error:
                 failures.append(error)
         open(f"{ready}/go", "w").close()
 
@@ -313,18 +314,17 @@ def as_asked(way, text, expected, ignored):
     assert text.split() == expected
 
 
-def program(way, path):
+@functools.cache
+def whoami():
     """A program without libraries that says as whom it runs."""
-    code = b'#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d\\n", (int) geteuid()); return 0; }\n'
-    way.directory(os.path.dirname(path))
-    subprocess.run(
-        ["gcc", "-static", "-xc", "-o", f"{way.host}/{path}", "-"],
-        input=code,
-        check=True,
-        capture_output=True,
+    code = (
+        b'#include <stdio.h>\n#include <unistd.h>\nint main(void) { printf("%d\\n", geteuid()); return 0; }\n'
     )
-    os.chmod(f"{way.host}/{path}", 0o4755)
-    way.give(way.host)
+    with tempfile.TemporaryDirectory() as directory:
+        command = ["gcc", "-static", "-xc", "-o", f"{directory}/whoami", "-"]
+        subprocess.run(command, input=code, check=True, capture_output=True)
+        with open(f"{directory}/whoami", "rb") as stream:
+            return stream.read()
 
 
 def test_S64_what_may_be_executed(way):
@@ -336,8 +336,11 @@ def test_S64_what_may_be_executed(way):
 
 
 def test_S64_whose_powers_a_program_gets(way):
-    program(way, "v/whoami")
-    v = f"{way.host}/v"
+    v = way.directory("v")
+    with open(f"{v}/whoami", "wb") as stream:
+        stream.write(whoami())
+    os.chmod(f"{v}/whoami", 0o4755)
+    way.give(v)
     line = "for d in plain suid nosuid; do /$d/whoami; done"
     volumes = (f"{v}:/plain", f"{v}:/suid:suid", f"{v}:/nosuid:nosuid")
     as_asked(way, way.text(line, volumes=volumes, user="bob"), ["0", "0", "1000"], ["0"] * 3)
@@ -556,8 +559,8 @@ def test_S64_keys_of_a_tmpfs_mount(way):
         "type=tmpfs,dst=/home/bob",
     )
     line = "stat -c '%a %u:%g' /small /other; for d in small other; do head -c 2000000 /dev/zero > /$d/x || echo full"
-    line += "; done 2>/dev/null; stat -c %s /small/x /other/x; touch /ro/x || echo refused; touch /plain/x; ls /home/bob"
-    line += "; grep -E ' /(plain|small) ' /proc/mounts | grep -c nosuid,nodev"
+    line += "; done 2>/dev/null; stat -c %s /small/x /other/x; touch /ro/x || echo refused; touch /plain/x"
+    line += "; ls /home/bob; grep -E ' /(plain|small) ' /proc/mounts | grep -c nosuid,nodev"
     with way.nothing_remains():
         text = way.text(line, mounts=mounts)
     assert text.split() == "1700 0:0 751 0:0 full full 1048576 65536 refused 2".split()
@@ -622,8 +625,9 @@ def test_S63_image_volumes_are_copies(way):
     os.chmod(f"{way.rootfs}/srv", 0o3770)
     os.symlink("sub/file", f"{way.rootfs}/srv/link")
     volumes = ("/srv", "made/deep", "/home/volume/closed", "/srv/sub/new", "/home/bob")
-    line = "stat -c '%u:%g %a %F' /srv /srv/sub/file /srv/sub/closed/file /srv/fifo /made/deep /srv/sub/new; cat /srv/link"
-    line += "; touch /made/deep/x /srv/sub/closed/x /home/volume/new/x; rm /srv/link; chown 7:8 /srv; ls /srv/sub/*/x"
+    line = "stat -c '%u:%g %a %F' /srv /srv/sub/file /srv/sub/closed/file /srv/fifo /made/deep /srv/sub/new"
+    line += "; cat /srv/link; touch /made/deep/x /srv/sub/closed/x /home/volume/new/x; rm /srv/link; chown 7:8 /srv"
+    line += "; ls /srv/sub/*/x"
     expected = (
         "1000:50 3770 directory|0:50 4711 regular file|0:50 600 regular file|0:0 644 fifo|0:0 755 directory|"
         "0:0 755 directory|kept/srv/sub/closed/x|/srv/sub/new/x|"
@@ -631,8 +635,8 @@ def test_S63_image_volumes_are_copies(way):
     with way.nothing_remains():
         for _ in range(2):
             assert way.text(line, image=ImageDefaults(volumes=volumes)) == expected.replace("|", "\n")
-        line = "touch /home/bob/x; touch /srv/x 2>/dev/null || echo refused; touch /made/deep/x 2>/dev/null || echo refused"
-        assert way.text(line, user="bob", image=ImageDefaults(volumes=volumes)) == "refused\n"
+        line = "touch /home/bob/x; for d in /srv /made/deep; do touch $d/x 2>/dev/null || echo $d; done"
+        assert way.text(line, user="bob", image=ImageDefaults(volumes=volumes)) == "/made/deep\n"
 
 
 def test_S63_a_volume_of_the_step_comes_first(way):
@@ -659,8 +663,9 @@ def test_S64_S65_an_overlay_takes_what_is_written(way):
     way.file("v/gone")
     os.symlink("deep/file", f"{way.host}/v/link")
     way.give(way.host)
-    line = "cat /v/link; echo step > /v/link; rm /v/gone; chmod 700 /v; mv /v/deep /v/moved; touch /v/new; cat /v/moved/file"
-    line += "; ls /v; cp /bin/busybox /a/echo; /a/echo x 2>/dev/null || echo refused; grep -c ' /a .*nosuid' /proc/mounts"
+    line = "cat /v/link; echo step > /v/link; rm /v/gone; chmod 700 /v; mv /v/deep /v/moved; touch /v/new"
+    line += "; cat /v/moved/file; ls /v; cp /bin/busybox /a/echo; /a/echo x 2>/dev/null || echo refused"
+    line += "; grep -c ' /a .*nosuid' /proc/mounts"
     v = f"{way.host}/v"
     volumes = (f"{v}:/v:O", f"{v}:/a:O,rw,noexec,nosuid,rprivate", f"{v}:/b:ro")
     with way.nothing_remains():

@@ -229,6 +229,22 @@ def test_X79_where_nothing_can_be_translated_that_is_said_and_the_machine_is_rea
         assert machine.left() == PRISTINE
 
 
+def test_X79_a_policy_of_somebody_else_that_drops_is_left_and_what_docs_say_helps(tmp_path):
+    """docs/network.md, "Limits"."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("iptables", "-P", "FORWARD", "DROP")
+        machine.run("ip6tables", "-P", "FORWARD", "DROP")
+        step = LabStep(machine, tmp_path, "chroot")
+        line = f"nc -w 1 {WEB4} 80 </dev/null || echo dropped; nc -w 1 {WEB6} 80 </dev/null || echo dropped"
+        assert step.text(line, network="bridge") == "dropped\ndropped\n"
+        for program in ("iptables", "ip6tables"):
+            for flag in ("-i", "-o"):
+                machine.run(program, "-I", "FORWARD", flag, "buildfront0", "-j", "ACCEPT")
+        assert step.text("fetch web; fetch web6", network="bridge", add_hosts=WEB).count("peer=") == 2
+        step.close()
+        assert "policy drop" in machine.run("nft", "list", "ruleset")
+
+
 def test_X79_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):
     """SIGKILL to all of the builder at once, the supervisor and the process that serves the step included."""
     with lab(tmp_path / "lab", dns=False) as machine:

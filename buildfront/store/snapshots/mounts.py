@@ -12,8 +12,8 @@ def enter_private_namespace(*, receive: bool = False) -> None:
     """Move this thread, and all that it starts, into a mount namespace of its own.
 
     Whatever ends the build, the kernel then unmounts everything that was mounted for it. Other threads of the
-    program stay where they are. Nothing that is mounted here is ever seen outside; with ``receive`` what the host mounts
-    and unmounts later is seen here, for volumes that ask for it. Raises OSError where the privilege is missing.
+    program stay where they are. Nothing that is mounted here is ever seen outside; with ``receive`` what the host
+    mounts and unmounts later is seen here, for volumes that ask for it. Raises OSError where the privilege is missing.
     """
     m.unshare(m.CLONE_NEWNS)
     if not receive:
@@ -21,7 +21,9 @@ def enter_private_namespace(*, receive: bool = False) -> None:
         return
     m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)
     try:
-        m.mount("", "/sys", flags=m.MS_PRIVATE | m.MS_REC)  # steps have it, and would see what comes later writable
+        m.mount(
+            "", "/sys", flags=m.MS_PRIVATE | m.MS_REC
+        )  # steps have it, and would see what comes later writable
     except OSError:
         pass  # nothing is mounted there
 

@@ -20,7 +20,8 @@ stands there once for each of them, and not at all where there is none."""
 
 
 STATE = "/run/buildfront/network"
-"""A directory for each network namespace that has a bridge of ours, called by the namespace's inode."""
+"""A directory for each network namespace that has a bridge of ours, called by the namespace's inode and
+cookie."""
 
 
 class NetworkError(Exception):

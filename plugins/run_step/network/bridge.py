@@ -12,6 +12,8 @@ import errno
 import ipaddress
 import json
 import os
+import socket
+import sys
 from contextlib import suppress
 from typing import Any
 
@@ -38,11 +40,21 @@ _FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
 _SETTINGS, _WARNINGS = "settings.json", "warnings.json"
 """Notes in the pool's directory: how the machine's settings were, and what this kernel lacks."""
 
+_SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _NODAD = 0x02  # IFA_F_NODAD (linux/if_addr.h): the address is ours alone, and is needed at once
 
 
 def _state() -> str:
-    return os.path.join(STATE, str(os.stat("/proc/self/ns/net").st_ino))
+    """The inode's number is used again when a namespace has gone, and its notes with it; the cookie is not."""
+    number = str(os.stat("/proc/self/ns/net").st_ino)
+    try:
+        with socket.socket(socket.AF_UNIX) as own:
+            number += (
+                f"-{int.from_bytes(own.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)}"
+            )
+    except OSError:
+        pass  # before Linux 5.14
+    return os.path.join(STATE, number)
 
 
 class Bridge:
@@ -276,6 +288,20 @@ class Hold:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def examine() -> list[str]:
+    """Make what a step needs in this network namespace, which is thrown away: what it lacks. Raises OSError and
+    NetlinkError where no bridge can be made."""
+    with IPRoute() as ip:
+        ip.link("add", ifname=DEVICE, kind="bridge")
+        (bridge,) = ip.link_lookup(ifname=DEVICE)
+        ip.link("add", ifname=f"{PORT}2", kind="veth", peer={"ifname": "eth0"})
+        (port,) = ip.link_lookup(ifname=f"{PORT}2")
+        ip.link("set", index=port, master=bridge, state="up")
+        ip.brport("set", index=port, isolated=1)
+    lacks = [firewall.masquerade(TABLE, network, DEVICE) for network in (POOLS[0], POOL6)]
+    return [f"IPv{number}: {why}" for number, why in zip((4, 6), lacks, strict=True) if why]
 
 
 def recover() -> None:

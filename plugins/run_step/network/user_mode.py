@@ -72,13 +72,13 @@ class UserMode:
         builder asks for the end or goes; it has ended then."""
         ended = os.pidfd_open(self.pid)
         try:
-            found = select.select((ready, ended, run), (), (), SECONDS)[0]
+            found = select.select((ready, ended, run.fileno()), (), (), SECONDS)[0]
             if ready in found and os.read(ready, 32):
                 return
         finally:
             os.close(ended)
         self.close()
-        if run in found:
+        if run.fileno() in found:
             raise waiting.Cancelled
         why = self.words() if found else f"it was not ready within {SECONDS:g} s"
         raise NetworkError(f"{self.name} could not connect the step: {why}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..host import HostFacts
+from ..linux.devices import DEVICES
 from ..planning import Draft
 from ..request import Resources, RunRequest
 from .volumes import Mount, parse_size
@@ -25,8 +26,18 @@ def _mounts(shm_size: str) -> list[Mount]:
     ]
 
 
+def _protect_devices(draft: Draft, host: HostFacts) -> None:
+    """In a user namespace runtimes bind the host's own /dev/null and its like. Where the host's root is an ID of that
+    namespace, a step could change their owner and mode; a read-only mount lets it use them and no more."""
+    if draft.isolation == "chroot" or "user" not in draft.namespaces or not host.is_machine_root:
+        return
+    if any(item["hostID"] == 0 for item in draft.linux.get("uidMappings", ())):
+        draft.linux["readonlyPaths"] += [f"/dev/{name}" for name, _, _ in DEVICES]
+
+
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Hostname, supplementary groups and resources are cleared; every other mount is kept."""
+    _protect_devices(draft, host)
     if draft.isolation != "rootless":
         return
     draft.spec["hostname"] = ""
