@@ -21,6 +21,7 @@ In case.toml::
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -309,9 +310,12 @@ def _content(data: bytes) -> dict[str, Any]:
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
+_base = functools.cache(listing)
+
+
 def changed(tar: Path, base: Path) -> list[dict[str, Any]]:
     """What a root filesystem has that the base has not, or has otherwise; what it lacks is of type "removed"."""
-    old, new = listing(base), listing(tar)
+    old, new = _base(base), listing(tar)
     gone = [{"path": path, "type": "removed"} for path in old.keys() - new.keys()]
     rows = [row for path, row in new.items() if row != old.get(path)]
     return sorted([*rows, *gone], key=lambda row: row["path"])

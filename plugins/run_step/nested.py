@@ -28,11 +28,13 @@ _MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS
 
 class _Place(NamedTuple):
     """``real`` has no link in it. ``above`` is the mount that it lies in, empty for the root filesystem. ``there`` is
-    None where nobody knows what that mount shows, as for a filesystem of the kernel's."""
+    None where nobody knows what that mount shows, as for a filesystem of the kernel's. ``through`` are all mounts that
+    the way leads through."""
 
     real: str
     above: str
     there: bool | None
+    through: frozenset[str]
 
 
 def settle(plan: RunPlan, root: Root, inputs: Inputs, created: list[Created]) -> None:
@@ -60,9 +62,9 @@ def settle(plan: RunPlan, root: Root, inputs: Inputs, created: list[Created]) ->
                     created += root.make_mount_point(place.real, _is_directory(source, name, inputs))
             except OSError as error:  # of a cache, also what somebody else changes just now
                 raise HostError(f"{path} can't be mounted on: {error.strerror}") from None
-            if place.above in shared:
+            for cache in place.through & shared:
                 raise HostError(
-                    f"{path} is to be mounted in {place.above}, a cache that other steps may change at the same time; "
+                    f"{path} is to be mounted in {cache}, a cache that other steps may change at the same time; "
                     "say sharing=locked there"
                 )
             if place.there is False and place.above in read_only:
@@ -101,21 +103,23 @@ def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
     """``places`` are the mounts so far, by their real paths, with what they show where that is known. Raises OSError."""
     todo = components(path)
     real, above, links = "/", "", 0
+    through: set[str] = set()
     while todo:
         part = todo.pop(0)
         if part in (".", ".."):
             real = posixpath.dirname(real) if part == ".." else real
             continue
         here = posixpath.join(real, part)
+        above = max((top for top in places if here.startswith(top + "/")), key=len, default="")
+        through.add(above)
         if here in places:  # the top of a mount is no link
             real = here
             continue
-        above = max((top for top in places if here.startswith(top + "/")), key=len, default="")
         tree = places[above] if above else root
         status = None if tree is None else tree.lstat(here[len(above) :])
         if status is None:
             rest = posixpath.normpath(posixpath.join(here, *todo))
-            return _Place(rest, above, None if tree is None else False)
+            return _Place(rest, above, None if tree is None else False, frozenset(through))
         if stat.S_ISLNK(status.st_mode) and tree is not None:
             links += 1
             if links > _MAX_LINKS:
@@ -128,4 +132,4 @@ def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
         if todo and not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), here)
         real = here
-    return _Place(real, above, True)
+    return _Place(real, above, True, frozenset(through))

@@ -30,10 +30,10 @@ OCI = (
     r"|exec-form|program-rights|secret|secret-(noexec|on-.*|owner|user)|ssh|ssh-(owner|user)"
 )
 ROOTLESS = (
-    r"bind-(image|owners-modes|rw|stage-rw|user)|over-directory|on-link-absolute|nested-missing-rw|several"
-    r"|point-made-umask|cache-(from|owner)|tmpfs-(over-directory|user)|secret-(owner|user)|ssh-(owner|user)"
+    r"bind-(owners-modes|rw|user)|on-link-absolute|nested-missing-rw|several|point-made-umask|cache-(from|owner)"
+    r"|tmpfs-over-directory|secret-owner|ssh-user"
 )
-USERS_CHROOT = r"bind-rw|over-directory|several|cache-owner|secret-user|ssh-user"
+USERS_CHROOT = r"bind-rw|several|ssh-user"
 MATRIX = [
     (name, who, isolation)
     for name in NAMES

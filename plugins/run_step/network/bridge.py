@@ -72,12 +72,7 @@ class Bridge:
         self._pool = Pool(_state())
         try:
             self._connect(pid)
-        except NetlinkError as error:
-            self.close()
-            raise NetworkError(
-                f"the network bridge can't be made: {error}; use --network host or none"
-            ) from None
-        except OSError as error:
+        except (NetlinkError, OSError) as error:
             self.close()
             raise NetworkError(
                 f"the network bridge can't be made: {error}; use --network host or none"
