@@ -11,10 +11,11 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import BuildError
 
@@ -253,26 +254,40 @@ def _is(path: str, fd: int) -> bool:
 
 
 def _size(path: str) -> int:
-    """Bytes on disk; a file with several names counts once, and what lies deeper than a path can say does not."""
+    """Bytes on disk; a file with several names counts once, and what lies deeper than a path can say does not.
+
+    A step may change the tree meanwhile: whatever it puts in the way, nothing outside is looked at.
+    """
+    from run_step import Root
+
     total = 0
     seen: set[tuple[int, int]] = set()
-    todo = [path]
-    while todo:
-        try:
-            entries: Any = os.scandir(todo.pop())
-        except OSError:
-            continue
-        with entries:
-            for entry in entries:
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except OSError:
-                    continue
-                identity = (status.st_dev, status.st_ino)
-                if status.st_nlink > 1 and identity in seen:
-                    continue
-                seen.add(identity)
-                total += status.st_blocks * 512
-                if entry.is_dir(follow_symlinks=False):
-                    todo.append(entry.path)
+    todo = ["/"]
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        root = Root(path)
+    except OSError:
+        return 0  # pruned just now
+    with root:
+        while todo:
+            directory = todo.pop()
+            try:
+                fd = root.open(directory, flags)
+            except OSError:
+                continue
+            try:
+                with os.scandir(fd) as entries:
+                    for entry in entries:
+                        status = entry.stat(follow_symlinks=False)
+                        identity = (status.st_dev, status.st_ino)
+                        if status.st_nlink > 1 and identity in seen:
+                            continue
+                        seen.add(identity)
+                        total += status.st_blocks * 512
+                        if stat.S_ISDIR(status.st_mode):
+                            todo.append(os.path.join(directory, entry.name))
+            except OSError:
+                continue  # gone just now
+            finally:
+                os.close(fd)
     return total

@@ -100,7 +100,10 @@ def _is_directory(source: str, name: str, inputs: Inputs) -> bool:
 
 
 def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
-    """``places`` are the mounts so far, by their real paths, with what they show where that is known. Raises OSError."""
+    """``places`` are the mounts so far, by their real paths, with what they show where that is known.
+
+    Raises OSError for what can't be a way.
+    """
     todo = components(path)
     real, above, links = "/", "", 0
     through: set[str] = set()

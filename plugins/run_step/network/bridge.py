@@ -302,7 +302,7 @@ def examine() -> list[str]:
 def recover() -> None:
     """Take away what killed steps left in this network namespace. Never raises."""
     pool = Pool(_state())
-    if not os.path.isdir(pool.directory):
+    if not pool.is_used():
         return
     try:
         with pool.locked(), IPRoute() as ip:

@@ -70,6 +70,7 @@ def masquerade(table: str, network: Network, device: str) -> str:
     except OSError as error:
         return str(error.strerror or error)
     try:
+        _tables(nft)
         nft.begin()
         nft.table("add", name=table)
         nft.chain(
@@ -107,13 +108,20 @@ def remove(table: str, version: int) -> None:
     except OSError:
         return
     try:
-        nft.begin()
-        nft.table("del", name=table)
-        nft.commit()
+        if table in _tables(nft):
+            nft.begin()
+            nft.table("del", name=table)
+            nft.commit()
     except (NetlinkError, OSError):
-        pass  # there is none
+        pass  # a kernel or a user that has none
     finally:
         nft.close()
+
+
+def _tables(nft: NFTables) -> list[str]:
+    """The names of all tables. Raises NetlinkError where this kernel has none, or we may not see them: asked first,
+    because to a transaction as a whole the kernel answers in a way that pyroute2 waits for without end."""
+    return [str(item.get_attr("NFTA_TABLE_NAME")) for item in nft.get_tables()]
 
 
 def _why(error: Exception) -> str:

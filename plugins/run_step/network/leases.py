@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 PREFIX = "lease-"
 HOLDER = "holder-"
-_LAST = "last"
+_LAST, _LOCK = "last", "lock"
 
 
 class Pool:
@@ -26,7 +26,7 @@ class Pool:
     def locked(self) -> Iterator[None]:
         """Keeps every other process out of the pool."""
         os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        fd = os.open(os.path.join(self.directory, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = os.open(os.path.join(self.directory, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -73,6 +73,13 @@ class Pool:
                 else:
                     os.unlink(path)
         return found
+
+    def is_used(self) -> bool:
+        """Whether there is anything of anybody in it, held or left; looked at without the lock."""
+        try:
+            return bool(set(os.listdir(self.directory)) - {_LOCK, _LAST})
+        except FileNotFoundError:
+            return False
 
     def take(self, first: int, last: int) -> tuple[int, int] | None:
         """A free number from ``first`` to ``last`` and the descriptor that holds it; None when all are taken.
