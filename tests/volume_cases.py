@@ -31,7 +31,6 @@ REASONS = {
     "file": "buildah makes a directory of a volume that is a file; here it is refused, as by docker",
     "late": "without --layers, buildah restores an inherited volume before the commit alone; here after each RUN",
     "busy": "with buildah a step may remove a volume's directory; here it is a mount, as with docker",
-    "copies": "directories of a volume's copy have the time of the copy, and hard links are files of their own",
 }
 MADE = frozenset(
     ".dockerenv run run/secrets run/.containerenv dev/console dev/pts dev/shm etc/mtab etc/hosts etc/hostname"

@@ -12,7 +12,6 @@ from ..dockerfile.instructions import MountFlag
 from ..errors import BuildError, nearest
 from .model import Mount
 
-
 _MODES = {"cache": 0o7777}
 """The bits of a mode that count; of a secret and of a socket the permissions alone, as in BuildKit."""
 

@@ -17,6 +17,7 @@ from . import host_copy
 from .errors import HostError
 from .inputs import Inputs
 from .nested import settle
+from .pipeline.volumes import PROTECTED
 from .planning import (
     ChangeOwner,
     CopyTree,
@@ -250,40 +251,55 @@ def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
         os.close(fd)
 
 
-def _copy_tree(source: int, target: str) -> None:
-    """Copy a directory's content with modes, owners and times; links are copied as links."""
+def _copy_tree(source: int, target: str, links: dict[tuple[int, int], str] | None = None) -> None:
+    """Copy a directory's content with modes, owners, times, attributes and hard links; links are copied as links."""
+    links = {} if links is None else links
     status = os.fstat(source)
+    for name in os.listdir(source):
+        _copy_entry(source, name, os.path.join(target, name), links)
     os.chown(target, status.st_uid, status.st_gid)
     os.chmod(target, stat.S_IMODE(status.st_mode))
-    for name in os.listdir(source):
-        _copy_entry(source, name, os.path.join(target, name))
+    _copy_attributes(f"/proc/self/fd/{source}/.", target)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
 
 
-def _copy_entry(source: int, name: str, path: str) -> None:
-    """Copy one entry of an open directory to ``path``, where nothing may be."""
+def _copy_entry(source: int, name: str, path: str, links: dict[tuple[int, int], str] | None = None) -> None:
+    """Copy one entry of an open directory to ``path``, where nothing may be. ``links``: what has been copied already,
+    of files with several names."""
     entry = os.stat(name, dir_fd=source, follow_symlinks=False)
     if stat.S_ISDIR(entry.st_mode):
         os.mkdir(path)
         child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
         try:
-            _copy_tree(child, path)
+            _copy_tree(child, path, links)
         finally:
             os.close(child)
-    elif stat.S_ISLNK(entry.st_mode):
+        return
+    if links is not None and entry.st_nlink > 1:
+        other = links.setdefault((entry.st_dev, entry.st_ino), path)
+        if other != path:
+            os.link(other, path, follow_symlinks=False)
+            return
+    if stat.S_ISLNK(entry.st_mode):
         os.symlink(os.readlink(name, dir_fd=source), path)
-        os.chown(path, entry.st_uid, entry.st_gid, follow_symlinks=False)
-        os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns), follow_symlinks=False)
     elif stat.S_ISREG(entry.st_mode):
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
         with os.fdopen(fd, "rb") as reader, open(path, "xb") as writer:
             shutil.copyfileobj(reader, writer, 1 << 20)
-        os.chown(path, entry.st_uid, entry.st_gid)
-        os.chmod(path, stat.S_IMODE(entry.st_mode))
-        os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns))
     else:
         os.mknod(path, entry.st_mode, entry.st_rdev)
-        os.chown(path, entry.st_uid, entry.st_gid)
+    os.chown(path, entry.st_uid, entry.st_gid, follow_symlinks=False)
+    if not stat.S_ISLNK(entry.st_mode):
         os.chmod(path, stat.S_IMODE(entry.st_mode))
+    _copy_attributes(f"/proc/self/fd/{source}/{name}", path)
+    os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns), follow_symlinks=False)
+
+
+def _copy_attributes(source: str, target: str) -> None:
+    """The extended attributes that belong to a file itself, capabilities for one."""
+    for key in os.listxattr(source, follow_symlinks=False):
+        if not key.startswith(("trusted.overlay.", "user.overlay.", "security.selinux", "system.")):
+            os.setxattr(target, key, os.getxattr(source, key, follow_symlinks=False), follow_symlinks=False)
 
 
 def _make_scratch(source: str, directory: str) -> None:
@@ -318,8 +334,12 @@ def _label(label: str) -> Callable[[str, int], None]:
 
 
 def _for_all(source: str, what: str, change: Callable[[str, int], None]) -> None:
-    """``change`` every name at and below ``source``, never what a link leads to."""
-    head, name = os.path.split(source)
+    """``change`` every name at and below what ``source`` leads to, as that is mounted; never what a link below leads
+    to."""
+    real = os.path.realpath(source)
+    if real in PROTECTED:
+        raise HostError(f"the volume {source} leads to {real} of the host, which must not be {what}")
+    head, name = os.path.split(real)
     try:
         parent = os.open(head, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -243,7 +243,9 @@ def test_doctor_of_a_user(place) -> None:
     assert rows["isolation rootless"]["ok"] and not rows["isolation oci"]["ok"]
     assert rows["isolation auto"]["detail"].startswith("rootless")
     assert rows["overlay"]["ok"]
-    assert not rows["network bridge"]["ok"] and "root of the machine alone" in rows["network bridge"]["detail"]
+    assert (
+        not rows["network bridge"]["ok"] and "root of the machine alone" in rows["network bridge"]["detail"]
+    )
     rows = {
         row["what"]: row
         for row in json.loads(User(place / "other", ranges=False)("doctor", "--format", "json").stdout)

@@ -34,7 +34,17 @@ exit $status
 
 REFUSED = {
     "chroot in a container": {
-        *("volumes", "mounts", "run mounts", "network none", "namespaces", "shm size", "hostname", "seccomp", "mask")
+        *(
+            "volumes",
+            "mounts",
+            "run mounts",
+            "network none",
+            "namespaces",
+            "shm size",
+            "hostname",
+            "seccomp",
+            "mask",
+        )
     },
 }
 """What a case may need that a way to run refuses: in words, before anything runs."""

@@ -14,6 +14,7 @@ import subprocess
 from typing import Any
 
 from ..host import RuntimeFact
+from ..linux import mount
 from ..linux.devices import DENY_ALL
 from ..linux.terminal import set_size
 from ..network import Network, connect
@@ -271,6 +272,8 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     os.chdir(job["bundle"])
     with open(RUNTIME_NOTE, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(path)  # for recover(): another runtime would not know the container
+    if os.path.basename(path) == "crun":
+        _receive(job["spec"])
     write_config(job.get("config", job["bundle"]), job["spec"])
     container = Container(run_socket, job, path)
     group = Group({})
@@ -340,6 +343,16 @@ def _forward(listener: socket.socket, target: int, size: list[int]) -> None:
         socket.send_fds(receiver, [b"t"], fds[:1])
     for fd in fds:
         os.close(fd)
+
+
+def _receive(spec: dict[str, Any]) -> None:
+    """Let volumes that ask for it show what the host mounts later: crun makes all mounts private unless the spec says
+    otherwise, and what the spec can say is about one mount, so this process takes care of all others (row S64)."""
+    asked = ("slave", "rslave", "shared", "rshared")
+    if any(option in asked for item in spec["mounts"] for option in item.get("options", ())):
+        mount.unshare(mount.CLONE_NEWNS)
+        mount.mount("", "/", flags=mount.MS_SLAVE | mount.MS_REC)
+        spec["linux"]["rootfsPropagation"] = "slave"
 
 
 def write_config(bundle: str, spec: dict[str, Any]) -> None:

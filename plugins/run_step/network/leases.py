@@ -78,8 +78,8 @@ class Pool:
         """Whether there is anything of anybody in it, held or left; looked at without the lock."""
         try:
             return bool(set(os.listdir(self.directory)) - {_LOCK, _LAST})
-        except FileNotFoundError:
-            return False
+        except (FileNotFoundError, PermissionError):
+            return False  # root's is nobody else's to look at
 
     def take(self, first: int, last: int) -> tuple[int, int] | None:
         """A free number from ``first`` to ``last`` and the descriptor that holds it; None when all are taken.
