@@ -4,6 +4,7 @@ that write down how they are called, fail, hang, or talk nonsense."""
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -353,14 +354,17 @@ def test_S78_twenty_steps_at_once_have_twenty_addresses(machine, place, tmp_path
     name = place.network("front", place.bridge("cnib", "10.93.0.0/24", "fd93::/64"))
     code = (
         "import sys, json, threading\n"
+        "from dataclasses import replace\n"
         "from run_step import LocalExecutor, RunRequest\n"
         "e = LocalExecutor(work_dir=sys.argv[1])\n"
         "request = RunRequest.from_json(json.loads(sys.argv[2]))\n"
         "lock = threading.Lock()\n"
         "def keep(name, data):\n"
         "    with lock: sys.stdout.buffer.write(data)\n"
-        "def one(): e.execute(e.plan(request), request.rootfs, output=keep)\n"
-        "all = [threading.Thread(target=one) for _ in range(20)]\n"
+        "def one(number):\n"
+        "    own = replace(request, rootfs=f'{request.rootfs}-{number}')\n"
+        "    e.execute(e.plan(own), own.rootfs, output=keep)\n"
+        "all = [threading.Thread(target=one, args=(number,)) for number in range(20)]\n"
         "[t.start() for t in all]; [t.join() for t in all]; e.close()\n"
     )
     step = LabStep(machine, tmp_path, "chroot")
@@ -368,6 +372,8 @@ def test_S78_twenty_steps_at_once_have_twenty_addresses(machine, place, tmp_path
     request = step.request("/bin/sh", "-c", line, network=name, **place.fields)
     path = f"PYTHONPATH={os.path.join(as_user.PROJECT, 'plugins')}"
     words = ["env", path, sys.executable, "-c", code, step.work_dir, json.dumps(request.to_json())]
+    for number in range(20):
+        shutil.copytree(request.rootfs, f"{request.rootfs}-{number}", symlinks=True)
     done = subprocess.run([*machine.prefix, *words], capture_output=True, text=True, check=False)
     step.close()
     assert len(set(done.stdout.split())) == len(done.stdout.split()) == 20, done.stderr
