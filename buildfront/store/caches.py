@@ -110,7 +110,7 @@ class Caches:
     def _describe(self, session: Session, directory: str, identity: str) -> None:
         if os.path.isdir(directory):
             return
-        os.makedirs(self.directory, mode=0o711, exist_ok=True)
+        os.makedirs(self.directory, mode=0o700, exist_ok=True)  # see Store._create
         new = session.directory("cache")
         with open(os.path.join(new, "cache.json"), "w", encoding="utf-8", errors="surrogateescape") as stream:
             json.dump({"id": identity}, stream)

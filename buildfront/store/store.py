@@ -51,8 +51,10 @@ class Store:
         self.can_mount = True
 
     def _create(self) -> None:
-        for path in (self.root, self.blobs, self.tmp, self._snapshots):
-            os.makedirs(path, mode=0o711 if path == self.root else 0o755, exist_ok=True)
+        # Root filesystems may hold programs with the set-user-ID bit, which no other user of the machine may reach.
+        modes = {self.root: 0o711, self.blobs: 0o755, self.tmp: 0o755, self._snapshots: 0o700}
+        for path, mode in modes.items():
+            os.makedirs(path, mode=mode, exist_ok=True)
         os.chmod(self.tmp, 0o711)
         fd, temporary = tempfile.mkstemp(prefix="oci-layout.", dir=self.root)
         with open(fd, "w", encoding="utf-8") as stream:

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -173,6 +174,7 @@ def test_other_annotations_stay(store):
 
 CHANGE = """
 import sys
+import threading
 from buildfront.store.index import ImageIndex
 index = ImageIndex(sys.argv[1])
 for number in range(15):
@@ -291,3 +293,13 @@ def test_places_are_distinct(store):
     with store.session() as session:
         assert session.place("x") != session.place("x")
         assert os.listdir(session.directory("x")) == []
+
+
+def test_nobody_else_reaches_the_programs_of_images_and_caches(store):
+    """One with the set-user-ID bit would run as root for every user of the machine."""
+    with store.session() as session:
+        taken = store.caches.take(session, "c", "", "shared", lambda _: None, threading.Event())
+        taken.close()
+    for name in ("snapshots", "caches"):
+        assert stat.S_IMODE(os.stat(os.path.join(store.root, name)).st_mode) == 0o700
+    assert stat.S_IMODE(os.stat(store.tmp).st_mode) == 0o711  # a step in a user namespace has to pass
