@@ -7,6 +7,14 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with its status."""
+    try:
+        _main()
+    except KeyboardInterrupt:  # before the command line was there to tell of it
+        sys.stderr.write("interrupted\n")
+        sys.exit(130)
+
+
+def _main() -> None:
     argv = sys.argv[1:]
     if "build" in argv[:3]:
         from .memo import replay
