@@ -2,32 +2,56 @@
 
 ``plan`` prints the plan as JSON. ``run`` passes the step's output through and exits with its status; with
 ``--result FILE`` the result is written there as JSON. With ``--request FILE`` the request is read from there, and
-stdin is the step's: where it is a terminal and the request wants one, the step's terminal is joined to it. Exit 2 is
-a wrong request, 1 a host that can't. An ordinary user becomes root of a user namespace first.
+stdin is the step's: where it is a terminal and the request wants one, the step's terminal is joined to it. What the
+mounts of a RUN instruction stand for is handed over with ``--source NAME=PATH``, ``--secret`` and ``--ssh``, the last
+two as docker buildx has them; each may be repeated. Exit 2 is a wrong request, 1 a host that can't. An ordinary user
+becomes root of a user namespace first.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
 from .codec import encode
 from .errors import HostError, RequestError
 from .executor import LocalExecutor
+from .inputs import Inputs, parse_secret
 from .request import RunRequest
 from .rootless import enter_user_namespace
+from .ssh import parse_ssh
 from .validation import validate
 
-USAGE = "usage: python -m run_step plan|run [--request FILE] [--result FILE] < request.json"
+USAGE = (
+    "usage: python -m run_step plan|run [--request FILE] [--result FILE] [--source NAME=PATH] "
+    "[--secret id=ID,src=FILE] [--ssh ID[=SOCKET|KEY]] < request.json"
+)
+_MANY = ("--source", "--secret", "--ssh")
 
 
-def _options(argv: list[str]) -> dict[str, str] | None:
-    """The words of the command line; None for any that are not understood."""
+def _options(argv: list[str]) -> tuple[dict[str, str], dict[str, list[str]]] | None:
+    """The options, and those that may be repeated; None for any that are not understood."""
     if not argv or argv[0] not in ("plan", "run") or len(argv) % 2 == 0:
         return None
-    options = dict(zip(argv[1::2], argv[2::2], strict=True))
-    return options if options.keys() <= {"--request", "--result"} else None
+    pairs = list(zip(argv[1::2], argv[2::2], strict=True))
+    many = {name: [value for key, value in pairs if key == name] for name in _MANY}
+    options = {name: value for name, value in pairs if name not in many}
+    return (options, many) if options.keys() <= {"--request", "--result"} else None
+
+
+def _inputs(many: dict[str, list[str]]) -> Inputs:
+    """Raises RequestError for what is malformed or can't be read."""
+    sources = {}
+    for text in many["--source"]:
+        name, equals, path = text.partition("=")
+        if not name or not equals or not os.path.exists(path):
+            raise RequestError(f"source {text!r}: the form is NAME=PATH, of something that exists")
+        sources[name] = os.path.realpath(path)
+    secrets = dict(parse_secret(text, os.environ) for text in many["--secret"])
+    agents = dict(parse_ssh(text, os.environ) for text in many["--ssh"])
+    return Inputs(sources, secrets, agents)
 
 
 def _read(path: str | None) -> Any:
@@ -44,10 +68,11 @@ def _read(path: str | None) -> Any:
 
 def main(argv: list[str]) -> int:
     """Returns the exit status."""
-    options = _options(argv)
-    if options is None:
+    understood = _options(argv)
+    if understood is None:
         print(USAGE, file=sys.stderr)  # noqa: T201
         return 2
+    options, many = understood
     executor = LocalExecutor()
     try:
         for warning in enter_user_namespace():
@@ -55,6 +80,7 @@ def main(argv: list[str]) -> int:
         data = _read(options.get("--request"))
         request = RunRequest.from_json(data)
         validate(data)
+        inputs = _inputs(many)
         plan = executor.plan(request)
         if argv[0] == "plan":
             json.dump(plan.to_json(), sys.stdout, indent=2)
@@ -62,7 +88,8 @@ def main(argv: list[str]) -> int:
             return 0
         for warning in plan.warnings:
             print(f"run_step: warning: {warning}", file=sys.stderr)  # noqa: T201
-        result = executor.execute(plan, request.rootfs, stdin=0 if "--request" in options else None)
+        stdin = 0 if "--request" in options else None
+        result = executor.execute(plan, request.rootfs, stdin=stdin, inputs=inputs)
         if "--result" in options:
             with open(options["--result"], "w", encoding="utf-8") as stream:
                 json.dump(encode(result), stream)

@@ -138,3 +138,39 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'nosuch'"):
         _ = run_step.nosuch
+
+
+@needs_root
+def test_what_mounts_stand_for_is_handed_over(rootfs, tmp_path):
+    (tmp_path / "token").write_text("a token\n")
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "file").write_text("a file\n")
+    mounts = [
+        {"kind": "bind", "target": "/src", "source": "files", "read_only": True},
+        {"kind": "secret", "id": "token"},
+        {"kind": "secret", "id": "word", "env": "WORD"},
+    ]
+    text = request(rootfs, "sh", "-c", 'cat /src/file /run/secrets/token; echo "$WORD"', run_mounts=mounts)
+    words = ["--source", f"files={tmp_path}/source", "--secret", f"id=token,src={tmp_path}/token"]
+    done = call(
+        "run", *words, "--secret", "id=word,env=WORD", text=text, env={**os.environ, "WORD": "a word"}
+    )
+    assert (done.returncode, done.stdout) == (0, "a file\na token\na word\n"), done.stderr
+    missing = call("run", *words, text=text)
+    assert (missing.returncode, missing.stderr) == (1, "run_step: the secret 'word' was not handed over\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--source", "files"), "the form is NAME=PATH"),
+        (("--source", "files=/not/there"), "of something that exists"),
+        (("--secret", "id=x,src=/not/there"), "can't be read"),
+        (("--ssh", "x=/not/there"), "can't be looked at"),
+    ],
+)
+def test_what_can_not_be_handed_over_is_told(rootfs, words, said):
+    done = call("run", *words, text=request(rootfs))
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
