@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import BuildError, nearest
 from .store import Store
+from .store.caches import CacheRow
 
 CACHE_MOUNT = "exec.cachemount"
 """The type of a cache mount's record, as buildx calls it."""
@@ -34,13 +35,14 @@ def _stamp(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
+def _of(row: CacheRow) -> CacheMount:
+    return CacheMount(row.id, row.name, row.instance, row.size, _stamp(row.used), row.in_use, row.path)
+
+
 def cache_mounts(root: str | None = None) -> list[CacheMount]:
     """The cache mounts of a store, those used last first."""
     with Store(root) as store:
-        return [
-            CacheMount(row.id, row.name, row.instance, row.size, _stamp(row.used), row.in_use, row.path)
-            for row in store.caches.rows()
-        ]
+        return [_of(row) for row in store.caches.rows()]
 
 
 def info(root: str | None = None) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def info(root: str | None = None) -> dict[str, Any]:
 
     with Store(root) as store:
         blobs = [entry.stat().st_size for entry in os.scandir(store.blobs)]
-        found = {
+        return {
             "version": __version__,
             "root": store.root,
             "snapshots": {
@@ -58,10 +60,8 @@ def info(root: str | None = None) -> dict[str, Any]:
             },
             "images": len(store.index.read()),
             "blobs": {"count": len(blobs), "size": sum(blobs)},
+            "cache_mounts": [vars(_of(row)) for row in store.caches.rows()],
         }
-    mounts = cache_mounts(root)
-    found["cache_mounts"] = [vars(item) for item in mounts]
-    return found
 
 
 def parse_filters(texts: tuple[str, ...]) -> dict[str, str]:
@@ -107,6 +107,5 @@ def prune(filters: tuple[str, ...] = (), root: str | None = None) -> list[CacheM
             if wanted.get("id", row.id) != row.id or (limit is not None and row.used > limit):
                 continue
             if store.caches.remove(session, row):
-                used = _stamp(row.used)
-                removed.append(CacheMount(row.id, row.name, row.instance, row.size, used, False, row.path))
+                removed.append(replace(_of(row), in_use=False))
     return removed

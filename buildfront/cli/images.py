@@ -20,6 +20,19 @@ def human(size: int) -> str:
     raise AssertionError
 
 
+def check_format(form: str) -> None:
+    """Raises BuildError for another than ``table`` and ``json``."""
+    if form not in ("table", "json"):
+        raise BuildError(f"unknown format {form!r}", hint="known are table, json", status=2)
+
+
+def print_table(rows: list[tuple[str, ...]]) -> None:
+    """Columns as wide as their longest cell; the first row is the heading."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for line in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
 @click.command("images")
 @click.option("--format", "form", default="table", metavar="[table|json]", help="how to print it")
 @click.option("-q", "--quiet", is_flag=True, help="print image IDs alone")
@@ -29,8 +42,7 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
     from ..api import images
     from ..image.reference import parse
 
-    if form not in ("table", "json"):
-        raise BuildError(f"unknown format {form!r}", hint="known are table, json", status=2)
+    check_format(form)
     rows = images(root)
     if quiet:
         for image_id in dict.fromkeys(row.image_id for row in rows):
@@ -39,14 +51,12 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
     if form == "json":
         click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
         return
-    table = [("NAME", "IMAGE ID", "CREATED", "SIZE", "PLATFORM")]
+    table: list[tuple[str, ...]] = [("NAME", "IMAGE ID", "CREATED", "SIZE", "PLATFORM")]
     for row in rows:
         name = parse(row.name).familiar if row.name else "<none>"
         created = row.created[:19].replace("T", " ")
         table.append((name, row.image_id[7:19], created, human(row.size), row.platform))
-    widths = [max(len(row[column]) for row in table) for column in range(5)]
-    for line in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table(table)
 
 
 @click.command("inspect")

@@ -8,14 +8,8 @@ import sys
 
 import click
 
-from ..errors import BuildError
-from .images import human
+from .images import check_format, human, print_table
 from .rootless import become_root
-
-
-def _check(form: str) -> None:
-    if form not in ("table", "json"):
-        raise BuildError(f"unknown format {form!r}", hint="known are table, json", status=2)
 
 
 def _printable(text: str) -> str:
@@ -30,7 +24,7 @@ def info_command(root: str | None, form: str) -> None:
     """Print what the store holds, its cache mounts one by one."""
     from ..upkeep import info
 
-    _check(form)
+    check_format(form)
     become_root()  # an ordinary user's caches hold files of other users of its namespace
     found = info(root)
     if form == "json":
@@ -46,14 +40,12 @@ def info_command(root: str | None, form: str) -> None:
     click.echo(f"caches     {len(mounts)}, {human(sum(item['size'] for item in mounts))}")
     if not mounts:
         return
-    table = [("CACHE MOUNT", "SIZE", "LAST USED", "IN USE")]
+    table: list[tuple[str, ...]] = [("CACHE MOUNT", "SIZE", "LAST USED", "IN USE")]
     for item in mounts:
         used = item["last_used"][:19].replace("T", " ")
         table.append((_printable(item["id"]), human(item["size"]), used, "yes" if item["in_use"] else "no"))
     click.echo()
-    widths = [max(len(row[column]) for row in table) for column in range(4)]
-    for line in table:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table(table)
 
 
 @click.command("prune")
@@ -65,7 +57,7 @@ def prune_command(root: str | None, filters: tuple[str, ...], force: bool, form:
     """Remove cache mounts that no build uses now. On a terminal it asks first."""
     from ..upkeep import parse_filters, prune
 
-    _check(form)
+    check_format(form)
     parse_filters(filters)
     if not force and sys.stdin.isatty():
         click.confirm("Remove the cache mounts that no build uses now?", abort=True, err=True)

@@ -99,6 +99,7 @@ class Worker:
         self._lock = threading.Lock()
         self._stdin = threading.Lock()
         self._warned: set[str] = set()
+        self._secret_words = redact.words(secret.data for secret in state.options.secrets.values())
         self._usage: dict[int, dict[str, Any]] = {}
         """What each RUN used, by the number of its step."""
         self._base_locks: dict[str, threading.Lock] = {}
@@ -262,7 +263,7 @@ class Worker:
 
         def run(root: Root) -> bool:
             request = run_request(options, op, root.path, keyed[0], mounts)
-            output = _StepOutput(self.state, step, self._secret_words())
+            output = _StepOutput(self.state, step, self._secret_words)
             plan = executor.plan(request)
             self._warn(step, plan.warnings)
             more: dict[str, Any] = {} if options.stdin is None else {"stdin": options.stdin}
@@ -271,7 +272,8 @@ class Worker:
                 self._stdin if more else nullcontext(),  # one reader at a time
             ):
                 if mounts:
-                    places = [item["destination"] for item in plan.spec["mounts"]]
+                    spec = getattr(plan, "spec", {})  # an executor of another make may have none
+                    places = [item["destination"] for item in spec.get("mounts", ())]
                     more["inputs"] = mounted.open(op, places)
                     if more["inputs"] is None:
                         raise Cancelled("the build was stopped", where=step.source, status=130)
@@ -305,9 +307,6 @@ class Worker:
         with self.session.view(self._snapshot(result)) as view, Root(view.path) as source:
             what = "stage it is mounted from"
             return self.state.digests.of_tree((literal(mount.source),), source, result.key, what)[0]
-
-    def _secret_words(self) -> tuple[bytes, ...]:
-        return redact.words(secret.data for secret in self.state.options.secrets.values())
 
     def _warn(self, step: Step, warnings: tuple[str, ...]) -> None:
         """What is true of the machine is said once in a build, not for every step."""

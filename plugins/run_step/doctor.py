@@ -139,19 +139,10 @@ def _user() -> list[Finding]:
 def _try(flags: int) -> str:
     """Unshare in a child; the empty string, or why it failed."""
     from .linux import mount as m
+    from .linux.process import errno_in_child
 
-    child = os.fork()
-    if child == 0:
-        status = 127
-        try:
-            m.unshare(flags)
-            status = 0
-        except OSError as error:
-            status = min(error.errno or 127, 127)
-        finally:
-            os._exit(status)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return os.strerror(status) if status > 0 else ""
+    number = errno_in_child(lambda: m.unshare(flags))
+    return os.strerror(number) if number else ""
 
 
 def _namespace(name: str) -> Finding:

@@ -8,14 +8,17 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import Builds
 from program import BUILDFRONT
 
 from buildfront.errors import BuildError
 from buildfront.store import Store
 from buildfront.upkeep import cache_mounts, info, parse_filters, prune
+
+if TYPE_CHECKING:
+    from conftest import Builds  # there are several modules of that name
 
 THREE = """FROM box
 RUN --mount=type=cache,target=/c,id=one head -c 100000 /dev/zero > /c/big

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
 
 from ._libc import call, syscall
 
@@ -41,6 +42,24 @@ class _CapData(ctypes.Structure):
         ("permitted", ctypes.c_uint32),
         ("inheritable", ctypes.c_uint32),
     )
+
+
+def errno_in_child(action: Callable[[], None]) -> int:
+    """Do something in a child, because it can't be taken back; 0, or the number of the OSError that it raised.
+
+    255 is anything else. The caller must be single-threaded, or ``action`` take no lock.
+    """
+    child = os.fork()
+    if child == 0:
+        status = 255
+        try:
+            action()
+            status = 0
+        except OSError as error:
+            status = min(error.errno or 255, 255)
+        finally:
+            os._exit(status)
+    return abs(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from functools import partial
 from typing import Any, Protocol
 
 USER_MODE = ("slirp4netns", "pasta")
@@ -105,26 +106,17 @@ def set_sysctls(sysctls: dict[str, str], pid: int) -> list[str]:
     By a child: who is root of a user namespace alone could enter the step's namespace and not come back.
     """
     from ..linux import mount as m
+    from ..linux.process import errno_in_child
+
+    def put(name: str, value: str) -> None:
+        m.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC), m.CLONE_NEWNET)
+        with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as stream:
+            stream.write(value)
 
     wrong = []
     for name, value in sysctls.items():
-        if not name.startswith("net."):
-            continue
-        child = os.fork()
-        if child == 0:
-            status = 1
-            try:
-                m.setns(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC), m.CLONE_NEWNET)
-                with open("/proc/sys/" + name.replace(".", "/"), "w", encoding="ascii") as stream:
-                    stream.write(value)
-                status = 0
-            except OSError as error:
-                status = min(error.errno or 255, 255)
-            finally:
-                os._exit(status)
-        number = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if number:
-            wrong.append(f"{name} can't be set: {os.strerror(abs(number))}")
+        if name.startswith("net.") and (number := errno_in_child(partial(put, name, value))):
+            wrong.append(f"{name} can't be set: {os.strerror(number)}")
     return wrong
 
 
