@@ -126,16 +126,14 @@ class Store:
     def stale_sessions(self) -> list[str]:
         """Directories of sessions whose process is gone."""
         out = []
-        for name in os.listdir(self.tmp):
+        with locked_directory(self.tmp):  # nobody is making a session now: one that has no name yet is dead
+            names = os.listdir(self.tmp)
+        for name in names:
             path = os.path.join(self.tmp, name)
             try:
                 fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
-                try:
-                    age = time.time() - os.stat(path).st_mtime
-                except FileNotFoundError:
-                    continue  # its owner removed it just now
-                if age > 60:
+                if name.startswith(_UNFINISHED) or self._is_old(path):
                     out.append(path)  # died between making the directory and its lock
                 continue
             except NotADirectoryError:
@@ -148,6 +146,13 @@ class Store:
             finally:
                 os.close(fd)
         return out
+
+    @staticmethod
+    def _is_old(path: str) -> bool:
+        try:
+            return time.time() - os.stat(path).st_mtime > 60
+        except FileNotFoundError:
+            return False  # its owner removed it just now
 
     def remove_stale(self, path: str) -> None:
         """Remove one of them."""
@@ -186,18 +191,35 @@ class Store:
         return [self.snapshot_path(row.id) for row in self.catalogue.lineage(number) if not row.empty]
 
 
+_UNFINISHED = "new-"
+"""What the name of a session begins with until it has its lock."""
+
+
+@contextmanager
+def locked_directory(path: str) -> Iterator[None]:
+    """Hold the lock of a directory itself; the kernel gives it back, whatever ends the process."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
+
+
 class Session:
     """What one process makes in a store before it is complete. Methods may be called by several threads."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self.path = tempfile.mkdtemp(prefix="s-", dir=store.tmp)
-        os.chmod(self.path, 0o711)
-        # Locked before it has its name, so that nobody can find it free.
-        temporary = os.path.join(self.path, "lock.new")
-        self._lock_fd = os.open(temporary, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-        os.rename(temporary, os.path.join(self.path, "lock"))
+        # It has its lock before it has its name, so that nobody can find it free.
+        with locked_directory(store.tmp):
+            new = tempfile.mkdtemp(prefix=_UNFINISHED, dir=store.tmp)
+            os.chmod(new, 0o711)
+            flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
+            self._lock_fd = os.open(os.path.join(new, "lock"), flags, 0o600)
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
+            self.path = os.path.join(store.tmp, "s-" + os.path.basename(new).removeprefix(_UNFINISHED))
+            os.rename(new, self.path)
         self._mutex = threading.Lock()
         self._count = 0
 

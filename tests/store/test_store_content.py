@@ -303,3 +303,14 @@ def test_nobody_else_reaches_the_programs_of_images_and_caches(store):
     for name in ("snapshots", "caches"):
         assert stat.S_IMODE(os.stat(os.path.join(store.root, name)).st_mode) == 0o700
     assert stat.S_IMODE(os.stat(store.tmp).st_mode) == 0o711  # a step in a user namespace has to pass
+
+
+@pytest.mark.parametrize("files", [(), ("lock",)])
+def test_a_session_that_died_while_it_was_made_is_stale_at_once(store, files):
+    path = os.path.join(store.tmp, "new-early")
+    os.mkdir(path)
+    for name in files:
+        open(os.path.join(path, name), "w").close()
+    assert store.stale_sessions() == [path]
+    store.remove_stale(path)
+    assert store.stale_sessions() == []
