@@ -24,7 +24,13 @@ def _main() -> None:
             sys.exit(status)
     from .cli import run
 
-    sys.exit(run(argv))
+    status = run(argv)
+    import signal  # loaded by the command line already
+
+    # What was asked is done and told: an interpreter that takes itself down has no handlers, and would die of these.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

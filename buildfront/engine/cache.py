@@ -10,7 +10,7 @@ from typing import Any
 
 from ..graph.model import CopyOp, Mount, RunOp, SourceOp, Step, WorkdirOp
 
-VERSION = "1"
+VERSION = "2"
 """Raised when the same inputs would no longer give the same result."""
 
 RUN_OPTIONS = (

@@ -176,17 +176,16 @@ class Copier:
         return True
 
     def _finish(self, item: Item, dest: str) -> None:
-        uid, gid = self.owner or ((item.status.st_uid, item.status.st_gid) if self.keep_owner else (0, 0))
+        keep = self.keep_owner and not self._is_holder(item)
+        uid, gid = self.owner or ((item.status.st_uid, item.status.st_gid) if keep else (0, 0))
         kind = item.status.st_mode
         if stat.S_ISDIR(kind):
             # The destination itself can be a link: it is followed inside the root, never by the kernel's own rules.
             fd = self.target.open(dest, os.O_PATH | os.O_DIRECTORY)
             try:
                 own(f"/proc/self/fd/{fd}/.", uid, gid, shown=dest)
-                mode = stat.S_IMODE(kind) if self.mode is None else self.mode
-                if self.op.for_mount and not item.path:
-                    mode = 0o755  # of a context's top, whoever made that directory
-                os.chmod(f"/proc/self/fd/{fd}", mode)
+                mode = 0o755 if self._is_holder(item) else stat.S_IMODE(kind)
+                os.chmod(f"/proc/self/fd/{fd}", mode if self.mode is None else self.mode)
             finally:
                 os.close(fd)
             self.times.append((dest, item.status.st_atime_ns, item.status.st_mtime_ns))
@@ -201,6 +200,11 @@ class Copier:
                             os.setxattr(at(fd, name), key, value, follow_symlinks=False)
             times = (item.status.st_atime_ns, item.status.st_mtime_ns)
             os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
+
+    def _is_holder(self, item: Item) -> bool:
+        """Whether this is the directory that COPY makes for what lies in its source: its owner and mode are the
+        COPY's, not the source's. What a mount shows is the source itself, but for a context's own top."""
+        return item.name == "" and stat.S_ISDIR(item.status.st_mode) and not (self.op.for_mount and item.path)
 
     def _unpack(self, selection: Selection, dest: str) -> bool:
         """Unpack a tar archive; False when the file is none."""

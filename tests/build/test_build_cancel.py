@@ -124,7 +124,9 @@ def test_X82_an_end_at_a_random_moment_leaves_nothing(place_for, skin, end, numb
     assert "Traceback" not in err, err
     until(lambda: processes(nap) == [], "processes of a step are left")
     if end != "KILL":
-        assert builder.returncode in (0, 130, 143, 124, 137, 1), err
+        # Of a signal itself it dies only while Python starts, before anything of ours is there.
+        began = (0, 130, 143, 124, 137, 1)
+        assert builder.returncode in began or (not err and builder.returncode < 0), (builder.returncode, err)
         assert place.left() == []
         until(lambda: place.groups() == [], "a control group is left")
     place.run(*place.build())
