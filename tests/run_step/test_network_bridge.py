@@ -229,20 +229,136 @@ def test_X79_where_nothing_can_be_translated_that_is_said_and_the_machine_is_rea
         assert machine.left() == PRISTINE
 
 
-def test_X79_a_policy_of_somebody_else_that_drops_is_left_and_what_docs_say_helps(tmp_path):
-    """docs/network.md, "Limits"."""
+TRY = f"nc -w 1 {WEB4} 80 </dev/null || echo dropped; nc -w 1 {WEB6} 80 </dev/null || echo dropped"
+ALONE = "steps reach this machine alone over IPv{}: it can't forward for them ({})"
+
+
+def test_X79_iptables_policy_is_passed_by_two_rules_that_go_with_the_bridge(tmp_path):
+    """What docker, ufw and others leave on a machine: iptables drops what nobody has a rule for."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        for program in ("iptables", "ip6tables"):
+            machine.run(program, "-P", "FORWARD", "DROP")
+            machine.run(program, "-N", "DOCKER-USER")
+            machine.run(program, "-A", "FORWARD", "-j", "DOCKER-USER")
+        step = LabStep(machine, tmp_path, "chroot")
+        result = step.run("fetch web; fetch web6", network="bridge", add_hosts=WEB)
+        assert (step.stdout.count(b"peer="), list(result.warnings)) == (2, [])
+        for program in ("iptables", "ip6tables"):
+            # It can still read its own table, and knows our rules.
+            ours = "-A FORWARD {} buildfront0 -m comment --comment buildfront -j ACCEPT"
+            assert machine.run(program, "-S", "FORWARD").splitlines() == [
+                "-P FORWARD DROP",
+                "-A FORWARD -j DOCKER-USER",
+                ours.format("-i"),
+                ours.format("-o"),
+            ]
+        step.close()
+        for program in ("iptables", "ip6tables"):
+            left = machine.run(program, "-S", "FORWARD").splitlines()
+            assert left == ["-P FORWARD DROP", "-A FORWARD -j DOCKER-USER"]
+
+
+def test_X79_what_a_rule_of_somebody_else_drops_is_dropped(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("iptables", "-P", "FORWARD", "DROP")
-        machine.run("ip6tables", "-P", "FORWARD", "DROP")
+        machine.run("iptables", "-A", "FORWARD", "-d", WEB4, "-j", "REJECT")
         step = LabStep(machine, tmp_path, "chroot")
-        line = f"nc -w 1 {WEB4} 80 </dev/null || echo dropped; nc -w 1 {WEB6} 80 </dev/null || echo dropped"
-        assert step.text(line, network="bridge") == "dropped\ndropped\n"
-        for program in ("iptables", "ip6tables"):
-            for flag in ("-i", "-o"):
-                machine.run(program, "-I", "FORWARD", flag, "buildfront0", "-j", "ACCEPT")
-        assert step.text("fetch web; fetch web6", network="bridge", add_hosts=WEB).count("peer=") == 2
+        line = f"nc -w 1 {WEB4} 80 </dev/null || echo dropped; fetch web6"
+        result = step.run(line, network="bridge", add_hosts=WEB)
+        assert b"dropped" in step.stdout and b"peer=" in step.stdout
+        assert list(result.warnings) == []
         step.close()
-        assert "policy drop" in machine.run("nft", "list", "ruleset")
+
+
+FOREIGN = {
+    "a table of the machine's own": (
+        "add table inet mine; add chain inet mine out { type filter hook forward priority 0; policy drop; }",
+        "inet mine out drops what it has no rule for: nft insert rule inet mine out iifname buildfront0 accept;"
+        " nft insert rule inet mine out oifname buildfront0 accept",
+    ),
+    "firewalld": (
+        "add table inet firewalld;"
+        " add chain inet firewalld filter_FORWARD { type filter hook forward priority 10; policy accept; };"
+        " add rule inet firewalld filter_FORWARD ct state { established, related } accept;"
+        " add rule inet firewalld filter_FORWARD reject with icmpx admin-prohibited",
+        "inet firewalld filter_FORWARD drops what it has no rule for:"
+        " firewall-cmd --zone=trusted --add-interface=buildfront0",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_X79_other_chains_that_drop_are_told_of_and_never_changed(tmp_path, name):
+    rules, said = FOREIGN[name]
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("nft", rules)
+        before = machine.run("nft", "list", "ruleset")
+        step = LabStep(machine, tmp_path, "chroot")
+        result = step.run(TRY, network="bridge")
+        assert step.stdout.count(b"dropped") == 2
+        assert list(result.warnings) == [ALONE.format(version, said) for version in (4, 6)]
+        step.close()
+        assert machine.run("nft", "list", "ruleset") == before
+
+
+def test_X79_the_remedy_that_is_told_helps(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        rules, said = FOREIGN["a table of the machine's own"]
+        machine.run("nft", rules)
+        machine.run("sh", "-ec", said.partition(": ")[2])
+        step = LabStep(machine, tmp_path, "chroot")
+        result = step.run("fetch web; fetch web6", network="bridge", add_hosts=WEB)
+        assert (step.stdout.count(b"peer="), list(result.warnings)) == (2, [])
+        step.close()
+
+
+def test_X79_the_older_iptables_is_told_of_and_what_is_told_helps(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        for program in ("iptables-legacy", "ip6tables-legacy"):
+            machine.run(program, "-P", "FORWARD", "DROP")
+            machine.run(program, "-A", "FORWARD", "-i", "other0", "-j", "ACCEPT")
+        step = LabStep(machine, tmp_path, "chroot")
+        result = step.run(TRY, network="bridge")
+        assert step.stdout.count(b"dropped") == 2
+        remedies = []
+        for version, program, warning in zip(
+            (4, 6), ("iptables-legacy", "ip6tables-legacy"), result.warnings, strict=True
+        ):
+            remedy = "; ".join(f"{program} -I FORWARD {flag} buildfront0 -j ACCEPT" for flag in ("-i", "-o"))
+            assert warning == ALONE.format(
+                version, f"FORWARD of {program} drops what it has no rule for: {remedy}"
+            )
+            remedies.append(remedy)
+        step.close()
+        machine.run("sh", "-ec", "; ".join(remedies))
+        step = LabStep(machine, tmp_path / "again", "chroot")
+        result = step.run("fetch web; fetch web6", network="bridge", add_hosts=WEB)
+        assert (step.stdout.count(b"peer="), list(result.warnings)) == (2, [])
+        step.close()
+
+
+def test_X79_nobody_who_routes_by_this_machine_reaches_a_step(tmp_path):
+    """Its port listens, and the machine itself comes through to it; the router behind it does not."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        step = LabStep(machine, tmp_path, "chroot")
+        nap = marker()
+        line = f"while :; do nc -l -p 7777 -e echo hello; done & sleep {nap}"
+        thread = threading.Thread(target=lambda: step.run(line, network="bridge", timeout=30))
+        thread.start()
+        try:
+            assert until(lambda: processes(nap))
+            route = ["ip", "route", "add", "10.213.0.0/16", "via", HOST4]
+            subprocess.run([*machine.outside, *route], check=True)
+            heard = "import socket; print(socket.create_connection(('10.213.0.2', 7777), 2).recv(9))"
+            assert until(lambda: "hello" in machine.run(sys.executable, "-c", heard, check=False))
+            words = [*machine.outside, sys.executable, "-c", heard]
+            tried = subprocess.run(words, capture_output=True, text=True, check=False)
+            assert "timed out" in tried.stderr
+        finally:
+            for pid in processes(nap):
+                os.kill(pid, signal.SIGKILL)
+            thread.join()
+            step.close()
 
 
 def test_X79_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):
@@ -269,20 +385,25 @@ def test_X79_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):
 
 
 def test_X79_recover_takes_away_what_a_killed_builder_left(tmp_path):
+    """In iptables' chain as well, which is not ours to remove with all that is in it."""
     with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("iptables", "-P", "FORWARD", "DROP")
+        before = machine.left()
         step = LabStep(machine, tmp_path, "oci")
         nap = marker()
         thread = threading.Thread(target=lost, args=(step, nap))
         thread.start()
         assert until(lambda: processes(nap))
+        assert machine.run("iptables", "-S", "FORWARD").count("buildfront0") == 2
         kill_tree(step.process.pid)
         thread.join()
         step.process.wait()
-        assert machine.left() != PRISTINE
+        assert machine.left() != before
         code = "import sys; from run_step import recover; recover(sys.argv[1])"
         path = f"PYTHONPATH={os.path.join(as_user.PROJECT, 'plugins')}"
         machine.run("env", path, sys.executable, "-c", code, step.work_dir)
-        assert machine.left() == PRISTINE
+        assert machine.left() == before
+        assert machine.run("iptables", "-S", "FORWARD") == "-P FORWARD DROP\n"
         assert until(lambda: not processes(nap))
 
 

@@ -21,7 +21,7 @@ from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..linux import mount as m
-from . import STATE, NetworkError, firewall
+from . import STATE, NetworkError, firewall, foreign
 from .leases import Pool
 
 DEVICE = "buildfront0"
@@ -133,6 +133,7 @@ class Bridge:
         for network in networks:
             why = firewall.masquerade(TABLE, network, DEVICE)
             why = why or _forward(self._pool.directory, network.version)
+            why = why or foreign.let_through(network.version, TABLE, DEVICE)
             if why:
                 wrong.append(
                     f"steps reach this machine alone over IPv{network.version}: it can't forward for them ({why})"
@@ -255,6 +256,7 @@ def _remove_unused(ip: IPRoute, pool: Pool) -> None:
     _delete(ip, DEVICE)
     for version in (4, 6):
         firewall.remove(TABLE, version)
+        foreign.withdraw(version)
     _restore(pool.directory)
     _forget(pool.directory, _WARNINGS)
 

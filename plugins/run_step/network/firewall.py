@@ -6,21 +6,24 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import sys
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
 from pyroute2.nftables.expressions import genex, masq, verdict
 from pyroute2.nftables.main import NFTables
 
-_FAMILIES = {4: 2, 6: 10}
+FAMILIES = {4: 2, 6: 10}
 """NFPROTO_IPV4, NFPROTO_IPV6 (linux/netfilter.h)."""
 
-_DROP, _ACCEPT = 0, 1
+DROP, ACCEPT = 0, 1  # NF_DROP, NF_ACCEPT
 _SOURCE_NAT = 100  # NF_IP_PRI_NAT_SRC
 _NETWORK_HEADER = 1  # NFT_PAYLOAD_NETWORK_HEADER
 _FILTER = 0  # NF_IP_PRI_FILTER
-_IIFNAME, _OIFNAME = 6, 7  # NFT_META_IIFNAME, NFT_META_OIFNAME
-_EQUAL, _NOT_EQUAL = 0, 1
+IIFNAME, OIFNAME = 6, 7  # NFT_META_IIFNAME, NFT_META_OIFNAME
+EQUAL, _NOT_EQUAL = 0, 1  # NFT_CMP_EQ, NFT_CMP_NEQ
+_CT_STATE = 0  # NFT_CT_STATE
+_KNOWN = 2 | 4  # of connections that are there, or belong to one (NF_CT_STATE_BIT)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -47,26 +50,46 @@ def _rule(network: Network, device: str) -> list[list[Any]]:
     return [
         [genex("payload", source)],
         [genex("bitwise", mask)],
-        _compare(_EQUAL, network.network_address.packed),
-        *_interface(_OIFNAME, _NOT_EQUAL, device),
+        _compare(EQUAL, network.network_address.packed),
+        *interface(OIFNAME, _NOT_EQUAL, device),
         masq(),
     ]
 
 
-def _interface(key: int, operation: int, device: str) -> list[list[Any]]:
-    return [[genex("meta", {"dreg": 1, "key": key})], _compare(operation, device.encode().ljust(16, b"\0"))]
+def interface(key: int, operation: int, device: str) -> list[list[Any]]:
+    """Compare the name of the device that a packet came by or leaves by (IIFNAME, OIFNAME)."""
+    return [[genex("meta", {"dreg": 1, "key": key})], _compare(operation, device.encode() + b"\0")]
 
 
 def _apart(device: str) -> list[list[Any]]:
     """Nothing is forwarded from ``device`` back to it: a step that routes by the machine reaches no other either."""
-    return [*_interface(_IIFNAME, _EQUAL, device), *_interface(_OIFNAME, _EQUAL, device), verdict(_DROP)]
+    return [*interface(IIFNAME, EQUAL, device), *interface(OIFNAME, EQUAL, device), verdict(DROP)]
+
+
+def _unasked(device: str) -> list[list[Any]]:
+    """Nobody who routes by this machine connects to a step: it is answered, and nothing else."""
+    state = {"dreg": 1, "key": _CT_STATE}
+    mask = {
+        "sreg": 1,
+        "dreg": 1,
+        "len": 4,
+        "mask": _data(_KNOWN.to_bytes(4, sys.byteorder)),
+        "xor": _data(bytes(4)),
+    }
+    return [
+        *interface(OIFNAME, EQUAL, device),
+        [genex("ct", state)],
+        [genex("bitwise", mask)],
+        _compare(EQUAL, bytes(4)),
+        verdict(DROP),
+    ]
 
 
 def masquerade(table: str, network: Network, device: str) -> str:
     """Make the table, a new one in the place of an old one. The empty string, or why this kernel can't."""
     remove(table, network.version)
     try:
-        nft = NFTables(nfgen_family=_FAMILIES[network.version])
+        nft = NFTables(nfgen_family=FAMILIES[network.version])
     except OSError as error:
         return str(error.strerror or error)
     try:
@@ -79,7 +102,7 @@ def masquerade(table: str, network: Network, device: str) -> str:
             name="postrouting",
             hook="postrouting",
             type="nat",
-            policy=_ACCEPT,
+            policy=ACCEPT,
             priority=_SOURCE_NAT,
         )
         nft.rule("add", table=table, chain="postrouting", expressions=_rule(network, device))
@@ -89,13 +112,14 @@ def masquerade(table: str, network: Network, device: str) -> str:
             name="forward",
             hook="forward",
             type="filter",
-            policy=_ACCEPT,
+            policy=ACCEPT,
             priority=_FILTER,
         )
         nft.rule("add", table=table, chain="forward", expressions=_apart(device))
+        nft.rule("add", table=table, chain="forward", expressions=_unasked(device))
         nft.commit()
     except (NetlinkError, OSError) as error:
-        return _why(error)
+        return why(error)
     finally:
         nft.close()
     return ""
@@ -104,7 +128,7 @@ def masquerade(table: str, network: Network, device: str) -> str:
 def remove(table: str, version: int) -> None:
     """Delete the table of one family, where it is. Never raises: a kernel without tables has none."""
     try:
-        nft = NFTables(nfgen_family=_FAMILIES[version])
+        nft = NFTables(nfgen_family=FAMILIES[version])
     except OSError:
         return
     try:
@@ -124,6 +148,7 @@ def _tables(nft: NFTables) -> list[str]:
     return [str(item.get_attr("NFTA_TABLE_NAME")) for item in nft.get_tables()]
 
 
-def _why(error: Exception) -> str:
+def why(error: Exception) -> str:
+    """An error of the kernel's in a word."""
     number = getattr(error, "code", None) or getattr(error, "errno", None)
     return f"nf_tables: {errno.errorcode.get(number, '') if number else error}".strip()
