@@ -82,15 +82,13 @@ def _choose(prepared: Prepared, number: str, bundle: str) -> list[Step]:
 
 
 def _write_bundle(plan: RunPlan, rootfs: str, bundle: str) -> None:
-    from run_step import write_bundle
-
-    from .store.snapshots.copying import copy_tree
+    from run_step import copy_tree, write_bundle
 
     os.makedirs(os.path.join(bundle, "rootfs"), mode=0o755)
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     source, target = os.open(rootfs, flags), os.open(os.path.join(bundle, "rootfs"), flags)
     try:
-        copy_tree(source, target, {})
+        copy_tree(source, target)
     finally:
         os.close(source)
         os.close(target)

@@ -7,7 +7,6 @@ the time of one run.
 from __future__ import annotations
 
 import os
-import stat
 import threading
 from collections.abc import Callable, Container, Iterable
 from contextlib import ExitStack
@@ -168,7 +167,7 @@ class Mounting:
 
     def _fill(self, mount: Mount, path: str) -> None:
         if mount.origin is not None:
-            from ..store.snapshots.copying import copy_tree
+            from run_step import copy_tree
 
             with self._session.view(self._snapshot(self._state.results[mount.origin])) as view:
                 flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -178,10 +177,7 @@ class Mounting:
                     raise BuildError(f"the source {mount.source} of a cache mount is no directory") from None
                 target = os.open(path, flags)
                 try:
-                    copy_tree(source, target, {})
-                    status = os.fstat(source)
-                    os.chown(path, status.st_uid, status.st_gid)
-                    os.chmod(path, stat.S_IMODE(status.st_mode))
+                    copy_tree(source, target)
                 finally:
                     os.close(source)
                     os.close(target)

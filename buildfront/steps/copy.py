@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import posixpath
-import shutil
 import stat
 from collections.abc import Callable
 
-from run_step import RequestError, Root, is_machine_root, resolve_group, resolve_user
+from run_step import RequestError, Root, copy_content, is_machine_root, resolve_group, resolve_user
 
 from ..errors import BuildError
 from ..graph.model import CopyOp
@@ -147,7 +146,7 @@ class Copier:
                 os.fdopen(source, "rb") as reader,
                 os.fdopen(os.open(name, make, 0o600, dir_fd=fd), "wb") as out,
             ):
-                shutil.copyfileobj(reader, out, 1 << 20)
+                copy_content(reader.fileno(), out.fileno())
                 self.links[identity] = dest, os.fstat(out.fileno()).st_ino
                 if not self.keep_owner:
                     _unchanged(item, os.fstat(reader.fileno()))

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
         RunRequest,
         wrong_target,
     )
-    from .rootfs import Root, remove_tree
+    from .rootfs import Root
     from .rootless import enter_user_namespace, is_machine_root
     from .ssh import parse_ssh
+    from .trees import copy_content, copy_tree, remove_tree
     from .validation import validate
 
 _HOME = {
@@ -80,7 +81,9 @@ _HOME = {
     "wrong_target": "request",
     "RunRequest": "request",
     "Root": "rootfs",
-    "remove_tree": "rootfs",
+    "copy_content": "trees",
+    "copy_tree": "trees",
+    "remove_tree": "trees",
     "Identity": "pipeline.user",
     "resolve_user": "pipeline.user:resolve",
     "resolve_group": "pipeline.user:group",
@@ -120,6 +123,8 @@ __all__ = [
     "write_files",
     "write_bundle",
     "Root",
+    "copy_content",
+    "copy_tree",
     "remove_tree",
     "Identity",
     "resolve_user",

@@ -36,6 +36,7 @@ from .planning import (
     host_id,
 )
 from .rootfs import Created, Root
+from .trees import copy_entry, copy_tree
 
 if TYPE_CHECKING:
     from .ssh.proxy import Proxy
@@ -220,7 +221,11 @@ def _set_aside(fd: int, name: str, kept: str) -> None:
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-    _copy_entry(fd, name, kept)
+    parent = os.open(os.path.dirname(kept), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        copy_entry(fd, name, parent, os.path.basename(kept))
+    finally:
+        os.close(parent)
     os.unlink(name, dir_fd=fd)
 
 
@@ -233,7 +238,7 @@ def _move(kept: str, fd: int, name: str) -> None:
             raise
     parent = os.open(os.path.dirname(kept), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _copy_entry(parent, os.path.basename(kept), f"/proc/self/fd/{fd}/{name}")
+        copy_entry(parent, os.path.basename(kept), fd, name)
     finally:
         os.close(parent)
 
@@ -246,60 +251,13 @@ def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
     except FileNotFoundError:
         return
     try:
-        _copy_tree(fd, target)
+        made = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            copy_tree(fd, made)
+        finally:
+            os.close(made)
     finally:
         os.close(fd)
-
-
-def _copy_tree(source: int, target: str, links: dict[tuple[int, int], str] | None = None) -> None:
-    """Copy a directory's content with modes, owners, times, attributes and hard links; links are copied as links."""
-    links = {} if links is None else links
-    status = os.fstat(source)
-    for name in os.listdir(source):
-        _copy_entry(source, name, os.path.join(target, name), links)
-    os.chown(target, status.st_uid, status.st_gid)
-    os.chmod(target, stat.S_IMODE(status.st_mode))
-    _copy_attributes(f"/proc/self/fd/{source}/.", target)
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _copy_entry(source: int, name: str, path: str, links: dict[tuple[int, int], str] | None = None) -> None:
-    """Copy one entry of an open directory to ``path``, where nothing may be. ``links``: what has been copied already,
-    of files with several names."""
-    entry = os.stat(name, dir_fd=source, follow_symlinks=False)
-    if stat.S_ISDIR(entry.st_mode):
-        os.mkdir(path)
-        child = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-        try:
-            _copy_tree(child, path, links)
-        finally:
-            os.close(child)
-        return
-    if links is not None and entry.st_nlink > 1:
-        other = links.setdefault((entry.st_dev, entry.st_ino), path)
-        if other != path:
-            os.link(other, path, follow_symlinks=False)
-            return
-    if stat.S_ISLNK(entry.st_mode):
-        os.symlink(os.readlink(name, dir_fd=source), path)
-    elif stat.S_ISREG(entry.st_mode):
-        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=source)
-        with os.fdopen(fd, "rb") as reader, open(path, "xb") as writer:
-            shutil.copyfileobj(reader, writer, 1 << 20)
-    else:
-        os.mknod(path, entry.st_mode, entry.st_rdev)
-    os.chown(path, entry.st_uid, entry.st_gid, follow_symlinks=False)
-    if not stat.S_ISLNK(entry.st_mode):
-        os.chmod(path, stat.S_IMODE(entry.st_mode))
-    _copy_attributes(f"/proc/self/fd/{source}/{name}", path)
-    os.utime(path, ns=(entry.st_atime_ns, entry.st_mtime_ns), follow_symlinks=False)
-
-
-def _copy_attributes(source: str, target: str) -> None:
-    """The extended attributes that belong to a file itself, capabilities for one."""
-    for key in os.listxattr(source, follow_symlinks=False):
-        if not key.startswith(("trusted.overlay.", "user.overlay.", "security.selinux", "system.")):
-            os.setxattr(target, key, os.getxattr(source, key, follow_symlinks=False), follow_symlinks=False)
 
 
 def _make_scratch(source: str, directory: str) -> None:

@@ -21,11 +21,12 @@ from .errors import HostError
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .private import pack
-from .rootfs import Root, remove_tree
+from .rootfs import Root
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
 from .stdio.terminal import size_of
 from .supervisor import send
+from .trees import remove_tree
 
 
 @dataclass(frozen=True)

@@ -21,10 +21,6 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 _MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
 
 
-_DEEP = 64
-"""Levels of directories that are held open at once where a tree is removed."""
-
-
 class Created(NamedTuple):
     """A place made to mount on, and the times of its directory before and just after."""
 
@@ -230,52 +226,3 @@ class Root:
                     raise
             finally:
                 os.close(fd)
-
-
-def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it, however deep that goes: strangers filled it.
-
-    No link is followed. What can't be removed stays, without an error.
-    """
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        top = os.open(path, flags)
-    except OSError:
-        return
-    deeper: list[str] = []
-
-    def empty(name: str, parent: int, depth: int) -> None:
-        fd = os.open(name, flags, dir_fd=parent)
-        try:
-            with os.scandir(fd) as entries:
-                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
-            for inner, directory in found:
-                try:
-                    if not directory:
-                        os.unlink(inner, dir_fd=fd)
-                    elif depth < _DEEP:
-                        empty(inner, fd, depth + 1)
-                        os.rmdir(inner, dir_fd=fd)
-                    else:  # to the top, so that neither descriptors nor the stack run out
-                        aside = os.urandom(16).hex()
-                        os.rename(inner, aside, src_dir_fd=fd, dst_dir_fd=top)
-                        deeper.append(aside)
-                except OSError:
-                    continue
-        finally:
-            os.close(fd)
-
-    try:
-        empty(".", top, 0)
-        while deeper:
-            name = deeper.pop()
-            try:
-                empty(name, top, 1)
-                os.rmdir(name, dir_fd=top)
-            except OSError:
-                continue
-        os.rmdir(path)
-    except OSError:
-        pass
-    finally:
-        os.close(top)

@@ -1,0 +1,263 @@
+"""Directory trees as a whole: copied with all that belongs to a file, and removed. Strangers filled them: however deep
+they go, neither the stack nor descriptors run out, no link is followed, and a hole in a file stays one.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_NOT_A_FILES_OWN = ("trusted.overlay.", "user.overlay.", "security.selinux", "system.")
+"""Attributes that a filesystem or the machine gives."""
+
+_NO_RANGES = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
+"""Where copy_file_range(2) can't, and sendfile(2) can."""
+
+_LONG = 1000
+"""Characters of a path within PATH_MAX, whatever their encoding and what comes before it."""
+
+_DEEP = 64
+"""Directories that are open at once while a tree is removed."""
+
+
+def copy_tree(source: int, target: int) -> None:
+    """Copy what is in one open directory into another, and the directory's own modes, owner, times and attributes.
+
+    Files of several names in the tree have them in the copy. ``target`` is empty, and nobody else's meanwhile.
+    Raises OSError with the name that could not be copied."""
+    _Copy(source, target).run()
+
+
+def copy_entry(source: int, name: str, target: int, new: str) -> None:
+    """Copy one entry of an open directory, a tree with all that is in it, as ``new`` into another, which has none."""
+    status = os.stat(name, dir_fd=source, follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        _copy_file(source, name, status, target, new)
+        return
+    os.mkdir(new, 0o700, dir_fd=target)
+    inner = os.open(name, _DIRECTORY, dir_fd=source)
+    try:
+        made = os.open(new, _DIRECTORY, dir_fd=target)
+        try:
+            copy_tree(inner, made)
+        finally:
+            os.close(made)
+    finally:
+        os.close(inner)
+
+
+def copy_content(reader: int, writer: int) -> None:
+    """Copy a regular file's bytes into an empty one; the kernel shares them where the filesystem can."""
+    size = os.fstat(reader).st_size
+    offset = 0
+    while offset < size:
+        try:
+            begin = os.lseek(reader, offset, os.SEEK_DATA)
+            end = os.lseek(reader, begin, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # a hole to the end
+                break
+            begin, end = offset, size  # a filesystem that knows of no holes
+        if not _copy_range(reader, writer, begin, end):
+            break  # it has become shorter meanwhile
+        offset = end
+    os.ftruncate(writer, size)
+
+
+def _copy_range(reader: int, writer: int, begin: int, end: int) -> bool:
+    in_kernel = True
+    while begin < end:
+        count = min(end - begin, 1 << 30)
+        try:
+            if in_kernel:
+                done = os.copy_file_range(reader, writer, count, begin, begin)
+            else:
+                os.lseek(writer, begin, os.SEEK_SET)
+                done = os.sendfile(writer, reader, begin, count)
+        except OSError as error:
+            if not in_kernel or error.errno not in _NO_RANGES:
+                raise
+            in_kernel = False
+            continue
+        if done == 0 and in_kernel:
+            in_kernel = False  # files of /proc and the like, which have a size of their own
+        elif done == 0:
+            return False
+        begin += done
+    return True
+
+
+def _copy_file(source: int, name: str, status: os.stat_result, target: int, new: str) -> None:
+    """Anything but a directory."""
+    kind = status.st_mode
+    if stat.S_ISREG(kind):
+        reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
+        try:
+            make = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+            writer = os.open(new, make, 0o600, dir_fd=target)
+            try:
+                copy_content(reader, writer)
+            finally:
+                os.close(writer)
+        finally:
+            os.close(reader)
+    elif stat.S_ISLNK(kind):
+        os.symlink(os.readlink(name, dir_fd=source), new, dir_fd=target)
+    else:
+        os.mknod(new, stat.S_IFMT(kind) | 0o600, status.st_rdev, dir_fd=target)
+    os.chown(new, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
+    if not stat.S_ISLNK(kind):
+        os.chmod(_at(target, new), stat.S_IMODE(kind))
+    _copy_attributes(_at(source, name), _at(target, new))
+    times = (status.st_atime_ns, status.st_mtime_ns)
+    os.utime(new, ns=times, dir_fd=target, follow_symlinks=False)
+
+
+def _copy_attributes(source: str, target: str) -> None:
+    """The extended attributes that belong to a file itself, capabilities for one."""
+    for key in os.listxattr(source, follow_symlinks=False):
+        if not key.startswith(_NOT_A_FILES_OWN):
+            value = os.getxattr(source, key, follow_symlinks=False)
+            os.setxattr(target, key, value, follow_symlinks=False)
+
+
+def _at(fd: int, name: str) -> str:
+    """A path by which calls that take no ``dir_fd`` reach an entry of an open directory."""
+    return f"/proc/self/fd/{fd}/{name}"
+
+
+@dataclass
+class _Level:
+    """A directory whose entries are being copied: ``rest`` of them are still to come."""
+
+    path: str | None  # None for one too long for the kernel to take
+    status: os.stat_result
+    made: os.stat_result
+    rest: Iterator[str] = field(default_factory=lambda: iter(()))
+
+
+class _Copy:
+    """One copy of a tree. Two directories are open at a time, beside the two tops: the way up is "..", which has to
+    be the directory that we came from."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self._top = target
+        self._source = os.dup(source)
+        self._target = os.dup(target)
+        self._levels: list[_Level] = []
+        self._links: dict[tuple[int, int], str] = {}
+
+    def run(self) -> None:
+        try:
+            self._levels.append(self._level(""))
+            while self._levels:
+                name = next(self._levels[-1].rest, None)
+                if name is None:
+                    self._leave()
+                else:
+                    self._entry(name)
+        finally:
+            os.close(self._source)
+            os.close(self._target)
+
+    def _level(self, path: str | None) -> _Level:
+        names = iter(os.listdir(self._source))
+        return _Level(path, os.fstat(self._source), os.fstat(self._target), names)
+
+    def _entry(self, name: str) -> None:
+        status = os.stat(name, dir_fd=self._source, follow_symlinks=False)
+        above = self._levels[-1].path
+        path = None if above is None or len(above) + len(name) > _LONG else f"{above}/{name}"
+        if stat.S_ISDIR(status.st_mode):
+            os.mkdir(name, 0o700, dir_fd=self._target)
+            self._go(name)
+            self._levels.append(self._level(path))
+        elif status.st_nlink == 1 or not self._link((status.st_dev, status.st_ino), name):
+            _copy_file(self._source, name, status, self._target, name)
+            if status.st_nlink > 1 and path is not None:
+                self._links[status.st_dev, status.st_ino] = path
+
+    def _link(self, identity: tuple[int, int], name: str) -> bool:
+        """Give a file that is copied already one more name; False where that can't be, so that it is a copy."""
+        path = self._links.get(identity)
+        if path is None:
+            return False
+        try:
+            first = f"/proc/self/fd/{self._top}{path}"
+            os.link(first, name, dst_dir_fd=self._target, follow_symlinks=False)
+        except OSError as error:
+            if error.errno != errno.EMLINK:
+                raise
+            return False
+        return True
+
+    def _leave(self) -> None:
+        level = self._levels.pop()
+        os.fchown(self._target, level.status.st_uid, level.status.st_gid)
+        os.fchmod(self._target, stat.S_IMODE(level.status.st_mode))
+        _copy_attributes(_at(self._source, "."), _at(self._target, "."))
+        os.utime(self._target, ns=(level.status.st_atime_ns, level.status.st_mtime_ns))
+        if self._levels:
+            self._go("..")
+            above = self._levels[-1]
+            same = os.path.samestat(os.fstat(self._source), above.status)
+            if not same or not os.path.samestat(os.fstat(self._target), above.made):
+                raise OSError(errno.EBUSY, "a directory was moved while it was copied", level.path or "")
+
+    def _go(self, name: str) -> None:
+        for side in ("_source", "_target"):
+            fd = os.open(name, _DIRECTORY, dir_fd=getattr(self, side))
+            os.close(getattr(self, side))
+            setattr(self, side, fd)
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it, however deep that goes: strangers filled it.
+
+    No link is followed. What can't be removed stays, without an error.
+    """
+    try:
+        top = os.open(path, _DIRECTORY)
+    except OSError:
+        return
+    deeper: list[str] = []
+
+    def empty(name: str, parent: int, depth: int) -> None:
+        fd = os.open(name, _DIRECTORY, dir_fd=parent)
+        try:
+            with os.scandir(fd) as entries:
+                found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+            for inner, directory in found:
+                try:
+                    if not directory:
+                        os.unlink(inner, dir_fd=fd)
+                    elif depth < _DEEP:
+                        empty(inner, fd, depth + 1)
+                        os.rmdir(inner, dir_fd=fd)
+                    else:  # to the top, so that neither descriptors nor the stack run out
+                        aside = os.urandom(16).hex()
+                        os.rename(inner, aside, src_dir_fd=fd, dst_dir_fd=top)
+                        deeper.append(aside)
+                except OSError:
+                    continue
+        finally:
+            os.close(fd)
+
+    try:
+        empty(".", top, 0)
+        while deeper:
+            name = deeper.pop()
+            try:
+                empty(name, top, 1)
+                os.rmdir(name, dir_fd=top)
+            except OSError:
+                continue
+        os.rmdir(path)
+    except OSError:
+        pass
+    finally:
+        os.close(top)
