@@ -181,6 +181,17 @@ def test_X79_the_settings_come_back_and_what_others_changed_stays(tmp_path):
         assert machine.left() == PRISTINE | {"forward": ("1", "0")}
 
 
+def test_X79_a_machine_that_somebody_else_forwards_by_meanwhile_goes_on(tmp_path):
+    """As docker, which starts while a build runs: it finds the setting as it wants it, and changes nothing."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        step = LabStep(machine, tmp_path, "chroot")
+        step.run("true", network="bridge")
+        machine.run("ip", "link", "add", "theirs0", "type", "bridge")
+        step.close()
+        links = ["eth0", "lo", "theirs0"]
+        assert machine.left() == PRISTINE | {"forward": ("1", "1"), "links": links}
+
+
 def test_X79_a_machine_without_IPv6_gives_IPv4(tmp_path):
     with lab(tmp_path / "lab", ipv6=False, dns=False) as machine:
         machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")

@@ -10,18 +10,16 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import json
 import os
 import socket
 import sys
-from contextlib import suppress
 from typing import Any
 
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..linux import mount as m
-from . import STATE, NetworkError, firewall, foreign
+from . import STATE, NetworkError, firewall, foreign, settings
 from .leases import Pool
 
 DEVICE = "buildfront0"
@@ -35,10 +33,8 @@ POOLS = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in range(2
 POOL6 = ipaddress.IPv6Network("fd62:7569:6c64::/64")
 """Unique local addresses (RFC 4193)."""
 
-_FORWARD = "/proc/sys/net/ipv4/ip_forward"
-_FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
-_SETTINGS, _WARNINGS = "settings.json", "warnings.json"
-"""Notes in the pool's directory: how the machine's settings were, and what this kernel lacks."""
+_WARNINGS = "warnings.json"
+"""A note in the pool's directory: what this kernel lacks."""
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 _NODAD = 0x02  # IFA_F_NODAD (linux/if_addr.h): the address is ours alone, and is needed at once
@@ -89,7 +85,7 @@ class Bridge:
             self._lease = self._pool.take(2, first.num_addresses - 2)
             if self._lease is None:
                 raise NetworkError(f"all addresses of {first} are taken")
-            self.warnings += _noted(self._pool.directory, _WARNINGS) or []
+            self.warnings += settings.noted(self._pool.directory, _WARNINGS) or []
             number = self._lease[0]
             self.addresses = tuple(str(network[number]) for network in networks)
             self.gateways = tuple(str(network[1]) for network in networks)
@@ -124,15 +120,15 @@ class Bridge:
         for item in reversed(networks):  # the IPv4 address says that it is complete
             flags = {"flags": _NODAD} if item.version == 6 else {}
             ip.addr("add", index=index, address=str(item[1]), prefixlen=item.prefixlen, **flags)
-        _note(self._pool.directory, _WARNINGS, self._translate(networks))
+        settings.note(self._pool.directory, _WARNINGS, self._translate(networks, _others(ip)))
         return networks
 
-    def _translate(self, networks: list[Any]) -> list[str]:
+    def _translate(self, networks: list[Any], others: set[str]) -> list[str]:
         """What is wrong with it, for every step while the bridge is there."""
         wrong = []
         for network in networks:
             why = firewall.masquerade(TABLE, network, DEVICE)
-            why = why or _forward(self._pool.directory, network.version)
+            why = why or settings.forward(self._pool.directory, network.version, others)
             why = why or foreign.let_through(network.version, TABLE, DEVICE)
             if why:
                 wrong.append(
@@ -219,7 +215,7 @@ def _free(ip: IPRoute) -> ipaddress.IPv4Network:
 
 def _has_ipv6(device: str) -> bool:
     path = f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
-    return os.path.exists(path) and _read(path) == "0"
+    return os.path.exists(path) and settings.read(path) == "0"
 
 
 def _mtu(ip: IPRoute) -> int:
@@ -229,6 +225,12 @@ def _mtu(ip: IPRoute) -> int:
         if index:
             return int(ip.link("get", index=index)[0].get_attr("IFLA_MTU"))
     return 0
+
+
+def _others(ip: IPRoute) -> set[str]:
+    """The names of the machine's devices that are not ours."""
+    names = {str(link.get_attr("IFLA_IFNAME")) for link in ip.get_links()}
+    return {name for name in names if name != DEVICE and not name.removeprefix(PORT).isdecimal()}
 
 
 def _delete(ip: IPRoute, name: str) -> None:
@@ -257,8 +259,8 @@ def _remove_unused(ip: IPRoute, pool: Pool) -> None:
     for version in (4, 6):
         firewall.remove(TABLE, version)
         foreign.withdraw(version)
-    _restore(pool.directory)
-    _forget(pool.directory, _WARNINGS)
+    settings.restore(pool.directory, _others(ip))
+    settings.forget(pool.directory, _WARNINGS)
 
 
 class Hold:
@@ -311,69 +313,3 @@ def recover() -> None:
             _remove_unused(ip, pool)
     except (OSError, NetlinkError):
         pass  # not ours to remove: an ordinary user's build
-
-
-def _read(path: str) -> str:
-    with open(path, encoding="ascii") as stream:
-        return stream.read().strip()
-
-
-def _write(path: str, value: str) -> None:
-    with open(path, "w", encoding="ascii") as stream:
-        stream.write(value)
-
-
-def _forward(directory: str, version: int) -> str:
-    """Let the machine forward packets, and note how it was before; the empty string, or why it can't."""
-    try:
-        if version == 4:
-            _set(directory, {_FORWARD: "1"})
-        elif _read(_FORWARD6) == "0":
-            # A machine that forwards takes no routes from routers, unless it is told to by a 2 (ip-sysctl.rst).
-            top = "/proc/sys/net/ipv6/conf"
-            listening = [f"{top}/{name}/accept_ra" for name in os.listdir(top) if name not in ("all", DEVICE)]
-            wanted = {path: "2" for path in listening if _read(path) == "1"}
-            _set(directory, {**wanted, _FORWARD6: "1"})
-    except OSError as error:
-        return f"{error.filename or 'the setting'}: {error.strerror}"
-    return ""
-
-
-def _set(directory: str, wanted: dict[str, str]) -> None:
-    changed = {path: old for path, value in wanted.items() if (old := _read(path)) != value}
-    if not changed:
-        return
-    known = _noted(directory, _SETTINGS) or {}
-    _note(directory, _SETTINGS, {**{path: [old, wanted[path]] for path, old in changed.items()}, **known})
-    for path in changed:
-        _write(path, wanted[path])
-
-
-def _restore(directory: str) -> None:
-    """Put the settings back, but for those that somebody else has changed since."""
-    known = _noted(directory, _SETTINGS) or {}
-    for path, (old, ours) in reversed(list(known.items())):
-        if os.path.exists(path) and _read(path) == ours:
-            _write(path, old)
-    _forget(directory, _SETTINGS)
-
-
-def _note(directory: str, name: str, value: Any) -> None:
-    path = os.path.join(directory, name)
-    with open(path + ".new", "w", encoding="utf-8") as stream:
-        json.dump(value, stream)
-    os.rename(path + ".new", path)
-
-
-def _noted(directory: str, name: str) -> Any:
-    """None where there is no such note."""
-    try:
-        with open(os.path.join(directory, name), encoding="utf-8") as stream:
-            return json.load(stream)
-    except FileNotFoundError:
-        return None
-
-
-def _forget(directory: str, name: str) -> None:
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(directory, name))

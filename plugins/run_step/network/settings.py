@@ -1,0 +1,95 @@
+"""What a network of ours changes of the machine's settings, noted in the network's directory and put back by the last
+step. Knows nothing of steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import Any
+
+_FORWARD = "/proc/sys/net/ipv4/ip_forward"
+_FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
+_SETTINGS, _DEVICES = "settings.json", "devices.json"
+"""Notes: how the settings were and what we made of them; which devices the machine had then."""
+
+
+def forward(directory: str, version: int, devices: set[str]) -> str:
+    """Let the machine forward packets, and note how it was before; the empty string, or why it can't.
+
+    ``devices``: the machine's own ones."""
+    try:
+        if version == 4:
+            _set(directory, {_FORWARD: "1"}, devices)
+        elif read(_FORWARD6) == "0":
+            # A machine that forwards takes no routes from routers, unless it is told to by a 2 (ip-sysctl.rst).
+            listening = [
+                f"/proc/sys/net/ipv6/conf/{name}/accept_ra" for name in sorted({*devices, "default"})
+            ]
+            wanted = {path: "2" for path in listening if os.path.exists(path) and read(path) == "1"}
+            _set(directory, {**wanted, _FORWARD6: "1"}, devices)
+    except OSError as error:
+        return f"{error.filename or 'the setting'}: {error.strerror}"
+    return ""
+
+
+def restore(directory: str, devices: set[str]) -> None:
+    """Put the settings back, but for those that somebody else has changed since.
+
+    A machine with a device that it did not have then goes on forwarding: who made that found it forwarding, changed
+    nothing, and needs it."""
+    known = noted(directory, _SETTINGS) or {}
+    if devices <= set(noted(directory, _DEVICES) or ()):
+        for path, (old, ours) in reversed(list(known.items())):
+            if os.path.exists(path) and read(path) == ours:
+                _write(path, old)
+    forget(directory, _SETTINGS)
+    forget(directory, _DEVICES)
+
+
+def _set(directory: str, wanted: dict[str, str], devices: set[str]) -> None:
+    changed = {path: old for path, value in wanted.items() if (old := read(path)) != value}
+    if not changed:
+        return
+    known = noted(directory, _SETTINGS)
+    if known is None:
+        note(directory, _DEVICES, sorted(devices))
+        known = {}
+    note(directory, _SETTINGS, {**{path: [old, wanted[path]] for path, old in changed.items()}, **known})
+    for path in changed:
+        _write(path, wanted[path])
+
+
+def read(path: str) -> str:
+    """The value of a setting. Raises OSError."""
+    with open(path, encoding="ascii") as stream:
+        return stream.read().strip()
+
+
+def _write(path: str, value: str) -> None:
+    with open(path, "w", encoding="ascii") as stream:
+        stream.write(value)
+
+
+def note(directory: str, name: str, value: Any) -> None:
+    """Keep a JSON value by a name, the whole of it or what was there before."""
+    path = os.path.join(directory, name)
+    with open(path + ".new", "w", encoding="utf-8") as stream:
+        json.dump(value, stream)
+    os.rename(path + ".new", path)
+
+
+def noted(directory: str, name: str) -> Any:
+    """None where there is no such note."""
+    try:
+        with open(os.path.join(directory, name), encoding="utf-8") as stream:
+            return json.load(stream)
+    except FileNotFoundError:
+        return None
+
+
+def forget(directory: str, name: str) -> None:
+    """Take a note away."""
+    with suppress(FileNotFoundError):
+        os.unlink(os.path.join(directory, name))
