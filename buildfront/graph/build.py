@@ -521,7 +521,7 @@ class _StageBuilder:
         if known is None:
             known = len(self.steps)
             inputs = () if parent is None else (parent,)
-            self.steps.append(Step(known, self.raw.index, title, source, op, parent, inputs))
+            self.steps.append(Step(known, self.raw.index, title, source, op, parent, inputs, internal=True))
         return known
 
     def _copy(self, item: ast.Copy, scope: _Scope) -> None:

@@ -104,7 +104,8 @@ Operation = SourceOp | RunOp | CopyOp | WorkdirOp
 @dataclass(frozen=True)
 class Step:
     """One node. ``parent`` is the step whose root filesystem this one changes; ``inputs`` are all the steps
-    whose results it needs, the parent first. ``id`` counts in the order of the Dockerfile."""
+    whose results it needs, the parent first. ``id`` counts in the order of the Dockerfile. ``internal``: no instruction
+    of a stage, but made for what a COPY or a RUN mount reads; ``stage`` is the first that needs it."""
 
     id: int
     stage: int
@@ -113,6 +114,7 @@ class Step:
     op: Operation
     parent: int | None
     inputs: tuple[int, ...]
+    internal: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ def to_json(graph: StepGraph) -> dict[str, Any]:
                 "parent": step.parent,
                 "inputs": list(step.inputs),
                 "op": _operation(step.op),
+                **({"internal": True} if step.internal else {}),
             }
             for step in graph.steps
         ],
@@ -52,7 +53,9 @@ def _operation(op: Operation) -> dict[str, Any]:
 
 
 def label(graph: StepGraph, step: Step) -> str:
-    """``stage`` of a step as people call it."""
+    """``stage`` of a step as people call it; "internal" for one that no stage has."""
+    if step.internal:
+        return "internal"
     stage = next((item for item in graph.stages if item.index == step.stage), None)
     return (stage.name if stage else "") or f"stage-{step.stage}"
 
@@ -84,9 +87,10 @@ def to_dot(graph: StepGraph) -> str:
         out += [
             f'    s{step.id} [label="{_quote(step.title)}"];'
             for step in graph.steps
-            if step.stage == stage.index
+            if step.stage == stage.index and not step.internal
         ]
         out.append("  }")
+    out += [f'  s{step.id} [label="{_quote(step.title)}"];' for step in graph.steps if step.internal]
     for step in graph.steps:
         for item in step.inputs:
             style = "" if item == step.parent else " [style=dashed]"

@@ -41,9 +41,11 @@ class Plain:
         if self._graph is None:
             return event.title
         found = self._graph.step(step)
-        mine = [item.id for item in self._graph.steps if item.stage == found.stage]
-        place = f"[{label(self._graph, found)} {mine.index(step) + 1}/{len(mine)}]"
-        return f"{place} {event.title}"
+        place = label(self._graph, found)
+        if not found.internal:
+            same = [item for item in self._graph.steps if item.stage == found.stage and not item.internal]
+            place += f" {same.index(found) + 1}/{len(same)}"
+        return f"[{place}] {event.title}"
 
     def _step(self, event: Event, step: int) -> None:
         number = step + 1

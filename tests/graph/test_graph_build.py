@@ -1,11 +1,13 @@
 """Instructions to a graph: scopes, stages, origins, the folded config."""
 
 import copy
+import io
 import json
 
 import pytest
 
 from buildfront.dockerfile import parse
+from buildfront.engine.model import Event
 from buildfront.errors import BuildError
 from buildfront.graph import (
     CopyOp,
@@ -19,6 +21,7 @@ from buildfront.graph import (
     references,
     render,
 )
+from buildfront.progress.plain import Plain
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -526,3 +529,46 @@ def test_dot_and_mermaid():
     assert "s2 -> s3;" in dot and "s1 -> s3 [style=dashed];" in dot and '\\"quoted\\"' in dot
     mermaid = render.to_mermaid(found)
     assert "s2 --> s3" in mermaid and "s1 -.-> s3" in mermaid and "#quot;quoted#quot;" in mermaid
+
+
+MOUNTING = """\
+FROM a AS one
+RUN --mount=type=bind,target=/s,source=s true
+FROM a
+COPY --from=b:1 /x /
+RUN --mount=type=bind,target=/s,source=s true
+COPY --from=one /y /
+"""
+
+
+def test_what_a_copy_or_a_mount_reads_is_no_step_of_a_stage():
+    found = graph(MOUNTING)
+    assert [(step.title, step.stage) for step in found.steps if step.internal] == [
+        ("FROM scratch", 0),
+        ("build context /s for RUN --mount", 0),
+        ("FROM b:1", 1),
+    ]
+    told = render.to_json(found)["steps"]
+    assert [step["id"] for step in told if step.get("internal")] == [
+        step.id for step in found.steps if step.internal
+    ]
+    assert [row.split()[1] for row in render.to_text(found).splitlines()[1:]].count("internal") == 3
+    clusters, _, rest = render.to_dot(found).rpartition("  }\n")
+    assert "build context" not in clusters and "build context" in rest
+    out = io.StringIO()
+    plain = Plain(out)
+    plain(Event("graph", data={"graph": found}))
+    for step in found.steps:
+        plain(Event("cached", step.id, step.title))
+    titles = [line.partition(" ")[2] for line in out.getvalue().splitlines() if "[" in line]
+    assert titles == [
+        "[one 1/2] FROM a AS one",
+        "[internal] FROM scratch",
+        "[internal] build context /s for RUN --mount",
+        "[one 2/2] RUN --mount=type=bind,target=/s,source=s true",
+        "[stage-1 1/4] FROM a",
+        "[internal] FROM b:1",
+        "[stage-1 2/4] COPY --from=b:1 /x /",
+        "[stage-1 3/4] RUN --mount=type=bind,target=/s,source=s true",
+        "[stage-1 4/4] COPY --from=one /y /",
+    ]
