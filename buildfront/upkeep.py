@@ -103,9 +103,9 @@ def prune(filters: tuple[str, ...] = (), root: str | None = None) -> list[CacheM
     limit = time.time() - duration(wanted["until"]) / 1e9 if "until" in wanted else None
     removed = []
     with Store(root) as store, store.session() as session:
-        for row in store.caches.rows():
-            if wanted.get("id", row.id) != row.id or (limit is not None and row.used > limit):
-                continue
+        for row in store.caches.rows(
+            lambda identity, used: wanted.get("id", identity) == identity and (limit is None or used <= limit)
+        ):
             if store.caches.remove(session, row):
                 removed.append(replace(_of(row), in_use=False))
     return removed

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 Fill = Callable[[str], None]
 """Fills a new instance's empty directory."""
 
+_LOOK = 0.01
+"""Seconds for those who hold a lock for no longer than it takes to see that it was free."""
+
 _POLL = 0.2
 """Seconds after which a wait for a lock looks whether the build was stopped."""
 
@@ -91,11 +94,14 @@ class Caches:
             numbers = self._instances(directory)
             if sharing == "locked":
                 numbers = numbers[:1]  # those that meet there meet always
-            for number in numbers:
-                path = os.path.join(directory, str(number))
-                lock = self._lock(path, kind | fcntl.LOCK_NB)
-                if lock is not None:
-                    return Cache(path, lock)
+            for again in (True, False):
+                for number in numbers:
+                    path = os.path.join(directory, str(number))
+                    lock = self._lock(path, kind | fcntl.LOCK_NB)
+                    if lock is not None:
+                        return Cache(path, lock)
+                if again and numbers and cancel.wait(_LOOK):
+                    return None
             if numbers and sharing == "locked":
                 path = os.path.join(directory, str(numbers[0]))
                 lock = self._wait(path, cancel)
@@ -197,9 +203,10 @@ class Caches:
             raise
         return lock
 
-    def rows(self) -> list[CacheRow]:
-        """All instances, those used last first."""
-        out = [self._row(*item) for item in self._all()]
+    def rows(self, wanted: Callable[[str, int], bool] = lambda identity, used: True) -> list[CacheRow]:
+        """The instances, those used last first; ``wanted`` is asked by ID and time of the last use: a large cache
+        takes a while to be measured."""
+        out = [row for item in self._all() if (row := self._row(*item, wanted)) is not None]
         return sorted(out, key=lambda row: (-row.used, row.id, row.instance))
 
     def _all(self) -> Iterator[tuple[str, str, int]]:
@@ -215,15 +222,19 @@ class Caches:
             for number in self._instances(directory):
                 yield name, identity, number
 
-    def _row(self, name: str, identity: str, number: int) -> CacheRow:
+    def _row(
+        self, name: str, identity: str, number: int, wanted: Callable[[str, int], bool]
+    ) -> CacheRow | None:
         path = os.path.join(self.directory, name, str(number))
-        lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if lock is not None:
-            os.close(lock)
         try:
             used = int(os.stat(os.path.join(path, "lock")).st_mtime)
         except FileNotFoundError:
             used = 0
+        if not wanted(identity, used):
+            return None
+        lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if lock is not None:
+            os.close(lock)
         return CacheRow(name, identity, number, _size(path), used, lock is None, os.path.join(path, "data"))
 
     def remove(self, session: Session, row: CacheRow) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import fcntl
 import os
 import subprocess
 import threading
@@ -14,7 +15,7 @@ import pytest
 from program import BUILDFRONT
 
 from buildfront.errors import BuildError
-from buildfront.store import Store
+from buildfront.store import Store, caches
 from buildfront.upkeep import cache_mounts, info, parse_filters, prune
 
 if TYPE_CHECKING:
@@ -84,6 +85,29 @@ def test_a_cache_in_use_stays(box: Builds) -> None:
         assert os.path.isdir(taken.path)
         taken.close()
         assert len(prune((), str(box.store))) == 1
+
+
+@pytest.mark.parametrize("sharing", ["shared", "private"])
+def test_a_look_at_a_cache_makes_no_second_one(
+    box: Builds, sharing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever lists the caches holds each for a moment, to see that nobody does."""
+    monkeypatch.setattr(caches, "_LOOK", 5.0)
+    with Store(str(box.store)) as store, store.session() as session:
+
+        def take() -> caches.Cache:
+            taken = store.caches.take(session, "mine", "", sharing, lambda _: None, threading.Event())
+            assert taken is not None
+            return taken
+
+        take().close()
+        (row,) = cache_mounts(str(box.store))
+        with open(Path(row.path).parent / "lock", "rb") as looks:
+            fcntl.flock(looks, fcntl.LOCK_EX)
+            threading.Timer(0.5, lambda: fcntl.flock(looks, fcntl.LOCK_UN)).start()
+            taken = take()
+        assert taken.path == row.path
+        taken.close()
 
 
 @pytest.mark.parametrize(
