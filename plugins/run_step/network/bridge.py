@@ -126,10 +126,11 @@ class Bridge:
     def _translate(self, networks: list[Any], others: set[str]) -> list[str]:
         """What is wrong with it, for every step while the bridge is there."""
         wrong = []
+        dropped = foreign.let_through(TABLE, DEVICE)
         for network in networks:
             why = firewall.masquerade(TABLE, network, DEVICE)
             why = why or settings.forward(self._pool.directory, network.version, others)
-            why = why or foreign.let_through(network.version, TABLE, DEVICE)
+            why = why or dropped.get(network.version, "")
             if why:
                 wrong.append(
                     f"steps reach this machine alone over IPv{network.version}: it can't forward for them ({why})"
@@ -258,7 +259,7 @@ def _remove_unused(ip: IPRoute, pool: Pool) -> None:
     _delete(ip, DEVICE)
     for version in (4, 6):
         firewall.remove(TABLE, version)
-        foreign.withdraw(version)
+    foreign.withdraw()
     settings.restore(pool.directory, _others(ip))
     settings.forget(pool.directory, _WARNINGS)
 

@@ -46,29 +46,34 @@ class _Chain:
         return self.family != _INET and (self.table, self.name) == _IPTABLES
 
 
-def let_through(version: int, table: str, device: str) -> str:
-    """See to it that what ``device`` forwards over IPv4 or IPv6 is accepted by all chains but those of ``table``.
+def let_through(table: str, device: str) -> dict[int, str]:
+    """See to it that what ``device`` forwards is accepted by all chains but those of ``table``.
 
-    The empty string, or what drops it and how somebody can change that. Never raises."""
+    For each of IPv4 and IPv6 where something drops it: what, and how somebody can change that. Never raises."""
+    found = {}
     try:
-        for chain in _chains(version):
-            if chain.table != table:
-                said = _let_through(chain, device)
-                if said:
-                    return said
+        for chain in _chains():
+            said = _let_through(chain, device) if chain.table != table else ""
+            if said:
+                found.update(
+                    {version: said for version in FAMILIES if chain.family in (_INET, FAMILIES[version])}
+                )
     except (NetlinkError, OSError) as error:
-        return why(error)
-    return _legacy(version, device)
+        return dict.fromkeys(FAMILIES, why(error))
+    for version in FAMILIES:
+        said = "" if version in found else _legacy(version, device)
+        if said:
+            found[version] = said
+    return found
 
 
-def withdraw(version: int) -> None:
-    """Take our rules out of iptables' chain again. Never raises."""
-    family = FAMILIES[version]
+def withdraw() -> None:
+    """Take our rules out of iptables' chains again. Never raises."""
     try:
-        for chain in _chains(version):
+        for chain in _chains():
             if chain.is_of_iptables:
                 for rule in filter(_is_ours, _rules(chain)):
-                    _change(family, "del", chain, handle=rule.get_attr("NFTA_RULE_HANDLE"))
+                    _change("del", chain, handle=rule.get_attr("NFTA_RULE_HANDLE"))
     except (NetlinkError, OSError):
         pass  # a kernel or a user that has none
 
@@ -87,7 +92,7 @@ def _let_through(chain: _Chain, device: str) -> str:
         for key in (IIFNAME, OIFNAME):
             # As iptables writes them itself: it understands its tables no more with rules of another form.
             words = [*interface(key, EQUAL, device), [genex("counter", {})], verdict(ACCEPT)]
-            _change(chain.family, "add", chain, expressions=words, userdata={"value": COMMENT})
+            _change("add", chain, expressions=words, userdata={"value": COMMENT})
     return ""
 
 
@@ -104,11 +109,11 @@ def _iptables(program: str, device: str) -> str:
     return "; ".join(f"{program} -I FORWARD {flag} {device} -j ACCEPT" for flag in ("-i", "-o"))
 
 
-def _chains(version: int) -> list[_Chain]:
-    """All at the forward hook, of one family and of both."""
+def _chains() -> list[_Chain]:
+    """All at the forward hook, of each family and of both."""
     nft = NFTables(nfgen_family=_ANY)
     try:
-        found = [item for item in nft.get_chains() if item["nfgen_family"] in (_INET, FAMILIES[version])]
+        found = [item for item in nft.get_chains() if item["nfgen_family"] in _NAMES]
     finally:
         nft.close()
     return [
@@ -136,8 +141,8 @@ def _rules(chain: _Chain) -> list[Any]:
         nft.close()
 
 
-def _change(family: int, what: str, chain: _Chain, **more: Any) -> None:
-    nft = NFTables(nfgen_family=family)
+def _change(what: str, chain: _Chain, **more: Any) -> None:
+    nft = NFTables(nfgen_family=chain.family)
     try:
         nft.rule(what, table=chain.table, chain=chain.name, **more)
     finally:
