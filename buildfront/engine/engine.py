@@ -20,6 +20,7 @@ from ..store import Store
 from . import cache
 from .content import ContentDigests
 from .model import BaseImage, Context, Event, Listener, Result
+from .recovery import recover_sessions
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,8 @@ class Engine:
 
     def build(self) -> Mapping[int, Result]:
         """The result of every step. Raises BuildError; KeyboardInterrupt cancels the steps that run."""
+        if os.geteuid() == 0:  # of the machine or of a user namespace: what steps left is no ordinary user's
+            recover_sessions(self.state.store)
         self.take_cached(announce=True)
         self.state.digests.save()
         if len(self.state.results) < len(self.state.graph.steps):

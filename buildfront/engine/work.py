@@ -107,7 +107,6 @@ class Worker:
 
     def run(self) -> None:
         """Everything that is left. On a failure the steps that run are stopped; what is done stays cached."""
-        self._recover()
         self._isolate()
         jobs = self.state.options.jobs or max(2, os.cpu_count() or 1)
         try:
@@ -132,15 +131,6 @@ class Worker:
         except OSError:
             # No privilege to mount: the copying snapshots need none, and a step says itself what it lacks.
             self.state.store.can_mount = False
-
-    def _recover(self) -> None:
-        from run_step import recover
-
-        for path in self.state.store.stale_sessions():
-            for name in os.listdir(path) if os.path.isdir(path) else ():
-                if name.startswith("run-"):  # the executor's; the rest of the session holds strangers' files
-                    recover(os.path.join(path, name))
-            self.state.store.remove_stale(path)
 
     def _schedule(self, pool: concurrent.futures.ThreadPoolExecutor) -> None:
         state = self.state

@@ -133,8 +133,8 @@ class Store:
             try:
                 fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
             except FileNotFoundError:
-                if name.startswith(_UNFINISHED) or self._is_old(path):
-                    out.append(path)  # died between making the directory and its lock
+                if os.path.isdir(path):
+                    out.append(path)  # died when it had no lock yet, or no more
                 continue
             except NotADirectoryError:
                 continue  # no session
@@ -146,13 +146,6 @@ class Store:
             finally:
                 os.close(fd)
         return out
-
-    @staticmethod
-    def _is_old(path: str) -> bool:
-        try:
-            return time.time() - os.stat(path).st_mtime > 60
-        except FileNotFoundError:
-            return False  # its owner removed it just now
 
     def remove_stale(self, path: str) -> None:
         """Remove one of them."""
@@ -224,7 +217,7 @@ class Session:
         self._count = 0
 
     def close(self) -> None:
-        """Remove the directory and give the lock back."""
+        """Remove the directory and give the lock back. Killed meanwhile, it is one that is stale."""
         from run_step import remove_tree
 
         remove_tree(self.path)

@@ -264,11 +264,12 @@ def test_sessions_of_killed_processes_are_stale(store):
 
 
 def test_a_session_without_a_lock(store):
+    """It was killed while it removed itself."""
     path = os.path.join(store.tmp, "s-new")
-    os.mkdir(path)
-    assert store.stale_sessions() == []
-    os.utime(path, (1, 1))
+    os.makedirs(os.path.join(path, "active-1"))
     assert store.stale_sessions() == [path]
+    store.remove_stale(path)
+    assert os.listdir(store.tmp) == []
 
 
 def test_other_things_beside_the_sessions(store):
