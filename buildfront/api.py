@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from .engine.engine import Engine, EngineOptions
+from .engine.engine import Engine, EngineOptions, network_not_allowed
 from .engine.model import BaseImage, Context, Event, Listener, Result
 from .errors import BuildError, SourceRange, nearest
 from .graph import GraphOptions, NamedContext, RunOp, StepGraph, build_graph, references
@@ -189,6 +189,7 @@ def _prepare(
         secrets=options.secrets,
         agents=options.agents,
         compat_volumes=options.compat_volumes,
+        allow=options.allow,
     )
     _check_entitlements(graph, options)
     emit(Event("graph", data={"graph": graph}))
@@ -197,7 +198,8 @@ def _prepare(
 
 
 def _check_entitlements(graph: StepGraph, options: BuildOptions) -> None:
-    """A Dockerfile gets no more of the network than the build's options give, unless it is allowed to."""
+    """A Dockerfile gets no more of the network than the build's options give, unless it is allowed to. What the
+    default gives depends on the machine: the engine looks when it has something to run."""
     unknown = next((name for name in options.allow if name not in ENTITLEMENTS), None)
     if unknown is not None:
         known = nearest(unknown, ENTITLEMENTS) or f"known are {', '.join(ENTITLEMENTS)}"
@@ -207,11 +209,7 @@ def _check_entitlements(graph: StepGraph, options: BuildOptions) -> None:
         return
     for step in graph.steps:
         if isinstance(step.op, RunOp) and step.op.network == "host":
-            raise BuildError(
-                f"RUN --network=host is not allowed: the build's network is {asked}",
-                where=step.source,
-                hint="allow it with --allow network.host, if you trust the Dockerfile",
-            )
+            raise network_not_allowed(asked).at(step.source)
 
 
 def _directory(path: str) -> DirectoryContext:

@@ -28,7 +28,8 @@ class EngineOptions:
     """How to walk. ``template`` is a RunRequest with the options that every RUN gets, None for the defaults.
     ``run_step`` names the entry point of the executor. ``stdin`` is a descriptor that RUN steps may read.
     ``secrets`` and ``agents`` are what RUN mounts may ask for, by id (see :class:`run_step.Inputs`).
-    ``compat_volumes``: RUN steps write into copies of the image's volumes, which are thrown away."""
+    ``compat_volumes``: RUN steps write into copies of the image's volumes, which are thrown away.
+    ``allow``: the entitlements of the Dockerfile."""
 
     jobs: int = 0
     no_cache: bool = False
@@ -42,6 +43,7 @@ class EngineOptions:
     secrets: Mapping[str, Any] = field(default_factory=dict)
     agents: Mapping[str, Any] = field(default_factory=dict)
     compat_volumes: bool = False
+    allow: tuple[str, ...] = ()
 
 
 @dataclass
@@ -214,3 +216,16 @@ def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Resul
     if parent.snapshot is not None and snapshot.parent != parent.snapshot:
         return None  # its parent ran again meanwhile: this result lies on the files of the earlier run
     return Result(key, row.snapshot, None, changed=True, cached=True)
+
+
+def is_default_network(options: EngineOptions) -> bool:
+    """Whether the build asks for no network."""
+    return options.template is None or options.template.network in ("", "default")
+
+
+def network_not_allowed(mode: str) -> BuildError:
+    """What RUN --network=host is told where the build's network is another one."""
+    return BuildError(
+        f"RUN --network=host is not allowed: the build's network is {mode}",
+        hint="allow it with --allow network.host, if you trust the Dockerfile",
+    )

@@ -31,7 +31,16 @@ from ..steps import workdir
 from ..steps.copy import Copier
 from ..store import Session
 from . import cache, mounting, redact
-from .engine import EngineOptions, State, key_for, lookup, recall, source_key
+from .engine import (
+    EngineOptions,
+    State,
+    is_default_network,
+    key_for,
+    lookup,
+    network_not_allowed,
+    recall,
+    source_key,
+)
 from .model import Event, Result
 
 MEDIA_TYPES = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "uncompressed": LAYER}
@@ -107,6 +116,7 @@ class Worker:
 
     def run(self) -> None:
         """Everything that is left. On a failure the steps that run are stopped; what is done stays cached."""
+        self._check_network()
         self._isolate()
         jobs = self.state.options.jobs or max(2, os.cpu_count() or 1)
         try:
@@ -120,6 +130,31 @@ class Worker:
         finally:
             if self._executor is not None:
                 self._executor.close()
+
+    def _check_network(self) -> None:
+        """RUN --network=host is no way out of a default that is a network of the step's own."""
+        options = self.state.options
+        if "network.host" in options.allow or not is_default_network(options):
+            return
+        for step in self.state.graph.steps:
+            if step.id in self.state.results or not isinstance(step.op, RunOp) or step.op.network != "host":
+                continue
+            try:
+                mode = self._default_network(step.op)
+            except (RequestError, HostError) as error:
+                raise BuildError(str(error), where=step.source) from error
+            if mode not in ("", "host"):
+                raise network_not_allowed(mode).at(step.source)
+            return
+
+    def _default_network(self, op: RunOp) -> str:
+        """The mode of a RUN that asks for none; empty for an executor of another make, which may not tell."""
+        op = replace(op, network="default", user="", cwd="/", mounts=(), volumes=())
+        request = run_request(self.state.options, op, self.session.directory("none"), "0" * 64, ())
+        # The rest needs the step's root filesystem, or something of the host.
+        request = replace(request, group_add=(), volumes=(), mounts=(), devices=(), hooks_dirs=())
+        network = getattr(self._load_executor().plan(request), "network", None)
+        return str(getattr(network, "mode", ""))
 
     def _isolate(self) -> None:
         from ..store.snapshots.mounts import enter_private_namespace
