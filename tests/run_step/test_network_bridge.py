@@ -1,6 +1,9 @@
 """Row X79: the built-in bridge, on a machine of the test's own (see lab.py): real traffic, and nothing remains."""
 
+import functools
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +13,12 @@ from contextlib import suppress
 import as_user
 import pytest
 from busybox_root import marker, processes, why_not_run
-from lab import HOST4, HOST6, NAME, PRISTINE, WEB4, WEB6, lab
+from lab import HOST4, HOST6, NAME, PRISTINE, ROUTER4, WEB4, WEB6, lab
 from lab_step import WAYS, WEB, LabStep
 from watching import until
 
 from run_step import HostError
+from run_step.network.bridge import _MARK as MARK
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
 
@@ -233,7 +237,8 @@ def test_X79_where_nothing_can_be_translated_that_is_said_and_the_machine_is_rea
                 f"family=v4 fetch gw:{port}; family=v6 fetch gw:{port}; nc -w 1 {WEB4} 80", **fields
             )
             assert step.stdout.count(b"peer=") == 2
-            said = "steps reach this machine alone over IPv{}: it can't forward for them (nf_tables: EPERM)"
+            said = "steps reach this machine alone over IPv{}: it can't forward for them"
+            said += " (nf_tables: the table buildfront is somebody else's)"
             assert list(result.warnings) == [said.format(4), said.format(6)]
         step.close()
         nft.communicate()
@@ -296,6 +301,19 @@ FOREIGN = {
         " firewall-cmd --zone=trusted --add-interface=buildfront0",
     ),
 }
+
+
+def test_X79_a_rule_that_is_not_understood_is_no_matter(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run(
+            "nft", "add table ip t; add chain ip t c { type filter hook forward priority 0; policy accept; }"
+        )
+        machine.run("nft", "add rule ip t c tcp dport 8081 synproxy mss 1460 wscale 7")
+        machine.run("nft", "add rule ip t c limit rate over 1000000/second drop")
+        step = LabStep(machine, tmp_path, "chroot")
+        result = step.run("fetch web", network="bridge", add_hosts=WEB)
+        assert (step.stdout[:5], list(result.warnings)) == (b"peer=", [])
+        step.close()
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -370,6 +388,248 @@ def test_X79_nobody_who_routes_by_this_machine_reaches_a_step(tmp_path):
                 os.kill(pid, signal.SIGKILL)
             thread.join()
             step.close()
+
+
+BROAD = {
+    "a VPN for all": ["0.0.0.0/1", "128.0.0.0/1"],
+    "a company's network": ["10.0.0.0/8"],
+}
+
+
+@pytest.mark.parametrize("name", BROAD)
+def test_X79_a_way_for_half_of_all_addresses_takes_no_pool(tmp_path, name):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        for route in BROAD[name]:
+            machine.run("ip", "route", "add", route, "via", ROUTER4)
+        step = LabStep(machine, tmp_path, "chroot")
+        assert step.text("fetch web", network="bridge", add_hosts=WEB).startswith("peer=")
+        step.close()
+
+
+def test_X79_the_second_pool_of_IPv6_where_the_first_is_in_use(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("ip", "-6", "addr", "add", "fd62:7569:6c64::5/64", "dev", "eth0", "nodad")
+        step = LabStep(machine, tmp_path, "chroot")
+        text = step.text("ip -o -6 addr; fetch web6", network="bridge", add_hosts=WEB)
+        assert "fd62:7569:6c64:1::" in text and "peer=" in text
+        step.close()
+
+
+OTHERS = {
+    "a tunnel": ["tuntap", "add", "buildfront0", "mode", "tun"],
+    "a bridge": ["link", "add", "buildfront0", "type", "bridge"],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_X79_a_device_of_that_name_that_is_somebody_else_s_is_left(tmp_path, name):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("ip", *OTHERS[name])
+        machine.run("ip", "addr", "add", "10.9.9.1/24", "dev", "buildfront0")
+        before = machine.left()
+        step = LabStep(machine, tmp_path, "chroot")
+        with pytest.raises(HostError, match="device buildfront0 that is somebody else's; rename it, or use"):
+            step.run("true", network="bridge")
+        step.close()
+        assert machine.left() == before
+        assert "10.9.9.1/24" in machine.run("ip", "addr", "show", "buildfront0")
+
+
+def test_X79_a_port_s_name_that_is_taken_is_passed_over(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        for number in (2, 3):
+            machine.run("ip", "link", "add", f"bf{number}", "type", "bridge")
+        before = machine.left()
+        step = LabStep(machine, tmp_path, "chroot")
+        assert "10.213.0.4/16" in step.text("ip -o addr", network="bridge")
+        step.close()
+        assert machine.left() == before
+
+
+def test_X79_a_bridge_that_a_killed_builder_left_half_made_is_made_anew(tmp_path):
+    """It has an address, and neither translation nor forwarding: its alias would say that it is complete."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("ip", "link", "add", "buildfront0", "address", MARK, "type", "bridge")
+        machine.run("ip", "addr", "add", "10.213.0.1/16", "dev", "buildfront0")
+        step = LabStep(machine, tmp_path, "chroot")
+        result = step.run("fetch web; fetch web6", network="bridge", add_hosts=WEB)
+        assert (step.stdout.count(b"peer="), list(result.warnings)) == (2, [])
+        step.close()
+        assert machine.left() == PRISTINE
+
+
+def test_X79_two_builders_that_do_not_see_each_other_s_leases(tmp_path):
+    """As in two containers with the machine's network: each has a /run of its own."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        one, other = (LabStep(machine, tmp_path / name, "chroot") for name in ("one", "other"))
+        nap = marker()
+        out = []
+        line = f"sleep {nap}; fetch web"
+        thread = threading.Thread(target=lambda: out.append(one.run(line, network="bridge", add_hosts=WEB)))
+        thread.start()
+        assert until(lambda: processes(nap))
+        state = machine.state
+        aside = state.with_name(f"{state.name}-aside")
+        state.rename(aside)
+        assert other.text("fetch web", network="bridge", add_hosts=WEB).startswith("peer=")
+        other.close()
+        shutil.rmtree(state)
+        aside.rename(state)
+        for pid in processes(nap):
+            os.kill(pid, signal.SIGTERM)
+        thread.join()
+        assert one.stdout.startswith(b"peer="), one.stderr
+        one.close()
+        assert machine.left() == PRISTINE
+
+
+def test_X79_the_machine_does_not_listen_to_a_step_that_says_it_is_a_router(tmp_path):
+    """CVE-2020-10749: router advertisements of whoever has CAP_NET_RAW. What devices begin with is as before, though
+    the machine goes on forwarding for somebody else."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        step = LabStep(machine, tmp_path, "chroot")
+        step.run("true", network="bridge")
+        assert machine.setting("ipv6/conf/default/accept_ra") == "2"
+        assert machine.setting("ipv6/conf/buildfront0/accept_ra") == "0"
+        machine.run("ip", "link", "add", "theirs0", "type", "bridge")
+        step.close()
+        assert machine.setting("ipv6/conf/default/accept_ra") == "1"
+        machine.run("sh", "-c", "echo 2 > /proc/sys/net/ipv6/conf/default/accept_ra")
+        step = LabStep(machine, tmp_path / "again", "chroot")
+        step.run("true", network="bridge")
+        assert machine.setting("ipv6/conf/buildfront0/accept_ra") == "0"
+        step.close()
+
+
+ARP = r"""
+import socket, struct, sys
+mine, claimed, asked = (socket.inet_aton(word) for word in sys.argv[1:])
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind(("eth0", 0x0806))
+hardware = link.getsockname()[4]
+body = struct.pack("!HHBBH6s4s6s4s", 1, 0x0800, 6, 4, 1, hardware, claimed, bytes(6), asked)
+for _ in range(3):
+    link.send(b"\xff" * 6 + hardware + struct.pack("!H", 0x0806) + body)
+"""
+
+
+def test_X79_a_step_that_says_it_is_another_one_gets_nothing_of_it(tmp_path):
+    """Frames as CAP_NET_RAW, which steps have by default, can make them."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        steps = [LabStep(machine, tmp_path / name, "chroot") for name in ("one", "other")]
+        naps = [marker(), f"{marker()}1"]
+        threads = []
+        for step, nap in zip(steps, naps, strict=True):
+            line = f"sleep {nap}; fetch web"
+            run = functools.partial(step.run, line, network="bridge", add_hosts=WEB)
+            threads.append(threading.Thread(target=run))
+            threads[-1].start()
+            assert until(lambda nap=nap: processes(nap))
+        liar = ["nsenter", f"--net=/proc/{processes(naps[0])[0]}/ns/net", sys.executable, "-c", ARP]
+        subprocess.run([*liar, "10.213.0.2", "10.213.0.3", "10.213.0.1"], check=True)
+        neighbours = machine.run("ip", "neigh", "show", "10.213.0.3", "dev", "buildfront0")
+        assert "02:62:66:00:00:03 PERMANENT" in neighbours
+        for nap, thread in reversed(list(zip(naps, threads, strict=True))):
+            for pid in processes(nap):
+                os.kill(pid, signal.SIGTERM)
+            thread.join()
+        assert [step.stdout[:5] for step in steps] == [b"peer="] * 2
+        for step in steps:
+            step.close()
+        assert machine.left() == PRISTINE
+
+
+def test_X79_a_machine_that_did_not_forward_does_so_for_steps_alone(tmp_path):
+    """Else whoever is on one of its networks would reach the others while a build runs."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("ip", "link", "add", "behind0", "type", "bridge")
+        machine.run("ip", "addr", "add", "192.0.2.1/24", "dev", "behind0")
+        machine.run("ip", "link", "set", "behind0", "up")
+        machine.run("ip", "neigh", "add", "192.0.2.2", "lladdr", "02:00:00:00:00:02", "dev", "behind0")
+        route = ["ip", "route", "add", "192.0.2.0/24", "via", HOST4]
+        subprocess.run([*machine.outside, *route], check=True)
+        step = LabStep(machine, tmp_path, "chroot")
+
+        tried = "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); [s.sendto(b'x', ('192.0.2.2', 9)) for _ in range(50)]"
+        step.run("true", network="bridge")
+        assert machine.setting("ipv4/ip_forward") == "1"
+        before = counted(machine)
+        subprocess.run([*machine.outside, sys.executable, "-c", tried], check=True)
+        assert counted(machine) < before + 50
+        assert step.text("fetch web", network="bridge", add_hosts=WEB).startswith("peer=")
+        step.close()
+
+
+def counted(machine):
+    """Packets that have left by behind0."""
+    shown = json.loads(machine.run("ip", "-j", "-s", "link", "show", "behind0"))
+    return shown[0]["stats64"]["tx"]["packets"]
+
+
+HEAR = """
+import select, socket, time
+heard = {}
+for address in ("127.0.0.1", "10.213.0.1"):
+    heard[socket.socket(socket.AF_INET, socket.SOCK_DGRAM)] = address
+for one, address in heard.items():
+    one.bind((address, 7777))
+print("ready", flush=True)
+while True:
+    for one in select.select(list(heard), [], [])[0]:
+        print(heard[one], one.recv(100).decode(), flush=True)
+"""
+
+SEND = r"""
+import socket, struct
+link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+link.bind(("eth0", 0x0800))
+bridge, own = bytes.fromhex("026266640000"), link.getsockname()[4]
+def send(target):
+    data = struct.pack("!HHHH", 7777, 7777, 12, 0) + b"word"
+    ends = socket.inet_aton("10.213.0.2") + socket.inet_aton(target)
+    head = struct.pack("!BBHHHBBH8s", 69, 0, 32, 0, 0, 64, 17, 0, ends)
+    total = sum(struct.unpack("!10H", head))
+    total = ~((total >> 16) + (total & 0xFFFF)) & 0xFFFF
+    link.send(bridge + own + struct.pack("!H", 0x0800) + head[:10] + struct.pack("!H", total) + head[12:] + data)
+send("127.0.0.1")
+send("10.213.0.1")
+"""
+
+
+def test_X79_loopback_addresses_that_the_machine_routes_are_not_reached(tmp_path):
+    """CVE-2020-8558: route_localnet is what kube-proxy sets, and steps may make frames of their own."""
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet")
+        step = LabStep(machine, tmp_path, "chroot")
+        nap = marker()
+        thread = threading.Thread(target=lambda: step.run(f"sleep {nap}", network="bridge"))
+        thread.start()
+        assert until(lambda: processes(nap))
+        hears = subprocess.Popen(
+            [*machine.prefix, sys.executable, "-c", HEAR], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert hears.stdout.readline() == "ready\n"
+            space = f"--net=/proc/{processes(nap)[0]}/ns/net"
+            subprocess.run(["nsenter", space, sys.executable, "-c", SEND], check=True)
+            assert hears.stdout.readline() == "10.213.0.1 word\n"  # and nothing before it
+        finally:
+            hears.kill()
+            hears.communicate()
+            for pid in processes(nap):
+                os.kill(pid, signal.SIGKILL)
+            thread.join()
+            step.close()
+
+
+def test_X79_a_table_of_that_name_that_is_somebody_else_s_is_left(tmp_path):
+    with lab(tmp_path / "lab", dns=False) as machine:
+        machine.run("nft", "add table ip buildfront; add chain ip buildfront theirs")
+        step = LabStep(machine, tmp_path, "chroot")
+        result = step.run("true", network="bridge")
+        assert "IPv4" in result.warnings[0] and "table buildfront is somebody else's" in result.warnings[0]
+        step.close()
+        assert "chain theirs" in machine.run("nft", "list", "ruleset")
 
 
 def test_X79_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):

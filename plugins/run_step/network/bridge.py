@@ -13,13 +13,14 @@ import ipaddress
 import os
 import socket
 import sys
+import time
 from typing import Any
 
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..linux import mount as m
-from . import STATE, NetworkError, firewall, foreign, settings
+from . import STATE, NetworkError, firewall, foreign, pools, settings
 from .leases import Pool
 
 DEVICE = "buildfront0"
@@ -27,16 +28,23 @@ TABLE = "buildfront"
 PORT = "bf"
 """The bridge, the tables, and what the ports' names begin with; a port is called by the number of its lease."""
 
-POOLS = tuple(ipaddress.IPv4Network(f"10.{number}.0.0/16") for number in range(213, 254))
-"""The first that no address or route of this machine overlaps is taken."""
+_MARK = "02:62:66:64:00:00"
+"""The bridge's hardware address: it has it from its first moment, and by it is known as ours, whoever made it."""
 
-POOL6 = ipaddress.IPv6Network("fd62:7569:6c64::/64")
-"""Unique local addresses (RFC 4193)."""
+_COMPLETE = "buildfront"
+"""The bridge's alias (IFLA_IFALIAS) from its last moment of being made."""
+
+_FIRST, _LAST = 2, 4094
+"""The numbers that a step can have, in any of the pools: the bridge itself is 1."""
+
+_PATIENCE, _LOOK = 20, 0.05
+"""How often, and after how many seconds, one looks again for a bridge that somebody else is making."""
 
 _WARNINGS = "warnings.json"
 """A note in the pool's directory: what this kernel lacks."""
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
+_PERMANENT = 0x80  # NUD_PERMANENT (linux/neighbour.h)
 _NODAD = 0x02  # IFA_F_NODAD (linux/if_addr.h): the address is ours alone, and is needed at once
 
 
@@ -65,6 +73,7 @@ class Bridge:
         self.dns: dict[str, Any] = {}
         self.warnings: list[str] = []
         self._lease: tuple[int, int] | None = None
+        self._made = False
         self._pool = Pool(_state())
         try:
             self._connect(pid)
@@ -79,12 +88,12 @@ class Bridge:
 
     def _connect(self, pid: int) -> None:
         with self._pool.locked(), IPRoute() as ip:
-            _remove_stale(ip, self._pool)
-            networks = self._bridge(ip)
-            first = networks[0]
-            self._lease = self._pool.take(2, first.num_addresses - 2)
+            stale = _remove_stale(ip, self._pool)
+            # Before there is a bridge: a builder that is killed from here on has left something to find it by.
+            self._lease = self._pool.take(_FIRST, _LAST, _ports(ip))
             if self._lease is None:
-                raise NetworkError(f"all addresses of {first} are taken")
+                raise NetworkError("all addresses of the bridge are taken")
+            networks = self._bridge(ip, died=stale)
             self.warnings += settings.noted(self._pool.directory, _WARNINGS) or []
             number = self._lease[0]
             self.addresses = tuple(str(network[number]) for network in networks)
@@ -97,30 +106,47 @@ class Bridge:
             finally:
                 os.close(namespace)
 
-    def _bridge(self, ip: IPRoute) -> list[Any]:
-        """The networks of the bridge, which is made when there is none."""
-        found = ip.link_lookup(ifname=DEVICE)
-        if found:
-            own = [
-                ipaddress.ip_interface(f"{item.get_attr('IFA_ADDRESS')}/{item['prefixlen']}").network
-                for item in ip.get_addr(index=found[0])
-                if item["scope"] == 0
-            ]
-            if any(network.version == 4 for network in own):
-                return sorted(own, key=lambda network: network.version)
-            ip.link("del", index=found[0])  # a killed process left it half made
-        network = _free(ip)
+    def _bridge(self, ip: IPRoute, *, died: bool) -> list[Any]:
+        """The networks of the bridge, which is made when there is none. ``died``: one that is half made is a killed
+        process's; else somebody whose lock we don't see, in a container of this network, may be making it."""
+        for again in range(_PATIENCE):
+            index = _ours(ip)
+            if index is None:
+                break
+            if ip.link("get", index=index)[0].get_attr("IFLA_IFALIAS") == _COMPLETE:
+                return _networks(ip, index)
+            if died or again == _PATIENCE - 1:
+                _remove(ip, self._pool)
+                break
+            time.sleep(_LOOK)
+        return self._make(ip)
+
+    def _make(self, ip: IPRoute) -> list[Any]:
         uplink = _mtu(ip)
-        ip.link("add", ifname=DEVICE, kind="bridge", **({"mtu": uplink} if uplink else {}))
+        more = {"mtu": uplink} if uplink else {}
+        ip.link("add", ifname=DEVICE, kind="bridge", address=_MARK, **more)
         (index,) = ip.link_lookup(ifname=DEVICE)
-        networks: list[Any] = [network]
+        # A step may send router advertisements: the machine would take its way out by them (CVE-2020-10749).
+        settings.deafen(DEVICE)
+        warnings = []
+        routes = _routes(ip)
+        first = pools.choose(routes)
+        if first is None:
+            raise NetworkError("every network that a bridge might have is in use on this machine")
+        networks: list[Any] = [first]
         if _has_ipv6(DEVICE):
-            networks.append(POOL6)
+            second = pools.choose6(routes)
+            if second is None:
+                warnings.append("steps have no IPv6: every network that a bridge might have is in use")
+            else:
+                networks.append(second)
         ip.link("set", index=index, state="up")
-        for item in reversed(networks):  # the IPv4 address says that it is complete
+        for item in networks:
             flags = {"flags": _NODAD} if item.version == 6 else {}
             ip.addr("add", index=index, address=str(item[1]), prefixlen=item.prefixlen, **flags)
-        settings.note(self._pool.directory, _WARNINGS, self._translate(networks, _others(ip)))
+        warnings += self._translate(networks, _others(ip))
+        settings.note(self._pool.directory, _WARNINGS, warnings)
+        ip.link("set", index=index, ifalias=_COMPLETE)
         return networks
 
     def _translate(self, networks: list[Any], others: set[str]) -> list[str]:
@@ -128,7 +154,9 @@ class Bridge:
         wrong = []
         dropped = foreign.let_through(TABLE, DEVICE)
         for network in networks:
-            why = firewall.masquerade(TABLE, network, DEVICE)
+            # Nobody gets from one of the machine's networks to another by a setting that is there for our steps.
+            closed = () if settings.forwards(network.version) else sorted(others - {"lo"})
+            why = firewall.masquerade(TABLE, network, DEVICE, closed)
             why = why or settings.forward(self._pool.directory, network.version, others)
             why = why or dropped.get(network.version, "")
             if why:
@@ -137,17 +165,24 @@ class Bridge:
                 )
         return wrong
 
-    @staticmethod
-    def _port(ip: IPRoute, namespace: int, number: int) -> None:
+    def _port(self, ip: IPRoute, namespace: int, number: int) -> None:
+        """The step's end has an address that we know: nobody else is answered under it, whatever he says of himself,
+        nor are frames for it sent to another port."""
         name = f"{PORT}{number}"
+        hardware = f"02:62:66:00:{number >> 8:02x}:{number & 255:02x}"
         (bridge,) = ip.link_lookup(ifname=DEVICE)
         mtu = ip.link("get", index=bridge)[0].get_attr("IFLA_MTU")
         # The other end is born in the step's namespace, and goes with it, whoever is killed when.
-        peer = {"ifname": "eth0", "net_ns_fd": namespace, "mtu": mtu}
+        peer = {"ifname": "eth0", "net_ns_fd": namespace, "mtu": mtu, "address": hardware}
         ip.link("add", ifname=name, kind="veth", mtu=mtu, peer=peer)
+        self._made = True
         (index,) = ip.link_lookup(ifname=name)
         ip.link("set", index=index, master=bridge, state="up")
-        ip.brport("set", index=index, isolated=1)
+        ip.brport("set", index=index, isolated=1, learning=0)
+        ip.fdb("append", ifindex=index, lladdr=hardware, state=_PERMANENT)
+        for address in self.addresses:
+            family = {"family": 10} if ":" in address else {}
+            ip.neigh("replace", dst=address, lladdr=hardware, ifindex=bridge, state=_PERMANENT, **family)
 
     def _configure(self, inner: IPRoute, networks: list[Any]) -> None:
         (loopback,) = inner.link_lookup(ifname="lo")
@@ -172,7 +207,8 @@ class Bridge:
         self._lease = None
         try:
             with self._pool.locked(), IPRoute() as ip:
-                _delete(ip, f"{PORT}{number}")
+                if self._made:
+                    _delete(ip, f"{PORT}{number}")
                 self._pool.drop(number)
                 os.close(fd)
                 _remove_unused(ip, self._pool)
@@ -201,17 +237,43 @@ class _Inside:
         self._socket.close()
 
 
-def _free(ip: IPRoute) -> ipaddress.IPv4Network:
-    """A network that nothing here uses. Raises NetworkError."""
-    used = []
-    for route in ip.get_routes(family=2):
-        target = route.get_attr("RTA_DST")
-        if target:
-            used.append(ipaddress.ip_network(f"{target}/{route['dst_len']}", strict=False))
-    for pool in POOLS:
-        if not any(pool.overlaps(network) for network in used):
-            return pool
-    raise NetworkError(f"every network from {POOLS[0]} to {POOLS[-1]} is in use on this machine")
+def _ours(ip: IPRoute) -> int | None:
+    """The number of the bridge; None where there is none. Raises NetworkError for a device of somebody else's."""
+    for index in ip.link_lookup(ifname=DEVICE):
+        if ip.link("get", index=index)[0].get_attr("IFLA_ADDRESS") != _MARK:
+            raise NetworkError(
+                f"this machine has a device {DEVICE} that is somebody else's; rename it, or use --network host or none"
+            )
+        return int(index)
+    return None
+
+
+def _networks(ip: IPRoute, index: int) -> list[Any]:
+    found = [
+        ipaddress.ip_interface(f"{item.get_attr('IFA_ADDRESS')}/{item['prefixlen']}").network
+        for item in ip.get_addr(index=index)
+        if item["scope"] == 0
+    ]
+    return sorted(found, key=lambda network: network.version)
+
+
+def _ports(ip: IPRoute) -> set[int]:
+    """The numbers that a device has the name of: ours, those of a builder that we don't see, or anybody's."""
+    names = [str(link.get_attr("IFLA_IFNAME")) for link in ip.get_links()]
+    return {int(rest) for name in names if (rest := name.removeprefix(PORT)) != name and rest.isdecimal()}
+
+
+def _routes(ip: IPRoute) -> list[pools.Route]:
+    """All of this machine, but for the ways to everywhere."""
+    found = []
+    for family in (2, 10):
+        for route in ip.get_routes(family=family):
+            target = route.get_attr("RTA_DST")
+            if target:
+                network = ipaddress.ip_network(f"{target}/{route['dst_len']}", strict=False)
+                away = any(route.get_attr(name) for name in ("RTA_GATEWAY", "RTA_MULTIPATH", "RTA_VIA"))
+                found.append(pools.Route(network, on_link=not away))
+    return found
 
 
 def _has_ipv6(device: str) -> bool:
@@ -243,20 +305,37 @@ def _delete(ip: IPRoute, name: str) -> None:
                 raise
 
 
-def _remove_stale(ip: IPRoute, pool: Pool) -> None:
-    """What killed steps left: their ports and their leases."""
+def _remove_stale(ip: IPRoute, pool: Pool) -> bool:
+    """What killed steps left: their ports and their leases. Whether there was any."""
+    found = False
     for number, held in pool.numbers().items():
         if not held:
-            _delete(ip, f"{PORT}{number}")
+            found = True
+            for index in _enslaved(ip):
+                if ip.link("get", index=index)[0].get_attr("IFLA_IFNAME") == f"{PORT}{number}":
+                    _delete(ip, f"{PORT}{number}")
             pool.drop(number)
+    return found
+
+
+def _enslaved(ip: IPRoute) -> list[int]:
+    """The ports of the bridge, of whichever builder."""
+    index = _ours(ip)
+    if index is None:
+        return []
+    return [int(link["index"]) for link in ip.get_links() if link.get_attr("IFLA_MASTER") == index]
 
 
 def _remove_unused(ip: IPRoute, pool: Pool) -> None:
-    """With no lease left, all that we made on this machine."""
+    """With no step left, all that we made on this machine."""
     _remove_stale(ip, pool)
-    if pool.numbers() or pool.is_held():
-        return
-    _delete(ip, DEVICE)
+    if not (pool.numbers() or pool.is_held() or _enslaved(ip)):
+        _remove(ip, pool)
+
+
+def _remove(ip: IPRoute, pool: Pool) -> None:
+    if _ours(ip) is not None:
+        _delete(ip, DEVICE)
     for version in (4, 6):
         firewall.remove(TABLE, version)
     foreign.withdraw()
@@ -300,7 +379,7 @@ def examine() -> list[str]:
         (port,) = ip.link_lookup(ifname=f"{PORT}2")
         ip.link("set", index=port, master=bridge, state="up")
         ip.brport("set", index=port, isolated=1)
-    lacks = [firewall.masquerade(TABLE, network, DEVICE) for network in (POOLS[0], POOL6)]
+    lacks = [firewall.masquerade(TABLE, network, DEVICE) for network in (pools.POOLS[0], pools.POOLS6[0])]
     return [f"IPv{number}: {why}" for number, why in zip((4, 6), lacks, strict=True) if why]
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import errno
 import ipaddress
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
@@ -23,6 +24,7 @@ _FILTER = 0  # NF_IP_PRI_FILTER
 IIFNAME, OIFNAME = 6, 7  # NFT_META_IIFNAME, NFT_META_OIFNAME
 EQUAL, _NOT_EQUAL = 0, 1  # NFT_CMP_EQ, NFT_CMP_NEQ
 _CT_STATE = 0  # NFT_CT_STATE
+_CHAINS = {"forward", "input", "postrouting"}
 _KNOWN = 2 | 4  # of connections that are there, or belong to one (NF_CT_STATE_BIT)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -66,8 +68,8 @@ def _apart(device: str) -> list[list[Any]]:
     return [*interface(IIFNAME, EQUAL, device), *interface(OIFNAME, EQUAL, device), verdict(DROP)]
 
 
-def _unasked(device: str) -> list[list[Any]]:
-    """Nobody who routes by this machine connects to a step: it is answered, and nothing else."""
+def _unknown() -> list[list[Any]]:
+    """A packet that is of no connection that is there, nor belongs to one."""
     state = {"dreg": 1, "key": _CT_STATE}
     mask = {
         "sreg": 1,
@@ -76,48 +78,59 @@ def _unasked(device: str) -> list[list[Any]]:
         "mask": _data(_KNOWN.to_bytes(4, sys.byteorder)),
         "xor": _data(bytes(4)),
     }
+    return [[genex("ct", state)], [genex("bitwise", mask)], _compare(EQUAL, bytes(4))]
+
+
+def _unasked(device: str) -> list[list[Any]]:
+    """Nobody who routes by this machine connects to a step: it is answered, and nothing else."""
+    return [*interface(OIFNAME, EQUAL, device), *_unknown(), verdict(DROP)]
+
+
+def _closed(other: str, device: str) -> list[list[Any]]:
+    """What comes by ``other`` goes to no network but that of ``device``, and to that by the rule before alone."""
+    parts = [*interface(IIFNAME, EQUAL, other), *interface(OIFNAME, _NOT_EQUAL, device)]
+    return [*parts, *_unknown(), verdict(DROP)]
+
+
+def _loopback(device: str) -> list[list[Any]]:
+    """Where the machine routes its loopback addresses (route_localnet), a step does not get to them."""
+    target = {"dreg": 1, "base": _NETWORK_HEADER, "offset": 16, "len": 1}
     return [
-        *interface(OIFNAME, EQUAL, device),
-        [genex("ct", state)],
-        [genex("bitwise", mask)],
-        _compare(EQUAL, bytes(4)),
+        *interface(IIFNAME, EQUAL, device),
+        [genex("payload", target)],
+        _compare(EQUAL, bytes([127])),
         verdict(DROP),
     ]
 
 
-def masquerade(table: str, network: Network, device: str) -> str:
-    """Make the table, a new one in the place of an old one. The empty string, or why this kernel can't."""
+def masquerade(table: str, network: Network, device: str, closed: Iterable[str] = ()) -> str:
+    """Make the table, a new one in the place of an old one; between the devices ``closed`` and others nothing is
+    forwarded. The empty string, or why this kernel can't, and there is no table then."""
     remove(table, network.version)
     try:
         nft = NFTables(nfgen_family=FAMILIES[network.version])
     except OSError as error:
         return str(error.strerror or error)
+
+    def chain(name: str, hook: str, kind: str, priority: int, *rules: list[list[Any]]) -> None:
+        nft.chain("add", table=table, name=name, hook=hook, type=kind, policy=ACCEPT, priority=priority)
+        for rule in rules:
+            nft.rule("add", table=table, chain=name, expressions=rule)
+
     try:
-        _tables(nft)
-        nft.begin()
+        if table in _tables(nft):
+            return f"nf_tables: the table {table} is somebody else's"
         nft.table("add", name=table)
-        nft.chain(
-            "add",
-            table=table,
-            name="postrouting",
-            hook="postrouting",
-            type="nat",
-            policy=ACCEPT,
-            priority=_SOURCE_NAT,
-        )
-        nft.rule("add", table=table, chain="postrouting", expressions=_rule(network, device))
-        nft.chain(
-            "add",
-            table=table,
-            name="forward",
-            hook="forward",
-            type="filter",
-            policy=ACCEPT,
-            priority=_FILTER,
-        )
-        nft.rule("add", table=table, chain="forward", expressions=_apart(device))
-        nft.rule("add", table=table, chain="forward", expressions=_unasked(device))
-        nft.commit()
+        try:
+            # What keeps apart comes first: there is no moment at which a way is open that will be closed.
+            rules = [_apart(device), _unasked(device), *(_closed(other, device) for other in closed)]
+            chain("forward", "forward", "filter", _FILTER, *rules)
+            if network.version == 4:
+                chain("input", "input", "filter", _FILTER, _loopback(device))
+            chain("postrouting", "postrouting", "nat", _SOURCE_NAT, _rule(network, device))
+        except (NetlinkError, OSError):
+            nft.table("del", name=table)
+            raise
     except (NetlinkError, OSError) as error:
         return why(error)
     finally:
@@ -126,16 +139,21 @@ def masquerade(table: str, network: Network, device: str) -> str:
 
 
 def remove(table: str, version: int) -> None:
-    """Delete the table of one family, where it is. Never raises: a kernel without tables has none."""
+    """Delete the table of one family, where it is and has no chains but such as ours has. Never raises: a kernel
+    without tables has none."""
     try:
         nft = NFTables(nfgen_family=FAMILIES[version])
     except OSError:
         return
     try:
         if table in _tables(nft):
-            nft.begin()
-            nft.table("del", name=table)
-            nft.commit()
+            chains = {
+                str(item.get_attr("NFTA_CHAIN_NAME"))
+                for item in nft.get_chains()
+                if item.get_attr("NFTA_CHAIN_TABLE") == table
+            }
+            if chains <= _CHAINS:
+                nft.table("del", name=table)
     except (NetlinkError, OSError):
         pass  # a kernel or a user that has none
     finally:
@@ -143,8 +161,7 @@ def remove(table: str, version: int) -> None:
 
 
 def _tables(nft: NFTables) -> list[str]:
-    """The names of all tables. Raises NetlinkError where this kernel has none, or we may not see them: asked first,
-    because to a transaction as a whole the kernel answers in a way that pyroute2 waits for without end."""
+    """The names of all tables. Raises NetlinkError where this kernel has none, or we may not see them."""
     return [str(item.get_attr("NFTA_TABLE_NAME")) for item in nft.get_tables()]
 
 

@@ -60,6 +60,8 @@ def let_through(table: str, device: str) -> dict[int, str]:
                 )
     except (NetlinkError, OSError) as error:
         return dict.fromkeys(FAMILIES, why(error))
+    except Exception:  # noqa: BLE001 - a rule that is not understood, of which there are many kinds
+        return {}
     for version in FAMILIES:
         said = "" if version in found else _legacy(version, device)
         if said:
@@ -74,8 +76,8 @@ def withdraw() -> None:
             if chain.is_of_iptables:
                 for rule in filter(_is_ours, _rules(chain)):
                     _change("del", chain, handle=rule.get_attr("NFTA_RULE_HANDLE"))
-    except (NetlinkError, OSError):
-        pass  # a kernel or a user that has none
+    except Exception:  # noqa: BLE001 - a kernel or a user that has none, or rules that are not understood
+        return
 
 
 def _let_through(chain: _Chain, device: str) -> str:
@@ -154,9 +156,13 @@ def _is_ours(rule: Any) -> bool:
 
 
 def _expressions(rule: Any) -> list[tuple[str, Any]]:
-    """The name and the data of each expression."""
-    found = rule.get_attr("NFTA_RULE_EXPRESSIONS") or ()
-    return [(item.get_attr("NFTA_EXPR_NAME"), item.get_attr("NFTA_EXPR_DATA")) for item in found]
+    """The name and the data of each expression; of one that is not understood, no name."""
+    return [
+        (item.get_attr("NFTA_EXPR_NAME"), item.get_attr("NFTA_EXPR_DATA"))
+        if hasattr(item, "get_attr")
+        else ("", None)
+        for item in rule.get_attr("NFTA_RULE_EXPRESSIONS") or ()
+    ]
 
 
 def _is_about(rule: Any, device: str) -> bool:

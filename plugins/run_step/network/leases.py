@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
 PREFIX = "lease-"
@@ -77,12 +77,14 @@ class Pool:
     def is_used(self) -> bool:
         """Whether there is anything of anybody in it, held or left; looked at without the lock."""
         try:
-            return bool(set(os.listdir(self.directory)) - {_LOCK, _LAST})
+            left = set(os.listdir(self.directory)) - {_LOCK, _LAST}
+            return any(not name.endswith(".new") for name in left)
         except (FileNotFoundError, PermissionError):
             return False  # root's is nobody else's to look at
 
-    def take(self, first: int, last: int) -> tuple[int, int] | None:
+    def take(self, first: int, last: int, others: Container[int] = ()) -> tuple[int, int] | None:
         """A free number from ``first`` to ``last`` and the descriptor that holds it; None when all are taken.
+        ``others`` are taken by somebody who has no lease here.
 
         Call it under the lock. The number given last comes again last: what still speaks to it finds nobody.
         """
@@ -91,7 +93,7 @@ class Pool:
         start = self._last(first, last) + 1
         for step in range(count):
             number = first + (start - first + step) % count
-            if number not in taken:
+            if number not in taken and number not in others:
                 fd = os.open(self._path(number), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 with open(os.path.join(self.directory, _LAST), "w", encoding="ascii") as stream:

@@ -11,6 +11,7 @@ from typing import Any
 
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
+_ACCEPT_RA = "/proc/sys/net/ipv6/conf/{}/accept_ra"
 _SETTINGS, _DEVICES = "settings.json", "devices.json"
 """Notes: how the settings were and what we made of them; which devices the machine had then."""
 
@@ -34,16 +35,31 @@ def forward(directory: str, version: int, devices: set[str]) -> str:
     return ""
 
 
+def forwards(version: int) -> bool:
+    """Whether the machine forwards packets already."""
+    try:
+        return read(_FORWARD if version == 4 else _FORWARD6) != "0"
+    except OSError:
+        return False
+
+
+def deafen(device: str) -> None:
+    """Let nobody who is connected to a device of ours tell the machine which ways to take."""
+    for name in ("accept_ra", "autoconf", "accept_redirects"):
+        with suppress(FileNotFoundError):  # a machine without IPv6
+            _write(f"/proc/sys/net/ipv6/conf/{device}/{name}", "0")
+
+
 def restore(directory: str, devices: set[str]) -> None:
     """Put the settings back, but for those that somebody else has changed since.
 
     A machine with a device that it did not have then goes on forwarding: who made that found it forwarding, changed
-    nothing, and needs it."""
+    nothing, and needs it. Those that listen to routers still do then; what devices begin with is as before."""
     known = noted(directory, _SETTINGS) or {}
-    if devices <= set(noted(directory, _DEVICES) or ()):
-        for path, (old, ours) in reversed(list(known.items())):
-            if os.path.exists(path) and read(path) == ours:
-                _write(path, old)
+    alone = devices <= set(noted(directory, _DEVICES) or ())
+    for path, (old, ours) in reversed(list(known.items())):
+        if (alone or path == _ACCEPT_RA.format("default")) and os.path.exists(path) and read(path) == ours:
+            _write(path, old)
     forget(directory, _SETTINGS)
     forget(directory, _DEVICES)
 
@@ -90,6 +106,7 @@ def noted(directory: str, name: str) -> Any:
 
 
 def forget(directory: str, name: str) -> None:
-    """Take a note away."""
-    with suppress(FileNotFoundError):
-        os.unlink(os.path.join(directory, name))
+    """Take a note away, and what somebody who was killed had written of it."""
+    for path in (os.path.join(directory, name), os.path.join(directory, name + ".new")):
+        with suppress(FileNotFoundError):
+            os.unlink(path)
