@@ -178,9 +178,7 @@ def _is_about(rule: Any, device: str) -> bool:
 
 def _drops_all(rule: Any) -> bool:
     """Whether it drops or rejects whatever comes to it: a condition would be one more expression."""
-    expressions = [
-        (name, data) for name, data in _expressions(rule) if name not in ("counter", "log", "limit")
-    ]
+    expressions = [(name, data) for name, data in _expressions(rule) if name not in ("counter", "log")]
     if len(expressions) != 1:
         return False
     name, data = expressions[0]
