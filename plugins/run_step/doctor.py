@@ -30,6 +30,7 @@ def examine() -> list[Finding]:
 
     from .host import probe
     from .isolation.oci import probe_runtimes
+    from .network.user_mode import why_no_tun
     from .rootless import is_machine_root
 
     user = _user()
@@ -69,13 +70,13 @@ def examine() -> list[Finding]:
     found.append(_terminal())
     found.append(_bridge())
     found.append(_cni())
+    no_tun = why_no_tun()
     for name, package, there in (
         ("slirp4netns", "slirp4netns", host.has_slirp4netns),
         ("pasta", "passt", host.has_pasta),
     ):
-        found.append(
-            Finding(name, there, "found" if there else f"not found; install {package} for networks of users")
-        )
+        missing = no_tun if there else f"not found; install {package} for networks of users"
+        found.append(Finding(name, not missing, missing or "found"))
     runtime = host.working_runtime
     ranges = is_machine_root() or sum(row[2] for row in host.uid_map) > 1
     why = "no OCI runtime works here"

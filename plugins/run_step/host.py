@@ -143,6 +143,11 @@ class HostFacts:
         """Root of the machine, and not only of a user namespace with part of its IDs."""
         return self.uid == 0 and self.uid_map in ((), ALL_IDS)
 
+    @property
+    def is_ipv6_only(self) -> bool:
+        """Whether nothing but IPv6 leads out of this host: its ``address`` is of IPv4 where that does."""
+        return ":" in self.address
+
     def mapped(self, kind: str) -> tuple[tuple[int, ...], ...]:
         """The map of the user namespace that steps are run from: of an ordinary user the one that
         :func:`run_step.enter_user_namespace` will make. ``kind`` is ``uid`` or ``gid``."""

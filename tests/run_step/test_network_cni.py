@@ -24,6 +24,8 @@ from run_step.pipeline.networks import CNI_PLUGIN_DIRS
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
 
+DEEP = "[" * 400 + "]" * 400
+
 PLUGIN = """\
 #!/bin/sh
 # Writes down how it is called, and answers what the file beside it says.
@@ -270,13 +272,52 @@ def test_S78_a_plugin_that_fails_is_quoted_and_all_are_deleted(step, place):
         ("echo out of luck >&2; exit 7", "failed for ADD: out of luck"),
         ("exit 7", "failed for ADD: exit status 7"),
         ("kill -SEGV $$", "failed for ADD: killed by SIGSEGV"),
-        ('echo \'{"ips": "all", "dns": 5}\'', "answered ADD with a result that is none"),
+        (
+            'echo \'{"ips": "all", "dns": 5}\'',
+            r"answered ADD with a result that is none \(ips is no list\): \{",
+        ),
+        ('echo \'{"ips": ["all"]}\'', "ips has what is no object"),
+        ('echo \'{"ips": [{"address": ["10.9.0.5/24"]}]}\'', "address is no text"),
+        ('echo \'{"ip4": "10.9.0.5/24"}\'', "ip4 is no object"),
+        ('echo \'{"dns": {"nameservers": "192.0.2.1"}}\'', "nameservers is no list"),
+        (f"echo '{DEEP}'", r"answered ADD with no JSON object: '\[\[\["),
+        (f"echo '{{\"x\": {DEEP}}}'", 'answered ADD with no JSON object: \'."x": '),
+        (f"echo '{DEEP}'; exit 1", "failed for ADD: "),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", "answered ADD with no JSON object: "),
     ],
 )
 def test_S78_what_a_plugin_says_in_its_own_way(step, place, lines, match):
     name = place.network("front", place.plugin("odd", add=lines + "\n"))
     assert "the CNI plugin odd of network 'front'" in refused(step, place, name, match)
     assert place.order() == ["ADD odd if0", "DEL odd if0"]
+
+
+def test_S78_a_malformed_configuration_is_told_with_its_file(step, place):
+    name = place.network("front", place.plugin("able") | {"capabilities": ["dns"]})
+    text = refused(step, place, name, "the capabilities of the plugin able are no JSON object")
+    assert f"{place.configs}/front.conflist: " in text and place.calls() == []
+
+
+def test_S78_none_is_no_server_that_a_plugin_is_told(step, place):
+    able = place.plugin("able") | {"capabilities": {"dns": True}}
+    line = "test -e /etc/resolv.conf || echo none"
+    assert step.text(line, network=place.network("front", able), dns=("none",), **place.fields) == "none\n"
+    assert [call[5].get("runtimeConfig") for call in place.calls()] == [None, None]
+
+
+def test_S51_a_network_and_a_machine_without_a_name_server_are_a_warning(machine, place, tmp_path):
+    silent = place.network("silent", place.plugin("mute"))
+    spoken = place.network("spoken", place.plugin("able", result={"dns": {"nameservers": ["203.0.113.53"]}}))
+    machine.resolv.write_text("nameserver fe80::1%eth0\n")
+    step = LabStep(machine, tmp_path, "chroot")
+    try:
+        warning = "neither the host nor a network names a name server; give one with --dns"
+        assert step.warned("true", network=silent, **place.fields) == [warning]
+        assert step.warned("true", network=spoken, **place.fields) == []
+        assert step.warned("true", network=silent, dns=("192.0.2.1",), **place.fields) == []
+    finally:
+        step.close()
+        machine.resolv.write_text("nameserver 203.0.113.53\n")
 
 
 def test_S78_a_plugin_that_is_missing_is_told_with_its_package(step, place):

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from ways import made_up_host
 
-from run_step import HostError, RequestError, RunRequest, look_up, plan
-from run_step.host import TextFile
+from run_step import HostError, ImageDefaults, RequestError, RunMount, RunRequest, look_up, plan
+from run_step.host import PathFact, TextFile
 from run_step.network import ADDRESS, GATEWAY, hosts, resolv
 from run_step.network.leases import Pool
 from run_step.pipeline.files import HEADER, hosts_text, reachable, resolv_text
@@ -98,26 +98,49 @@ def test_S78_a_network_that_says_nothing_leaves_the_file():
         ("nameserver 127.0.0.1\nsearch a\n", "", "search a\n"),
         (
             "nameserver\n#nameserver 127.0.0.1\nnameserver x\n",
-            "nameserver 9.9.9.9\n",
+            "",
             "nameserver\n#nameserver 127.0.0.1\nnameserver x\n",
         ),
-        ("", "nameserver 9.9.9.9\n", ""),
+        ("nameserver x\n", "nameserver 9.9.9.9\n", "nameserver 9.9.9.9\n"),
+        ("", "nameserver 9.9.9.9\n", "nameserver 9.9.9.9\n"),
+        ("nameserver 127.0.0.53#stub\n", "nameserver 9.9.9.9\n", "nameserver 9.9.9.9\n"),
+        ("nameserver fe80::1%eth0\nnameserver 9.9.9.9\n", "nameserver 9.9.9.8\n", "nameserver 9.9.9.9\n"),
+        ("nameserver 169.254.169.254\n", "", "nameserver 169.254.169.254\n"),
+        ("nameserver ::ffff:192.0.2.1\n", "", "nameserver ::ffff:192.0.2.1\n"),
     ],
 )
 def test_S51_a_resolver_on_the_loopback_is_replaced_by_what_it_asks(text, upstream, wanted):
     assert reachable(text, upstream) == wanted
 
 
+OWN = ["fe80::1%eth0", "fe80::1", "2001:db8::1%2", "0.0.0.0", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"]
+"""Name servers that the host alone reaches, and no other namespace."""
+
+
+@pytest.mark.parametrize("server", [*OWN, "127.0.0.1", "127.8.8.8", "::1"])
+def test_S51_what_the_host_alone_reaches_is_no_server_of_another_namespace(rootfs, server):
+    asked = f"nameserver {server}\nsearch a.test\n"
+    assert reachable(asked, "") == "search a.test\n"
+    assert reachable(asked, f"nameserver {server}\nnameserver 192.0.2.1\n") == "nameserver 192.0.2.1\n"
+    made = planned(rootfs, "bridge", resolv_conf=asked)
+    assert made.warnings == (
+        f"the step's network does not reach the host's name servers ({server}); give one with --dns",
+    )
+    assert not planned(rootfs, "host", resolv_conf=asked).warnings
+
+
 @given(st.lists(ANY, max_size=4), st.lists(ANY, max_size=4))
 def test_S51_no_resolver_of_a_private_network_is_on_a_loopback(servers, upstream):
     text, above = ("".join(f"nameserver {item}\n" for item in items) for items in (servers, upstream))
     found = words(reachable(text, above), "nameserver")
-    assert not any(ipaddress.ip_address(item).is_loopback for item in found)
-    reached = [item for item in servers if not ipaddress.ip_address(item).is_loopback]
-    if reached or not servers:
-        assert found == reached
-    else:
-        assert found == [item for item in upstream if not ipaddress.ip_address(item).is_loopback]
+    assert found == ([item for item in servers if leads(item)] or [item for item in upstream if leads(item)])
+
+
+def leads(server):
+    address = ipaddress.ip_address(server)
+    address = getattr(address, "ipv4_mapped", None) or address
+    on_link = address.version == 6 and address.is_link_local
+    return not (address.is_loopback or address.is_unspecified or on_link)
 
 
 STUB = "nameserver 127.0.0.53\nsearch lab.test\n"
@@ -144,6 +167,55 @@ def test_S51_nothing_reachable_is_a_warning(rootfs):
     assert not words(file(made, "resolv.conf"), "nameserver")
     assert not planned(rootfs, "host", resolv_conf=STUB).warnings
     assert not planned(rootfs, "bridge", resolv_conf=STUB, asked={"dns": ("192.0.2.3",)}).warnings
+
+
+@pytest.mark.parametrize(
+    "text", ["", "search a.test\n", "nameserver\n", "nameserver x\n", "# nameserver 192.0.2.1\n"]
+)
+@pytest.mark.parametrize("network", ["bridge", "slirp4netns", "pasta", "ns:/run/some"])
+def test_S51_a_host_without_a_name_server_is_a_warning(rootfs, network, text):
+    (warning,) = planned(rootfs, network, resolv_conf=text).warnings
+    assert warning.endswith("; give one with --dns")
+    if "nameserver x" not in text:
+        assert warning.startswith("the host's /etc/resolv.conf has no name server for the step")
+    for silent in (
+        {"dns": ("192.0.2.3",)},
+        {"dns": ("none",)},
+        {"image": ImageDefaults(volumes=("/etc/resolv.conf",))},
+    ):
+        assert not planned(rootfs, network, silent, resolv_conf=text).warnings
+    assert not planned(rootfs, "none", resolv_conf=text).warnings
+
+
+SIX = "nameserver 2001:db8::53\n"
+
+
+def test_S51_servers_of_IPv6_alone_are_out_of_reach_of_slirp4netns(rootfs):
+    made = planned(rootfs, "slirp4netns", resolv_conf=SIX)
+    assert made.warnings == (
+        "slirp4netns has IPv4 alone and does not reach the host's name servers (2001:db8::53); give one with --dns, or "
+        "use --network pasta",
+    )
+    assert words(file(made, "resolv.conf"), "nameserver") == ["2001:db8::53"]
+    both = planned(rootfs, "slirp4netns", resolv_conf=SIX, resolv_conf_upstream="nameserver 192.0.2.77\n")
+    assert words(file(both, "resolv.conf"), "nameserver") == ["2001:db8::53"] and both.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        (SIX, ["2001:db8::53"]),
+        (SIX + "nameserver 192.0.2.1\n", ["10.0.2.3", "2001:db8::53", "192.0.2.1"]),
+        ("nameserver 127.0.0.1\n" + SIX, ["10.0.2.3", "2001:db8::53"]),
+        ("nameserver ::1\n" + SIX, ["2001:db8::53"]),
+        ("nameserver ::ffff:192.0.2.1\n", ["::ffff:192.0.2.1"]),
+    ],
+)
+def test_S51_the_networks_resolver_is_asked_where_the_host_has_one_of_IPv4(rootfs, text, wanted):
+    """It leads to that, and whoever asks it without one waits in vain."""
+    made = planned(rootfs, "pasta", resolv_conf=text)
+    assert words(file(made, "resolv.conf"), "nameserver") == wanted
+    assert not made.warnings
 
 
 @pytest.mark.parametrize("network", ["host", "bridge", "slirp4netns", "ns:/run/some"])
@@ -184,6 +256,25 @@ def test_S50_a_host_that_nobody_knows_is_an_error(rootfs):
         planned(rootfs, "pasta", {"add_hosts": ("gw:host-gateway",)}, address="")
 
 
+@pytest.mark.parametrize(
+    ("network", "asked"),
+    [
+        ("none", {}),
+        ("ns:/run/some", {"no_hosts": True}),
+        ("ns:/run/some", {"image": ImageDefaults(volumes=("/etc/hosts/",))}),
+        ("ns:/run/some", {"volumes": ("/tmp:/etc/hosts",)}),
+        ("ns:/run/some", {"mounts": ("type=bind,source=/tmp,target=/etc/hosts",)}),
+        ("ns:/run/some", {"run_mounts": (RunMount("cache", "etc/hosts", source="x"),)}),
+    ],
+)
+def test_S50_what_nobody_knows_matters_where_the_file_is_made_alone(rootfs, network, asked):
+    paths = (PathFact("/tmp", directory=True),)
+    made = planned(rootfs, network, {"add_hosts": ("gw:host-gateway",), **asked}, paths=paths)
+    assert file(made, "hosts") is None
+    with pytest.raises(RequestError, match="'gw'"):
+        planned(rootfs, network, {"add_hosts": ("gw",), **asked})
+
+
 @given(st.lists(st.tuples(WORD.filter(lambda w: ":" not in w), ANY), max_size=4), WORD | st.just(""), V4)
 def test_S50_the_file_is_read_back_as_it_was_meant(entries, hostname, own):
     text = hosts_text("", tuple(f"{name}:{address}" for name, address in entries), hostname, own=own)
@@ -215,11 +306,44 @@ def conf(name, text):
         ("a.conflist", {"name": "x", "plugins": [{"type": "a"}, {"type": "b/c"}]}),
         ("a.conflist", {"name": "x", "type": "bridge"}),
         ("a.conf", "[" * 100_000),
+        ("a.conf", {"name": "x", "type": "a\0b"}),
+        ("a.conf", {"name": "x", "type": "\ud800"}),
+        ("a.conf", {"name": "x", "type": ""}),
+        ("a.conf", {"name": ["x"], "type": "a"}),
+        ("a.conf", {"name": "x", "type": "a", "capabilities": ["dns"]}),
+        ("a.conflist", {"name": "x", "plugins": [{"type": "a"}, {"type": "b", "capabilities": "dns"}]}),
+        ("a.conf", '{"name": "x", "type": "a", "ipam": %s}' % ("[" * 300 + "]" * 300)),
     ],
 )
 def test_S78_what_is_no_network_is_passed_over(name, text):
     good = conf("b.conf", {"name": "x", "type": "ptp"})
     assert configurations((conf(name, text), good))["x"]["plugins"] == [{"name": "x", "type": "ptp"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        (
+            '{"name": "x", "type": "a", "capabilities": ["dns"]}',
+            "the capabilities of the plugin a are no JSON object",
+        ),
+        ('{"type": "a"}', "it has no name"),
+        ("[" * 100_000, r"no JSON \(it is nested deeper than 100 levels\)"),
+        ('{"name": "x", "type": "a", "ipam": %s}' % ("[" * 300 + "]" * 300), "nested deeper than 100 levels"),
+    ],
+)
+def test_S78_what_is_wrong_with_a_file_is_told_with_its_name(rootfs, text, what):
+    with pytest.raises(HostError, match=f"has the network 'x'; .*; /etc/cni/net.d/a.conf: .*{what}"):
+        planned(rootfs, "x", cni=(conf("a.conf", text),))
+
+
+@pytest.mark.parametrize("word", ["none", "NONE"])
+def test_S78_none_is_no_server_that_plugins_are_told(rootfs, word):
+    files = (conf("a.conf", {"name": "x", "type": "a", "capabilities": {"dns": True}}),)
+    (config,) = planned(rootfs, "x", {"dns": (word,)}, cni=files).network.configs
+    assert "runtimeConfig" not in config
+    (config,) = planned(rootfs, "x", {"dns": (word,), "dns_search": ("s",)}, cni=files).network.configs
+    assert config["runtimeConfig"] == {"dns": {"servers": [], "searches": ["s"], "options": []}}
 
 
 def test_S78_the_first_of_a_name_counts_and_one_plugin_is_a_list():

@@ -6,13 +6,15 @@ import pathlib
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 from dataclasses import replace
 
+import as_user
 import pytest
 from busybox_root import marker, processes, why_not_run
-from lab import HOST4, NAME, lab
+from lab import DNS6, HOST4, HOST6, NAME, lab
 from lab_step import WEB, LabStep
 from watching import until
 from ways import made_up_host
@@ -87,7 +89,8 @@ def test_S77_the_end_of_the_helper_ends_the_step(step, network):
     nap = marker()
     killer = threading.Thread(target=lambda: until(lambda: processes(nap)) and kill(helpers(step, network)))
     killer.start()
-    with pytest.raises(HostError, match="the step's network ended before the step did"):
+    words = f"the step's network ended before the step did: {network} was killed by SIGKILL$"
+    with pytest.raises(HostError, match=words):
         step.run(f"sleep {nap}", network=network, timeout=30)
     killer.join()
     assert processes(nap) == []
@@ -140,30 +143,67 @@ def test_S77_its_descriptors_are_its_own(step, network):
 @pytest.mark.parametrize(
     ("script", "match"),
     [
-        ("echo no tap here >&2; exit 1", "could not connect the step: no tap here"),
-        ("exit 1", "could not connect the step: it said nothing"),
-        ("kill -ABRT $$", "could not connect the step"),
+        ("echo no tap here >&2; exit 1", "it ended with exit status 1: no tap here$"),
+        ("seq 7; echo Failed to send 9 bytes to syslog; exit 2", "it ended with exit status 2: 6; 7$"),
+        ("exit 1", "it ended with exit status 1$"),
+        ("kill -ABRT $$", "it was killed by SIGABRT$"),
+        ("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exit 4", "it ended with exit status 4$"),
     ],
 )
 def test_S77_a_helper_that_ends_early_is_quoted(rootfs, host, network, script, match, tmp_path, monkeypatch):
+    replace_helper(tmp_path, network, script, monkeypatch)
+    request = RunRequest(("/bin/true",), rootfs, isolation="chroot", network=network)
+    with pytest.raises(HostError, match=f"{network} could not connect the step: {match}"):
+        execute(plan(request, host), rootfs)
+
+
+def replace_helper(tmp_path, network, script, monkeypatch):
     path = tmp_path / "bin" / network
     path.parent.mkdir()
     path.write_text(f"#!/bin/sh\n{script}\n")
     path.chmod(0o755)
     monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
-    request = RunRequest(("/bin/true",), rootfs, isolation="chroot", network=network)
-    with pytest.raises(HostError, match=f"{network} {match}"):
+
+
+READY = """\
+echo of the start
+while [ $# -gt 0 ]; do
+  case $1 in
+    -r) echo 1 >/proc/self/fd/$2 ;;
+    -P) echo 1 >$2 ;;
+  esac
+  shift
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("script", "match"),
+    [
+        ("exit 3", "ended with exit status 3$"),
+        ("echo sent tapfd=6; kill -TERM $$", "was killed by SIGTERM$"),
+        ("seq 9 >&2; echo received tapfd=6; exit 0", "ended with exit status 0: 8; 9$"),
+    ],
+)
+def test_S77_a_helper_that_ends_later_is_quoted(rootfs, host, network, script, match, tmp_path, monkeypatch):
+    """Without what it said of its start."""
+    nap = marker()
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    replace_helper(tmp_path, network, f"{READY}\n: <{go}\n{script}", monkeypatch)
+    request = RunRequest(("/bin/sh", "-c", f"sleep {nap}"), rootfs, isolation="chroot", network=network)
+    opener = threading.Thread(target=lambda: until(lambda: processes(nap)) and go.write_text(""), daemon=True)
+    opener.start()
+    with pytest.raises(HostError, match=f"the step's network ended before the step did: {network} {match}"):
         execute(plan(request, host), rootfs)
+    opener.join()
+    assert processes(nap) == []
 
 
 def test_S77_a_helper_that_is_never_ready_is_given_up(rootfs, host, network, tmp_path, monkeypatch):
     """The end is asked for meanwhile."""
     nap = marker()
-    path = tmp_path / "bin" / network
-    path.parent.mkdir()
-    path.write_text(f"#!/bin/sh\nexec sleep {nap}\n")
-    path.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{path.parent}:/usr/bin:/bin")
+    replace_helper(tmp_path, network, f"exec sleep {nap}", monkeypatch)
     request = RunRequest(("/bin/true",), rootfs, isolation="chroot", network=network)
     assert execute(plan(request, host), rootfs, timeout=0.5).timed_out
     assert until(lambda: not processes(nap))
@@ -234,6 +274,72 @@ def test_S51_a_resolver_on_the_loopback_is_replaced(machine, tmp_path, network):
     finally:
         step.close()
         machine.resolv.write_text("nameserver 203.0.113.53\n")
+
+
+@pytest.mark.parametrize("text", ["", "nameserver fe80::1%eth0\n"])
+def test_S51_a_machine_without_a_name_server_for_the_step_is_a_warning(machine, tmp_path, network, text):
+    machine.resolv.write_text(text)
+    step = LabStep(machine, tmp_path, "chroot", user=True)
+    try:
+        (warning,) = step.warned("cat /etc/resolv.conf", network=network)
+        assert warning.endswith("; give one with --dns") and step.stdout == b""
+    finally:
+        step.close()
+        machine.resolv.write_text("nameserver 203.0.113.53\n")
+
+
+def test_S77_a_machine_without_tap_devices_is_told(machine, tmp_path):
+    """In the mount namespace of the lab."""
+    code = "from run_step import examine; print([i.detail for i in examine() if i.what in ('slirp4netns', 'pasta')])"
+    python = ["env", f"PYTHONPATH={os.path.join(as_user.PROJECT, 'plugins')}", sys.executable, "-c"]
+    assert machine.run(*python, code) == "['found', 'found']\n"
+    machine.run("mount", "-t", "tmpfs", "none", "/dev/net")
+    step = LabStep(machine, tmp_path, "chroot")
+    try:
+        for network in ("slirp4netns", "pasta"):
+            why = "/dev/net/tun can't be opened: No such file or directory; load the kernel module tun"
+            with pytest.raises(
+                HostError, match=f"{network} needs a tap device, but {why}.*; or use --network host"
+            ):
+                step.run("true", network=network)
+        assert machine.run(*python, code).count(why) == 2
+    finally:
+        step.close()
+        machine.run("umount", "/dev/net")
+
+
+@pytest.fixture(scope="module")
+def six_machine(tmp_path_factory):
+    """One that IPv6 alone leads out of, with name servers of IPv6."""
+    with lab(tmp_path_factory.mktemp("six")) as made:
+        made.run("ip", "addr", "del", f"{HOST4}/24", "dev", "eth0")
+        made.resolv.write_text(f"nameserver {DNS6}\n")
+        made.resolv.chmod(0o644)
+        yield made
+
+
+@pytest.mark.parametrize(("isolation", "network"), [("rootless", "default"), ("chroot", "private")])
+def test_S42_a_machine_of_IPv6_alone_has_pasta(six_machine, tmp_path, isolation, network):
+    """Names are found at once: nobody is asked who does not answer."""
+    step = LabStep(six_machine, tmp_path, isolation, user=True)
+    try:
+        line = f"cat /etc/resolv.conf; cut -d. -f1 /proc/uptime; family=v6 fetch {NAME} a; cut -d. -f1 /proc/uptime"
+        server, before, got, after = step.text(line, network=network).splitlines()
+        assert server == f"nameserver {DNS6}"
+        assert got == f"peer={HOST6} path=/a host={NAME}"
+        assert int(after) - int(before) < 4  # a resolver waits for 5 s
+    finally:
+        step.close()
+
+
+def test_S51_servers_of_IPv6_are_out_of_reach_of_slirp4netns(six_machine, tmp_path):
+    step = LabStep(six_machine, tmp_path, "chroot", user=True)
+    try:
+        warnings = step.warned("true", network="slirp4netns")
+        assert any("IPv6 alone leads out of this machine; use --network pasta" in text for text in warnings)
+        assert any(f"does not reach the host's name servers ({DNS6})" in text for text in warnings)
+    finally:
+        step.close()
 
 
 def test_S50_the_containers_own_name_is_its_address(lab_step, network):

@@ -183,6 +183,9 @@ USER = {"uid": 0, "uid_map": ((0, 1000, 1),)}
         ({"cni": (FRONT, BACK)}, "cni"),
         ({"has_slirp4netns": True, "has_pasta": True, "cni": (FRONT,), **USER}, "slirp4netns"),
         ({"has_pasta": True, **USER}, "pasta"),
+        ({"has_slirp4netns": True, "has_pasta": True, "address": "192.0.2.7", **USER}, "slirp4netns"),
+        ({"has_slirp4netns": True, "has_pasta": True, "address": "2001:db8::7", **USER}, "pasta"),
+        ({"has_slirp4netns": True, "address": "2001:db8::7", **USER}, "slirp4netns"),
         ({"has_pasta": True, "capabilities": ("SYS_ADMIN",)}, "pasta"),
     ],
 )
@@ -190,6 +193,15 @@ def test_S42_private_is_what_the_host_has(ask, host, facts, mode):
     made = plan(ask(network="private"), replace(host, **facts))
     assert made.network.mode == mode
     assert made.network.names == (("front",) if mode == "cni" else ())
+
+
+@pytest.mark.parametrize("network", ["private", "slirp4netns"])
+def test_S42_a_network_that_leads_nowhere_is_a_warning(ask, host, network):
+    """slirp4netns has no IPv6."""
+    facts = replace(host, has_slirp4netns=True, **USER)
+    (warning,) = plan(ask(network=network), replace(facts, address="2001:db8::7")).warnings
+    assert "IPv6 alone leads out of this machine; use --network pasta" in warning
+    assert not plan(ask(network=network), replace(facts, address="192.0.2.7")).warnings
 
 
 @pytest.mark.parametrize(

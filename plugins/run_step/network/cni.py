@@ -10,11 +10,13 @@ import json
 import os
 import socket
 import subprocess
-from typing import Any
+from typing import Any, TypeVar
 
 from ..isolation import waiting
 from . import NetworkError
-from .user_mode import die_with_parent
+from .user_mode import die_with_parent, name_servers
+
+T = TypeVar("T")
 
 SECONDS = 60.0
 """How long a plugin may take for one call."""
@@ -24,6 +26,25 @@ NOTE = "cni.json"
 
 _LARGEST = 1 << 20
 """Bytes of an answer."""
+
+DEEPEST = 100
+"""Levels of the JSON of strangers: what is done with it by Python would end at some hundreds."""
+
+
+def parse(text: str | bytes) -> Any:
+    """The JSON of strangers. Raises ValueError for what is none, or is nested deeper than :data:`DEEPEST`."""
+    try:
+        value = json.loads(text)
+        if _is_shallow(value, DEEPEST):
+            return value
+    except RecursionError:
+        pass  # deeper by far
+    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
+
+
+def _is_shallow(value: Any, levels: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
 class Networks:
@@ -45,6 +66,10 @@ class Networks:
             _loopback_up(self._namespace)
             for number, config in enumerate(configs):
                 self._add(config, f"if{number}")
+            if not self.dns.get("nameservers") and name_servers(bundle) == []:
+                self.warnings.append(
+                    "neither the host nor a network names a name server; give one with --dns"
+                )
         except BaseException:
             self.close()
             raise
@@ -64,28 +89,31 @@ class Networks:
         self._save()
         try:
             self._learn(entry["result"] or {})
-        except (AttributeError, TypeError):
+        except ValueError as error:
             text = json.dumps(entry["result"])[:200]
             last = config["plugins"][-1]["type"]
             raise NetworkError(
-                f"the CNI plugin {last} of network {config['name']!r} answered ADD with a result that is none: {text}"
+                f"the CNI plugin {last} of network {config['name']!r} answered ADD with a result that is none "
+                f"({error}): {text}"
             ) from None
 
     def _learn(self, result: dict[str, Any]) -> None:
-        """What a step's files say of the network. Results before 0.3.0 have ``ip4`` and ``ip6``."""
-        ips = list(result.get("ips") or [])
-        ips += [
-            {"address": result[key].get("ip"), **result[key]} for key in ("ip4", "ip6") if result.get(key)
-        ]
-        self.addresses += tuple(str(item["address"]).partition("/")[0] for item in ips if item.get("address"))
-        self.gateways += tuple(str(item["gateway"]) for item in ips if item.get("gateway"))
-        dns = result.get("dns") or {}
+        """What a step's files say of the network. Results before 0.3.0 have ``ip4`` and ``ip6``. Raises ValueError for
+        what the specification has in another shape."""
+        ips = _items(result, "ips", dict)
+        for key in ("ip4", "ip6"):
+            old = _field(result, key, dict, {})
+            ips.append({"address": old.get("ip"), **old})
+        addresses, gateways = ([_field(item, key, str, "") for item in ips] for key in ("address", "gateway"))
+        self.addresses += tuple(item.partition("/")[0] for item in addresses if item)
+        self.gateways += tuple(item for item in gateways if item)
+        dns = _field(result, "dns", dict, {})
         for key in ("nameservers", "search", "options"):
-            if dns.get(key):
+            if found := _items(dns, key, str):
                 known = self.dns.setdefault(key, [])
-                known += [str(item) for item in dns[key] if str(item) not in known]
-        if dns.get("domain"):
-            self.dns.setdefault("domain", str(dns["domain"]))
+                known += [item for item in found if item not in known]
+        if domain := _field(dns, "domain", str, ""):
+            self.dns.setdefault("domain", domain)
 
     def _save(self) -> None:
         with open(self._note + ".new", "w", encoding="utf-8") as stream:
@@ -187,11 +215,31 @@ class Calls:
         return status
 
 
+_SHAPES: dict[type, str] = {dict: "object", list: "list", str: "text"}
+
+
+def _field(value: dict[str, Any], key: str, kind: type[T], nothing: T) -> T:
+    """A field of a result, which may be null. Raises ValueError for another shape."""
+    found = value.get(key)
+    if found is None:
+        return nothing
+    if not isinstance(found, kind):
+        raise ValueError(f"{key} is no {_SHAPES[kind]}")
+    return found
+
+
+def _items(value: dict[str, Any], key: str, kind: type[T]) -> list[T]:
+    found: list[Any] = _field(value, key, list, [])
+    if not all(isinstance(item, kind) for item in found):
+        raise ValueError(f"{key} has what is no {_SHAPES[kind]}")
+    return list(found)
+
+
 def _answer(where: str, command: str, data: bytes) -> Any:
     if command != "ADD":
         return None
     try:
-        result = json.loads(data)
+        result = parse(data)
     except ValueError:
         result = None
     if not isinstance(result, dict):
@@ -204,7 +252,7 @@ def _answer(where: str, command: str, data: bytes) -> Any:
 def _words(output: bytes, errors: bytes, status: int) -> str:
     """The message of its error (CNI specification, "Error"), or what it printed."""
     try:
-        error = json.loads(output)
+        error = parse(output)
         text = ": ".join(str(error[key]) for key in ("msg", "details") if error.get(key))
     except (ValueError, TypeError, AttributeError):
         text = ""
@@ -258,9 +306,9 @@ def recover(bundle: str) -> None:
     path = os.path.join(bundle, NOTE)
     try:
         with open(path, encoding="utf-8") as stream:
-            added = json.load(stream)
+            added = parse(stream.read())
         for entry in reversed(added):
             known = entry["calls"]
             _delete(Calls(known["container_id"], known["plugin_dirs"], None), entry)
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # it was killed before there was anything to delete
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass  # there was nothing to delete yet, or it is no note of ours

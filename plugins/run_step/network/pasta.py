@@ -7,7 +7,7 @@ import socket
 
 from ..host import which
 from . import NetworkError, set_sysctls
-from .user_mode import ADDRESS, GATEWAY, PREFIX, RESOLVER, UserMode
+from .user_mode import ADDRESS, GATEWAY, PREFIX, RESOLVER, UserMode, name_servers
 
 _NOTHING_FORWARDED = [word for flag in ("-t", "-u", "-T", "-U") for word in (flag, "none")]
 """No port of the machine leads into the step, and none of the step to the machine's loopback."""
@@ -53,8 +53,4 @@ class Pasta(UserMode):
 def _is_asked(bundle: str) -> bool:
     """Whether the step asks the network's own resolver. Where pasta has one, it lets every answer of the machine's name
     server come from it, so that a step that asks that server itself would not take the answer."""
-    try:
-        with open(os.path.join(bundle, "files", "resolv.conf"), encoding="utf-8", errors="replace") as stream:
-            return any(line.split() == ["nameserver", RESOLVER] for line in stream)
-    except FileNotFoundError:
-        return False  # the image's own
+    return RESOLVER in (name_servers(bundle) or ())

@@ -25,14 +25,44 @@ def die_with_parent() -> None:
     p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def last_line(path: str) -> str:
-    """The last line of a log, for an error."""
+def name_servers(bundle: str) -> list[str] | None:
+    """Those of the resolv.conf that is made for the step; None where it has another one."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as stream:
-            lines = [line.strip() for line in stream if line.strip()]
+        with open(os.path.join(bundle, "files", "resolv.conf"), encoding="utf-8", errors="replace") as stream:
+            return [line.split()[1] for line in stream if line.startswith("nameserver ")]
+    except FileNotFoundError:
+        return None
+
+
+TUN = "/dev/net/tun"
+"""Where tap devices come from (Linux, Documentation/networking/tuntap.rst)."""
+
+
+def why_no_tun() -> str:
+    """What keeps this process from making tap devices, and what would help; empty where nothing does."""
+    try:
+        os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return (
+            f"{TUN} can't be opened: {error.strerror}; load the kernel module tun, give a container the device, or "
+            "let this user read and write it"
+        )
+    return ""
+
+
+_CHATTER = ("sent tapfd=", "received tapfd=", "Failed to send ")
+"""Lines that tell nobody anything: descriptors of slirp4netns, and that pasta finds no syslog."""
+
+
+def last_lines(path: str, start: int = 0) -> str:
+    """The last two lines of use that a log has behind ``start``, for an error."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(start)
+            lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
     except OSError:
         lines = []
-    return lines[-1] if lines else "it said nothing"
+    return "; ".join([line for line in lines if line and not line.startswith(_CHATTER)][-2:])
 
 
 class UserMode:
@@ -49,9 +79,12 @@ class UserMode:
         self.dns: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.log = os.path.join(bundle, f"{self.name}.log")
+        self._told = 0  # bytes of its log that are of its start
 
     def start(self, command: list[str], fds: tuple[int, ...]) -> None:
         """Raises NetworkError."""
+        if why := why_no_tun():
+            raise NetworkError(f"{self.name} needs a tap device, but {why}; or use --network host or none")
         try:
             with open(self.log, "wb") as log:
                 self.process = subprocess.Popen(
@@ -71,21 +104,32 @@ class UserMode:
         """Until it writes to the descriptor ``ready``. Raises NetworkError with what it said, and Cancelled when the
         builder asks for the end or goes; it has ended then."""
         ended = os.pidfd_open(self.pid)
+        watched = [ready, ended, run.fileno()]
         try:
-            found = select.select((ready, ended, run.fileno()), (), (), SECONDS)[0]
-            if ready in found and os.read(ready, 32):
-                return
+            found = select.select(watched, (), (), SECONDS)[0]
+            if ready in found:
+                if os.read(ready, 32):
+                    self._told = os.path.getsize(self.log)
+                    return
+                watched.remove(ready)  # closed without a word: its end follows
+                found = select.select(watched, (), (), SECONDS)[0]
         finally:
             os.close(ended)
         self.close()
         if run.fileno() in found:
             raise waiting.Cancelled
-        why = self.words() if found else f"it was not ready within {SECONDS:g} s"
+        why = f"it {self._end()}" if found else f"it was not ready within {SECONDS:g} s"
         raise NetworkError(f"{self.name} could not connect the step: {why}")
 
     def words(self) -> str:
-        """The last line of what it printed."""
-        return last_line(self.log)
+        """Its name, what ended it, and what it printed last. Waits for its end."""
+        return f"{self.name} {self._end()}"
+
+    def _end(self) -> str:
+        status = self.process.wait()
+        how = f"was {waiting.died_of(-status)}" if status < 0 else f"ended with exit status {status}"
+        said = last_lines(self.log, self._told)
+        return f"{how}: {said}" if said else how
 
     def close(self) -> None:
         """Kill it, if it has not ended."""

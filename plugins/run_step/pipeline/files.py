@@ -12,6 +12,8 @@ from ..network.user_mode import ADDRESS as USER_ADDRESS
 from ..network.user_mode import RESOLVER
 from ..planning import Draft, GeneratedFile
 from ..request import RunRequest
+from .run_mounts import destination
+from .volumes import parse_mount, parse_volume
 
 HEADER = "# Made by buildfront for this step\n"
 
@@ -22,34 +24,84 @@ _OWN = {"bridge", "cni"}
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Neither hosts nor resolv.conf is bound where the image declares it a volume or there is no network."""
-    mode = draft.network.mode
-    volumes = {posixpath.normpath("/" + volume.lstrip("/")) for volume in request.image.volumes}
-    name = draft.spec["hostname"]
-    own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in _USER_MODE else ""
-    hosts = hosts_text(host.hosts, request.add_hosts, name, _gateway(mode, host), own)
-    if mode != "none" and not request.no_hosts and "/etc/hosts" not in volumes:
-        _bind(draft, "hosts", hosts, "/etc/hosts", host.hosts_mode)
-    keep_own = len(request.dns) == 1 and request.dns[0].lower() == "none"
-    if not keep_own:
-        resolver = RESOLVER if mode in _USER_MODE else ""
-        known = host.resolv_conf if mode == "host" else reachable(host.resolv_conf, host.resolv_conf_upstream)
-        resolv = resolv_text(known, request.dns, request.dns_search, request.dns_options, resolver)
-        if mode != "none" and "/etc/resolv.conf" not in volumes:
-            _bind(draft, "resolv.conf", resolv, "/etc/resolv.conf", 0o644)
-            if (
-                mode != "host"
-                and host.resolv_conf
-                and "nameserver" in host.resolv_conf
-                and "nameserver" not in resolv
-            ):
-                draft.warnings.append(
-                    "the host's name servers are on its loopback, which the step's network does not reach; give one "
-                    "with --dns"
-                )
+    """Neither hosts nor resolv.conf is bound where something else is mounted there or there is no network."""
+    taken = _taken(draft, request)
+    _hosts(draft, request, host, taken)
+    _resolv_conf(draft, request, host, taken)
     if draft.spec["hostname"] and not request.no_hostname:
         _bind(draft, "hostname", draft.spec["hostname"] + "\n", "/etc/hostname", 0o644)
     _bind(draft, "containerenv", "", "/run/.containerenv", 0o644)
+
+
+def _taken(draft: Draft, request: RunRequest) -> set[str]:
+    """Where the image, the request or a device has a mount of its own."""
+    return {
+        *(posixpath.normpath("/" + volume.lstrip("/")) for volume in request.image.volumes),
+        *(parse_volume(text).destination for text in request.volumes),
+        *(parse_mount(text).destination for text in request.mounts),
+        *(destination(item, draft.process["cwd"]) for item in request.run_mounts),
+        *(item["destination"] for item in draft.extra_mounts),
+    }
+
+
+def _hosts(draft: Draft, request: RunRequest, host: HostFacts, taken: set[str]) -> None:
+    mode = draft.network.mode
+    if mode == "none" or request.no_hosts or "/etc/hosts" in taken:
+        hosts_text("", request.add_hosts, "")  # for the form: what this network can't know does not matter
+        return
+    own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in _USER_MODE else ""
+    text = hosts_text(host.hosts, request.add_hosts, draft.spec["hostname"], _gateway(mode, host), own)
+    _bind(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
+
+
+def _resolv_conf(draft: Draft, request: RunRequest, host: HostFacts, taken: set[str]) -> None:
+    if keeps_own(request.dns):
+        return
+    mode = draft.network.mode
+    given = (request.dns, request.dns_search, request.dns_options)
+    if mode == "none" or "/etc/resolv.conf" in taken:
+        resolv_text("", *given)  # for the form
+        return
+    known = host.resolv_conf
+    if mode != "host":
+        known = reachable(known, host.resolv_conf_upstream)
+    # It asks the host's first one of IPv4, on the host's loopback too, and is silent where there is none.
+    servers = _servers(host.resolv_conf)
+    forwarded = mode in _USER_MODE and any(_version(item) == 4 and ":" not in item for item in servers)
+    _bind(
+        draft,
+        "resolv.conf",
+        resolv_text(known, *given, RESOLVER if forwarded else ""),
+        "/etc/resolv.conf",
+        0o644,
+    )
+    if not request.dns and not forwarded:
+        _warn(draft, host, known)
+
+
+def _warn(draft: Draft, host: HostFacts, known: str) -> None:
+    """Of a step that finds no names, where its own network is to blame or can't say otherwise as CNI plugins may."""
+    mode = draft.network.mode
+    versions = {_version(item) for item in _servers(known)} - {0}
+    if mode in ("host", "cni") or versions - ({6} if mode == "slirp4netns" else set()):
+        return
+    named = ", ".join(_servers(host.resolv_conf))
+    if versions:
+        why = f"slirp4netns has IPv4 alone and does not reach the host's name servers ({named})"
+        remedy = "give one with --dns, or use --network pasta"
+    else:
+        why = (
+            f"the step's network does not reach the host's name servers ({named})"
+            if named
+            else "the host's /etc/resolv.conf has no name server for the step"
+        )
+        remedy = "give one with --dns"
+    draft.warnings.append(f"{why}; {remedy}")
+
+
+def keeps_own(dns: tuple[str, ...]) -> bool:
+    """Whether the step has the image's own resolv.conf (``--dns none``)."""
+    return len(dns) == 1 and dns[0].lower() == "none"
 
 
 def _gateway(mode: str, host: HostFacts) -> str:
@@ -62,26 +114,51 @@ def _gateway(mode: str, host: HostFacts) -> str:
 
 
 def reachable(text: str, upstream: str) -> str:
-    """A resolv.conf for another network namespace: where it names resolvers on the host's loopback alone, as
-    systemd-resolved's stub, what those ask, else without them. Its other lines stay."""
+    """A resolv.conf for another network namespace: without the name servers that only the host's own reaches, as
+    systemd-resolved's stub; where none is left, what that asks. Its other lines stay."""
+    kept = _without_own(text)
+    if upstream and not any(_version(item) for item in _servers(kept)):
+        return _without_own(upstream)
+    return kept
+
+
+def _without_own(text: str) -> str:
     lines = text.splitlines(keepends=True)
-    if not any(_is_loopback(line) for line in lines):
-        return text
-    kept = [line for line in lines if not _is_loopback(line)]
-    if upstream and not any(line.split()[:1] == ["nameserver"] for line in kept):
-        others = [line for line in upstream.splitlines(keepends=True) if not _is_loopback(line)]
-        return "".join(others)
-    return "".join(kept)
+    return "".join(line for line in lines if not any(map(_is_hosts_own, _servers(line))))
 
 
-def _is_loopback(line: str) -> bool:
-    words = line.split()
-    if len(words) < 2 or words[0] != "nameserver":
+def _is_hosts_own(server: str) -> bool:
+    """Whether another network namespace would not reach it: it is on the loopback, which is what resolvers take the
+    unspecified address for, or on a link of the host. An IPv4 link's is translated, as clouds have it."""
+    found = _address(server)
+    if found is None:
         return False
+    on_link = found.version == 6 and (found.is_link_local or "%" in server)
+    return found.is_loopback or found.is_unspecified or on_link
+
+
+def _address(server: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(words[1].partition("%")[0]).is_loopback
+        found = ipaddress.ip_address(server)
     except ValueError:
-        return False
+        return None
+    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
+    return mapped or found
+
+
+def _version(server: str) -> int:
+    """Of IP; 0 for what is no address."""
+    found = _address(server)
+    return found.version if found is not None else 0
+
+
+def _words(line: str) -> list[str]:
+    """A line of resolv.conf(5) without its comment."""
+    return line.partition("#")[0].partition(";")[0].split()
+
+
+def _servers(text: str) -> list[str]:
+    return [words[1] for words in map(_words, text.splitlines()) if words[:1] == ["nameserver"] and words[1:]]
 
 
 def _bind(draft: Draft, name: str, content: str, destination: str, mode: int) -> None:
@@ -153,7 +230,7 @@ def resolv_text(
     found_search: list[str] = []
     found_options: list[str] = []
     for line in host.splitlines():
-        words = line.split("#")[0].split(";")[0].split()
+        words = _words(line)
         if len(words) < 2:
             continue
         if words[0] == "nameserver":

@@ -6,13 +6,14 @@ not root of the machine a network in user space. How a network is made is no mat
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from ..errors import HostError
 from ..host import HostFacts, TextFile
+from ..network.cni import parse
 from ..planning import Draft, NetworkPlan
 from ..request import NamespaceOption, RunRequest
+from .files import keeps_own
 
 CNI_CONFIG_DIRS = ("/etc/cni/net.d",)
 CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
@@ -20,6 +21,7 @@ CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 
 _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 _USER_MODE = ("slirp4netns", "pasta")
+"""The first that is there counts; where IPv6 alone leads out, the last, which has it."""
 
 
 def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: HostFacts) -> NetworkPlan:
@@ -39,6 +41,10 @@ def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: Hos
         first = next(iter(configurations(host.cni)))
         return _cni(request, host, (first,))
     _check(mode, host)
+    if mode == "slirp4netns" and host.is_ipv6_only:
+        draft.warnings.append(
+            "slirp4netns has IPv4 alone, and IPv6 alone leads out of this machine; use --network pasta (package passt)"
+        )
     return NetworkPlan(mode)
 
 
@@ -48,10 +54,11 @@ def _is_network_root(host: HostFacts) -> bool:
 
 def _private(draft: Draft, host: HostFacts) -> str:
     if draft.isolation == "rootless" or not _is_network_root(host):
-        if host.has_slirp4netns:
-            return "slirp4netns"
-        if host.has_pasta:
-            return "pasta"
+        there = {"slirp4netns": host.has_slirp4netns, "pasta": host.has_pasta}
+        order = reversed(_USER_MODE) if host.is_ipv6_only else _USER_MODE
+        for name in order:
+            if there[name]:
+                return name
         if draft.isolation == "rootless":
             raise HostError(
                 "a private network of a rootless step needs slirp4netns or pasta; install one, or use --network host "
@@ -106,9 +113,10 @@ def _cni(request: RunRequest, host: HostFacts, names: tuple[str, ...]) -> Networ
 def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
     """What plugins with the capability may be told (CNI conventions, "Dynamic Plugin specific fields")."""
     out: dict[str, Any] = {}
-    if request.dns or request.dns_search or request.dns_options:
+    servers = () if keeps_own(request.dns) else request.dns
+    if servers or request.dns_search or request.dns_options:
         out["dns"] = {
-            "servers": list(request.dns),
+            "servers": list(servers),
             "searches": list(request.dns_search),
             "options": list(request.dns_options),
         }
@@ -118,13 +126,12 @@ def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
 
 
 def configurations(files: tuple[TextFile, ...]) -> dict[str, dict[str, Any]]:
-    """Networks by name, the first file of a name counts; what has no name, or can't be read, is passed over."""
+    """Networks by name, the first file of a name counts; what is none, or can't be read, is passed over."""
     out: dict[str, dict[str, Any]] = {}
     for item in files:
         value = _load(item)
-        if isinstance(value, str) or not value.get("name"):
-            continue
-        out.setdefault(str(value["name"]), value)
+        if not isinstance(value, str):
+            out.setdefault(value["name"], value)
     return out
 
 
@@ -138,8 +145,8 @@ def _load(item: TextFile) -> dict[str, Any] | str:
     if item.error:
         return item.error
     try:
-        value = json.loads(item.text)
-    except (ValueError, RecursionError) as error:
+        value = parse(item.text)
+    except ValueError as error:
         return f"no JSON ({error})"
     if not isinstance(value, dict):
         return "no JSON object"
@@ -148,8 +155,14 @@ def _load(item: TextFile) -> dict[str, Any] | str:
         return "it has no plugins"
     if not all(isinstance(plugin, dict) and _is_name(plugin.get("type")) for plugin in plugins):
         return "a plugin has no type"
+    for plugin in plugins:
+        if not isinstance(plugin.get("capabilities") or {}, dict):
+            return f"the capabilities of the plugin {plugin['type']} are no JSON object"
+    name = value.get("name")
+    if not isinstance(name, str) or not name:
+        return "it has no name"
     return {
-        "name": value.get("name", ""),
+        "name": name,
         "cniVersion": str(value.get("cniVersion") or "0.1.0"),
         "plugins": plugins,
     }
@@ -157,4 +170,6 @@ def _load(item: TextFile) -> dict[str, Any] | str:
 
 def _is_name(value: Any) -> bool:
     """A program in a plugin directory, and no path that leads elsewhere."""
-    return isinstance(value, str) and bool(value) and "/" not in value and value not in (".", "..")
+    return (
+        isinstance(value, str) and value.isprintable() and "/" not in value and value not in ("", ".", "..")
+    )
