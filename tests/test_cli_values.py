@@ -17,11 +17,12 @@ VALUES = {
     "--dns-option": ["a b", ""],
     "--volume": [
         "/a", "a:/b", "/a:b", "/a:/", "/a:/b:odd", "/a:/b:ro,rw", "/a:/b:z,Z", "/a:/b:O,ro", "/a:/b:O,upperdir=/u",
-        "/a:/b:x:y", "/etc:/b:Z",
+        "/a:/b:x:y", "/etc:/b:Z", "/a:/b\udce9", "/a:/proc", "/a:/proc/x", "/a:/sys", "/a:/dev", "/a:/dev/null",
     ],
     "--mount": [
         "x", "type=odd,target=/a", "type=bind,target=/a", "type=bind,source=/a", "type=tmpfs,target=a",
         "type=tmpfs,target=/a,odd=1", "type=bind,source=/a,target=/b,ro=x", "type=tmpfs,target=/a,tmpfs-mode=9",
+        "type=tmpfs,target=/proc/sys",
     ],
     "--memory": ["x", "-5", "1t", "1.5g", "1 g x"],
     "--memory-swap": ["x", "-2", "g", "4096"],

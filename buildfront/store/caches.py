@@ -106,7 +106,8 @@ class Caches:
                 path = os.path.join(directory, str(numbers[0]))
                 lock = self._wait(path, cancel)
             else:
-                free = next(number for number in range(len(numbers) + 1) if number not in numbers)
+                # Above all others: which one is the first must not change while somebody uses it.
+                free = max(numbers, default=-1) + 1
                 path = os.path.join(directory, str(free))
                 lock = self._make(session, path, kind, fill)
             if lock is not None:
@@ -182,6 +183,8 @@ class Caches:
     @staticmethod
     def _make(session: Session, path: str, kind: int, fill: Fill) -> int | None:
         """A new instance, locked before it has its name; None where another build was first."""
+        from .store import locked_directory
+
         new = session.directory("cache")
         lock = os.open(os.path.join(new, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -191,7 +194,8 @@ class Caches:
             os.chmod(data, 0o755)
             fill(data)
             try:
-                os.rename(new, path)
+                with locked_directory(os.path.dirname(os.path.dirname(path))):
+                    os.rename(new, path)
             except OSError as error:
                 if not os.path.isdir(os.path.dirname(path)) or os.path.isdir(path):
                     _discard(new)
@@ -238,7 +242,9 @@ class Caches:
         return CacheRow(name, identity, number, _size(path), used, lock is None, os.path.join(path, "data"))
 
     def remove(self, session: Session, row: CacheRow) -> bool:
-        """Remove an instance; False where it is in use, or gone."""
+        """Remove an instance, and the cache with its last; False where it is in use, or gone."""
+        from .store import locked_directory
+
         path = os.path.join(self.directory, row.name, str(row.instance))
         lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is None:
@@ -247,6 +253,10 @@ class Caches:
             os.rename(path, session.place("cache"))  # the session takes it away
         finally:
             os.close(lock)
+        directory = os.path.dirname(path)
+        with locked_directory(self.directory):  # nobody gives a new instance its name now
+            if not self._instances(directory) and os.path.isdir(directory):
+                os.rename(directory, session.place("cache"))
         return True
 
 

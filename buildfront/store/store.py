@@ -54,8 +54,10 @@ class Store:
         # Root filesystems may hold programs with the set-user-ID bit, which no other user of the machine may reach.
         modes = {self.root: 0o711, self.blobs: 0o755, self.tmp: 0o755, self._snapshots: 0o700}
         for path, mode in modes.items():
+            made = not os.path.isdir(path)
             os.makedirs(path, mode=mode, exist_ok=True)
-        os.chmod(self.tmp, 0o711)
+            if made or path == self.tmp:
+                os.chmod(path, mode)  # whatever our umask
         fd, temporary = tempfile.mkstemp(prefix="oci-layout.", dir=self.root)
         with open(fd, "w", encoding="utf-8") as stream:
             json.dump({"imageLayoutVersion": "1.0.0"}, stream)
@@ -232,7 +234,8 @@ class Session:
     def directory(self, kind: str) -> str:
         """A new empty directory."""
         path = self.place(kind)
-        os.mkdir(path, 0o711)
+        os.mkdir(path)
+        os.chmod(path, 0o711)  # whatever our umask
         return path
 
     def blob(self) -> BlobWriter:

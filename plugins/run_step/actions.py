@@ -89,7 +89,8 @@ class Undo:
 def write_files(plan: RunPlan, bundle: str) -> None:
     """The generated files, below ``bundle/files``."""
     directory = os.path.join(bundle, "files")
-    os.mkdir(directory, 0o755)
+    os.mkdir(directory)
+    os.chmod(directory, 0o755)
     os.chmod(bundle, 0o711)
     for item in plan.files:
         path = os.path.join(directory, item.name)
@@ -111,7 +112,8 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
     """
     write_files(plan, bundle)
     for name in sorted({_PLACES[type(action)] for action in plan.actions if type(action) in _PLACES}):
-        os.mkdir(os.path.join(bundle, name), 0o711)
+        os.mkdir(os.path.join(bundle, name))
+        os.chmod(os.path.join(bundle, name), 0o711)  # whatever our umask, here and elsewhere
     for action in plan.actions:
         if isinstance(action, MakeDirectory):
             root.make_dirs(action.path, action.mode, action.uid, action.gid)

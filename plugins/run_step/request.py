@@ -106,10 +106,21 @@ _OWN_DEVICES = "console core fd full null ptmx random stderr stdin stdout tty ur
 """Names of a step's /dev (OCI runtime-linux.md, "Default Devices", "Dev symbolic links")."""
 
 
+def _is_text(path: str) -> bool:
+    """Whether it is the same after a way through JSON, which is UTF-8 (RFC 8259)."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def wrong_target(path: str) -> str:
     """Why nothing can be mounted at this absolute, clean path; empty where it can."""
     if "\0" in path:
         return f"the target {path!r} has a null byte"
+    if not _is_text(path):
+        return f"the target {path!r} is no UTF-8, which runtimes mount elsewhere"
     if path == "/":
         return "the target is the root directory, which is the image's own"
     for top in ("/proc", "/sys"):

@@ -187,11 +187,14 @@ class Root:
                 before = os.fstat(fd)
                 if is_dir:
                     os.mkdir(name, 0o755, dir_fd=fd)
-                    if last and mode != 0o755:
-                        os.chmod(name, mode, dir_fd=fd)
+                    os.chmod(name, mode if last else 0o755, dir_fd=fd)  # whatever our umask
                 else:
                     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-                    os.close(os.open(name, flags, 0o644, dir_fd=fd))
+                    made = os.open(name, flags, 0o644, dir_fd=fd)
+                    try:
+                        os.fchmod(made, 0o644)
+                    finally:
+                        os.close(made)
                 after = os.fstat(fd).st_mtime_ns
             finally:
                 os.close(fd)

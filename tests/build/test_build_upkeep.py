@@ -85,6 +85,27 @@ def test_a_cache_in_use_stays(box: Builds) -> None:
         assert os.path.isdir(taken.path)
         taken.close()
         assert len(prune((), str(box.store))) == 1
+        assert os.listdir(store.caches.directory) == []
+
+
+def test_a_locked_cache_is_one_whatever_is_pruned(box: Builds) -> None:
+    """An instance that is made where one was pruned is not the first, which somebody uses."""
+    with Store(str(box.store)) as store, store.session() as session:
+        cancel = threading.Event()
+
+        def take(sharing: str) -> caches.Cache:
+            taken = store.caches.take(session, "mine", "", sharing, lambda _: None, cancel)
+            assert taken is not None
+            return taken
+
+        first, second = take("private"), take("private")
+        first.close()
+        assert len(prune((), str(box.store))) == 1
+        third = take("private")
+        assert len({first.path, second.path, third.path}) == 3
+        threading.Timer(0.3, second.close).start()
+        assert take("locked").path == second.path
+        third.close()
 
 
 @pytest.mark.parametrize("sharing", ["shared", "private"])

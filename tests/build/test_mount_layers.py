@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tarfile
 from pathlib import Path
 from typing import Any
 
+import mount_builds
 import pytest
 from mount_builds import AS_USER, CHROOT, WAYS, Place
 
@@ -154,4 +156,41 @@ def test_S54_mounts_leave_no_trace_in_the_image(place_of, way, snapshots) -> Non
     layers = place.layers(*flags, context)
     assert layers[2:-1] == [[]] * (len(PLACES) + 2)
     assert layers[-1] == ["bind", "bind/near", "bind/near/file", "missing", "missing/file"]
+    assert place.left() == []
+
+
+STRICT = """\
+FROM box
+USER bob
+RUN echo x > /dev/null && ls -ld / /dev /run | cut -c1-10
+RUN --mount=type=secret,id=secret,mode=0444 --mount=type=cache,target=/opt/app/cache,mode=0777 \
+  --mount=type=tmpfs,target=/q/w cat /run/secrets/secret && touch /opt/app/cache/x && \
+  ls -ld /run/secrets /opt /opt/app /q | cut -c1-10
+USER root
+RUN --mount=type=cache,target=/opt/app/cache touch /opt/app/x
+FROM scratch
+COPY --from=0 /opt /deep/er/opt
+"""
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+def test_S54_the_builder_s_umask_is_no_matter(place_of, way, monkeypatch) -> None:
+    """What is made to mount on has the modes that it always has, and a USER gets to what is mounted."""
+    place = place_of(way, "overlay")
+    context = place.context(STRICT)
+    (place.outside / "secret").write_text("told\n")
+    program = place.outside / "program"
+    program.write_text(f'#!/bin/sh\numask $MASK\nexec {mount_builds.BUILDFRONT} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(mount_builds, "BUILDFRONT", str(program))
+    outputs = []
+    for mask in ("022", "077"):
+        out = place.path / f"out-{mask}.tar"
+        flags = ["--no-cache", "--secret", f"id=secret,src={place.outside}/secret"]
+        done = place.build(*flags, "-o", f"type=tar,dest={out}", context, MASK=mask)
+        assert done.stderr.count(" drwxr-xr-x\n") == 7 and " ***\n" in done.stderr, done.stderr
+        with tarfile.open(out) as tar:
+            outputs.append([(item.name, oct(item.mode), item.uid) for item in tar])
+    assert outputs[0] == outputs[1]
+    assert ("deep/er/opt/app", "0o755", 0) in outputs[0]
     assert place.left() == []

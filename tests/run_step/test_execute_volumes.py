@@ -494,6 +494,18 @@ def test_S64_a_destination_that_leads_nowhere_is_refused(way):
         way.refused(volumes=(f"{v}:/{name}",))
 
 
+def test_S64_a_place_in_the_step_s_own_dev(way):
+    """Beside what is there, and in the place of it: rootless steps have a /dev of another make."""
+    v, file = way.directory("v"), way.file("file", "of the host\n")
+    way.file("v/in", "in\n")
+    text = way.text(
+        "cat /dev/deep/er/in /dev/file; df -k /dev/shm | tail -n 1 | awk '{ print $2 }'",
+        volumes=(f"{v}:/dev/deep/er", f"{file}:/dev/file"),
+        mounts=("type=tmpfs,target=/dev/shm,tmpfs-size=3m",),
+    )
+    assert text.split("\n") == ["in", "of the host", "3072", ""]
+
+
 def test_S64_the_first_of_one_destination_wins(way):
     one, two = (os.path.dirname(way.file(f"{name}/{name}")) for name in ("one", "two"))
     volumes = (f"{one}:/v", f"{two}:/v/:U", f"{two}://v:ro")

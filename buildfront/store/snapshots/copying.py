@@ -17,7 +17,8 @@ class CopyActive:
         self._work = work
         self._snapshot = os.path.join(work, "snapshot")
         self.path = os.path.join(self._snapshot, "fs")
-        os.makedirs(self.path, 0o755)
+        os.makedirs(self.path)
+        os.chmod(self.path, 0o755)  # whatever our umask
         if lineage:
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             parent = os.path.join(lineage[0], "fs")

@@ -37,7 +37,8 @@ class OverlayActive:
         self._snapshot = os.path.join(work, "snapshot")
         diff, scratch = os.path.join(self._snapshot, "diff"), os.path.join(work, "work")
         for name in (self.path, self._snapshot, diff, scratch):
-            os.mkdir(name, 0o755)
+            os.mkdir(name)
+            os.chmod(name, 0o755)  # whatever our umask: it is a root filesystem's
         lower = [os.path.join(item, "diff") for item in lineage]
         if lower:
             root = os.stat(lower[0])
@@ -47,7 +48,8 @@ class OverlayActive:
         else:
             # An overlay needs a lower directory; an empty one is what scratch is.
             lower = [os.path.join(work, "empty")]
-            os.mkdir(lower[0], 0o755)
+            os.mkdir(lower[0])
+            os.chmod(lower[0], 0o755)
         mount_overlay(self.path, lower, diff, scratch)
         self._mounted = True
 

@@ -116,7 +116,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     secret = secrets.mounts(draft, request, host)
     chosen: dict[str, Mount] = {}
     given = [*volumes, *draft.extra_mounts]
-    draft.claimed = frozenset(item["destination"] for item in own)
+    draft.claimed = frozenset(item["destination"] for item in (*own, *volumes))
     for item in [*own, *given, *builtin, *secret, *files, *_own_mounts(draft, request, host)]:
         chosen.setdefault(item["destination"], item)
     draft.spec["mounts"] = ordered = _parents_first(chosen)

@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import BUNDLE, ChangeOwner, Draft, MakeScratch, Relabel
+from ..request import wrong_target
 
 Mount = dict[str, Any]
 
@@ -87,6 +88,9 @@ def _destination(text: str, what: str, path: str) -> str:
     path = posixpath.normpath("/" + path.lstrip("/"))
     if path == "/":
         raise RequestError(f"{what} {text!r}: the root directory can't be a {what}")
+    why = wrong_target(path)
+    if why and not path.startswith("/sys/"):  # cgroups, as who builds with systemd wants them
+        raise RequestError(f"{what} {text!r}: {why}")
     return path
 
 
