@@ -90,7 +90,7 @@ def components(
         if op.for_mount:
             parts["for_mount"] = True
     elif isinstance(op, WorkdirOp):
-        parts |= {"path": op.path}
+        parts |= {"path": op.path, "user": op.user}
     elif isinstance(op, SourceOp):
         parts |= {"image": content}
     return parts

@@ -179,10 +179,14 @@ class _Builder:
 
     def base_stage(self, stage: _RawStage) -> int | None:
         """The earlier stage that this one starts from, or None."""
+        if stage.image in self.options.contexts:
+            return None
         found = self.names.get(stage.image.lower())
         return found if found is not None and found < stage.index else None
 
     def _origin_stage(self, name: str, before: int, what: str = "COPY --from=") -> int | None:
+        if name in self.options.contexts:  # a named context is there instead of a stage of its name
+            return None
         if name.lower() in self.names:
             index = self.names[name.lower()]
         elif name.isdecimal():
@@ -384,7 +388,8 @@ class _StageBuilder:
             self._arg(item, scope)
         elif isinstance(item, ast.Word) and item.kind == "WORKDIR":
             path = fold.workdir(scope.config, self._expand(item.value, scope))
-            step = self._add(WorkdirOp(path), item.text, item.source, self.last)
+            op = WorkdirOp(path, str(scope.config.get("User") or ""))
+            step = self._add(op, item.text, item.source, self.last)
             self._note(scope, f"WORKDIR {path}", step)
         else:
             self._metadata(item, scope)

@@ -89,9 +89,10 @@ class CopyOp:
 
 @dataclass(frozen=True)
 class WorkdirOp:
-    """A directory that is to exist."""
+    """A directory that is to exist; what has to be made for it belongs to ``user``."""
 
     path: str
+    user: str = ""
     kind = "workdir"
 
 

@@ -45,10 +45,12 @@ def to_json(graph: StepGraph) -> dict[str, Any]:
 
 
 def _operation(op: Operation) -> dict[str, Any]:
-    """``mounts`` and ``for_mount`` stand there alone where they say something."""
+    """``mounts``, ``for_mount`` and the user of a WORKDIR stand there alone where they say something."""
     fields = dataclasses.asdict(op)
     return {"kind": op.kind} | {
-        key: value for key, value in fields.items() if value or key not in ("mounts", "for_mount")
+        key: value
+        for key, value in fields.items()
+        if value or (key not in ("mounts", "for_mount") and (op.kind, key) != ("workdir", "user"))
     }
 
 

@@ -44,6 +44,9 @@ CASES = {
         "WORKDIR /home\nWORKDIR bob\n"
         'STOPSIGNAL SIGINT\nENTRYPOINT ["/bin/echo", "e"]\nCMD ["c"]\n'
     ),
+    "workdir-of-a-user": (
+        "FROM box\nUSER bob\nWORKDIR /a/b\nUSER 7\nWORKDIR /c\nUSER 7:8\nWORKDIR d\nUSER root\nWORKDIR /e\n"
+    ),
     "shell-forms": "FROM box\nENTRYPOINT exec top\nCMD echo hi\n",
 }
 FIELDS = ("Env", "ExposedPorts", "Volumes", "User", "WorkingDir", "StopSignal", "Entrypoint", "Cmd")

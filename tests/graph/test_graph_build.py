@@ -572,3 +572,20 @@ def test_what_a_copy_or_a_mount_reads_is_no_step_of_a_stage():
         "[stage-1 3/4] RUN --mount=type=bind,target=/s,source=s true",
         "[stage-1 4/4] COPY --from=one /y /",
     ]
+
+
+def test_a_named_context_is_there_instead_of_a_stage_of_its_name():
+    contexts = {"one": NamedContext("dir", "/d"), "two": NamedContext("image", "real:1")}
+    text = "FROM a AS one\nRUN never\nFROM b AS two\nRUN never\n"
+    text += "FROM two\nCOPY --from=one /x /y\nRUN --mount=from=one,target=/m true"
+    found = graph(text, contexts=contexts)
+    assert [stage.index for stage in found.stages] == [2] and found.target_stage.base == "real:1"
+    assert [step.op.origin for step in found.steps if step.op.kind == "copy"] == [
+        Origin("context", name="one")
+    ] * 2
+
+
+def test_what_is_made_for_a_workdir_belongs_to_the_user():
+    found = graph("FROM a\nWORKDIR /x\nUSER bob:wheel\nWORKDIR y")
+    assert [(step.op.path, step.op.user) for step in found.steps[1:]] == [("/x", ""), ("/x/y", "bob:wheel")]
+    assert ["user" in step["op"] for step in render.to_json(found)["steps"][1:]] == [False, True]
