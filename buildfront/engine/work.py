@@ -98,6 +98,10 @@ class _StepOutput:
         self._state.emit(Event("output", self._step.id, self._step.title, {"stream": stream, "bytes": data}))
 
 
+_OF_THE_HOST = ("volumes", "mounts", "devices", "hooks_dirs")
+"""Options that name something of the host for every step."""
+
+
 class Worker:
     """Runs the steps of a graph that have no result yet."""
 
@@ -116,7 +120,7 @@ class Worker:
 
     def run(self) -> None:
         """Everything that is left. On a failure the steps that run are stopped; what is done stays cached."""
-        self._check_network()
+        self._check()
         self._isolate()
         jobs = self.state.options.jobs or max(2, os.cpu_count() or 1)
         try:
@@ -131,30 +135,38 @@ class Worker:
             if self._executor is not None:
                 self._executor.close()
 
-    def _check_network(self) -> None:
-        """RUN --network=host is no way out of a default that is a network of the step's own."""
+    def _check(self) -> None:
+        """What no step can have is told before the first, not when its turn comes: a source of a volume that is
+        missing, an unknown device. And RUN --network=host is no way out of a default that is a network of the
+        step's own."""
         options = self.state.options
+        runs = [step for step in self.state.graph.steps if step.id not in self.state.results]
+        runs = [step for step in runs if isinstance(step.op, RunOp)]
+        template = options.template
+        if runs and template is not None and any(getattr(template, name) for name in _OF_THE_HOST):
+            try:
+                self._trial(runs[0])
+            except (RequestError, HostError) as error:
+                raise BuildError(str(error)) from error
         if "network.host" in options.allow or not is_default_network(options):
             return
-        for step in self.state.graph.steps:
-            if step.id in self.state.results or not isinstance(step.op, RunOp) or step.op.network != "host":
-                continue
+        hosts = [step for step in runs if isinstance(step.op, RunOp) and step.op.network == "host"]
+        if hosts:
             try:
-                mode = self._default_network(step.op)
+                plan = self._trial(hosts[0], **dict.fromkeys(_OF_THE_HOST, ()))
             except (RequestError, HostError) as error:
-                raise BuildError(str(error), where=step.source) from error
+                raise BuildError(str(error), where=hosts[0].source) from error
+            # An executor of another make may not tell.
+            mode = str(getattr(getattr(plan, "network", None), "mode", ""))
             if mode not in ("", "host"):
-                raise network_not_allowed(mode).at(step.source)
-            return
+                raise network_not_allowed(mode).at(hosts[0].source)
 
-    def _default_network(self, op: RunOp) -> str:
-        """The mode of a RUN that asks for none; empty for an executor of another make, which may not tell."""
-        op = replace(op, network="default", user="", cwd="/", mounts=(), volumes=())
+    def _trial(self, step: Step, **more: Any) -> Any:
+        """The plan of a RUN with the build's options, in a root filesystem that is not there yet."""
+        assert isinstance(step.op, RunOp)
+        op = replace(step.op, network="default", user="", cwd="/", mounts=(), volumes=())
         request = run_request(self.state.options, op, self.session.directory("none"), "0" * 64, ())
-        # The rest needs the step's root filesystem, or something of the host.
-        request = replace(request, group_add=(), volumes=(), mounts=(), devices=(), hooks_dirs=())
-        network = getattr(self._load_executor().plan(request), "network", None)
-        return str(getattr(network, "mode", ""))
+        return self._load_executor().plan(replace(request, group_add=(), **more))
 
     def _isolate(self) -> None:
         from ..store.snapshots.mounts import enter_private_namespace

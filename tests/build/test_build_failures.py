@@ -291,3 +291,21 @@ def test_the_version_and_the_help_need_no_store() -> None:
     ]
     assert headings[-6:] == ["Image", "Cache", "Output", "Run", "RUN step", "Other"]
     assert sys.version_info >= (3, 11)
+
+
+GONE = {
+    "-v /gone:/g": "volume source '/gone' does not exist on this host",
+    "--mount type=bind,source=/gone,target=/g": "volume source '/gone' does not exist on this host",
+    "--device /dev/nothing": "this host has no device /dev/nothing",
+    "--device vendor.test/class=one": "'vendor.test/class=one' is not known to CDI",
+    "--hooks-dir /gone": "the hooks directory /gone can't be read: No such file or directory",
+}
+
+
+@pytest.mark.parametrize("options", GONE)
+def test_what_no_step_can_have_is_told_before_the_first(box, options) -> None:
+    context = box.context("FROM box\nCOPY Dockerfile /\nRUN echo first\nRUN echo second\n")
+    done = box.build(context, *options.split(), "--progress", "plain", check=False)
+    assert done.returncode == 1
+    assert GONE[options] in done.stderr and "COPY Dockerfile" not in done.stderr, done.stderr
+    assert os.listdir(box.store / "tmp") == []
