@@ -22,10 +22,12 @@ _MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
 
 
 class Created(NamedTuple):
-    """A place made to mount on, and the times of its directory before and just after."""
+    """A place made to mount on, by its number in its filesystem, and the times of its directory before and just
+    after."""
 
     path: str
     directory: bool
+    identity: tuple[int, int]
     atime_ns: int
     mtime_ns: int
     mtime_after_ns: int
@@ -195,10 +197,12 @@ class Root:
                         os.fchmod(made, 0o644)
                     finally:
                         os.close(made)
+                own = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 after = os.fstat(fd).st_mtime_ns
             finally:
                 os.close(fd)
-            created.append(Created(here, is_dir, before.st_atime_ns, before.st_mtime_ns, after))
+            identity = own.st_dev, own.st_ino
+            created.append(Created(here, is_dir, identity, before.st_atime_ns, before.st_mtime_ns, after))
 
         try:
             self._reach(path, make)
@@ -218,6 +222,8 @@ class Root:
             try:
                 untouched = os.fstat(fd).st_mtime_ns == place.mtime_after_ns
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if (status.st_dev, status.st_ino) != place.identity:
+                    continue  # the step has put something of its own in its place
                 if place.directory:
                     os.rmdir(name, dir_fd=fd)
                 elif stat.S_ISREG(status.st_mode) and status.st_size == 0:

@@ -194,3 +194,15 @@ def test_S54_the_builder_s_umask_is_no_matter(place_of, way, monkeypatch) -> Non
     assert outputs[0] == outputs[1]
     assert ("deep/er/opt/app", "0o755", 0) in outputs[0]
     assert place.left() == []
+
+
+@pytest.mark.parametrize("way", (CHROOT, *AS_USER), ids=str)
+def test_S54_what_the_step_made_in_the_place_of_a_mount_point_stays(place_of, way) -> None:
+    place = place_of(way, "overlay")
+    moved = "mv /m /moved && mkdir -p /other/x && ln -s /other /m"
+    context = place.context(f"FROM box\nRUN --mount=type=tmpfs,target=/m/x {moved}\n")
+    out = place.path / "out.tar"
+    place.build("-o", f"type=tar,dest={out}", context)
+    with tarfile.open(out) as tar:
+        names = {item.name: item for item in tar}
+    assert names["other/x"].isdir() and names["m"].linkname == "/other"
