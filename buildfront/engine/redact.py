@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterable
 
@@ -27,18 +28,45 @@ def words(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
     )
 
 
+class _Words:
+    """Words of one beginning."""
+
+    def __init__(self, words: list[bytes]) -> None:
+        self._sorted = sorted(words)
+        self._by_length: dict[int, set[bytes]] = {}
+        for word in sorted(words, key=len, reverse=True):
+            self._by_length.setdefault(len(word), set()).add(word)
+        self.longest = max(self._by_length)
+
+    def at(self, data: bytes, place: int) -> bytes | None:
+        """The longest that is whole in ``data`` at this place."""
+        for length, words in self._by_length.items():
+            if place + length <= len(data) and (word := data[place : place + length]) in words:
+                return word
+        return None
+
+    def beginning_with(self, rest: bytes) -> bytes | None:
+        """One that begins with ``rest`` and is longer."""
+        found = bisect.bisect_right(self._sorted, rest)
+        if found < len(self._sorted) and self._sorted[found].startswith(rest):
+            return self._sorted[found]
+        return None
+
+
 class Redactor:
     """One stream. What may be the beginning of a secret is held back until more comes, or the end.
 
     Of several words that begin at one place the longest counts, of those that overlap the first: how the stream was
-    cut into chunks changes nothing. A secret may have thousands of lines, so words go by their beginnings.
+    cut into chunks changes nothing. A secret may have thousands of lines, so words go by their beginnings, and those of
+    one beginning by their lengths.
     """
 
     def __init__(self, wanted: tuple[bytes, ...]) -> None:
         self._held = b""
-        self._by_head: dict[bytes, list[bytes]] = {}
+        by_head: dict[bytes, list[bytes]] = {}
         for word in wanted:
-            self._by_head.setdefault(word[:SHORTEST], []).append(word)
+            by_head.setdefault(word[:SHORTEST], []).append(word)
+        self._by_head = {head: _Words(found) for head, found in by_head.items()}
         self._starts = {head[:size] for head in self._by_head for size in range(1, SHORTEST)}
         # What can be a head: rough, and fast where it is not. As a look-ahead it finds places that overlap too.
         columns = (
@@ -80,13 +108,9 @@ class Redactor:
 
     def _word_at(self, data: bytes, place: int, ended: bool) -> bytes | None:
         """The longest word that is there; before the end, one that may come to be there counts as well."""
-        rest = None
-        for word in self._by_head.get(data[place : place + SHORTEST], ()):
-            if place + len(word) <= len(data):
-                if data.startswith(word, place):
-                    return word
-            elif not ended:
-                rest = data[place:] if rest is None else rest
-                if word.startswith(rest):
-                    return word
-        return None
+        words = self._by_head.get(data[place : place + SHORTEST])
+        if words is None:
+            return None
+        there = len(data) - place
+        coming = None if ended or there >= words.longest else words.beginning_with(data[place:])
+        return coming or words.at(data, place)
