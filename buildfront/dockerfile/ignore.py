@@ -100,6 +100,12 @@ def literal(path: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 
+def as_written(pattern: str) -> str:
+    """The path of a pattern that :func:`literal` made; any other pattern as it is."""
+    path = re.sub(r"\[([*?\[])\]", r"\1", pattern)
+    return path if literal(path) == pattern else pattern
+
+
 def has_wildcard(text: str) -> bool:
     """Whether a COPY source is a pattern."""
     return any(char in text for char in "*?[")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Callable
 
 from run_step import wrong_target
@@ -11,6 +12,8 @@ from ..dockerfile import mounts as syntax
 from ..dockerfile.instructions import MountFlag
 from ..errors import BuildError, nearest
 from .model import Mount
+
+_VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 _MODES = {"cache": 0o7777}
 """The bits of a mode that count; of a secret and of a socket the permissions alone, as in BuildKit."""
@@ -29,6 +32,8 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     if any("\0" in value for value in fields.values()):
         raise BuildError(f"RUN --mount={text}: a value has a null byte")
     kind = flag.kind
+    if "env" in fields and not _VARIABLE.fullmatch(fields["env"]):
+        raise BuildError(f"RUN --mount={text}: env={fields['env']!r} of a secret is no name of a variable")
     target = fields.get("target", "")
     if not target and kind in ("bind", "cache", "tmpfs"):
         raise BuildError(f"RUN --mount={text}: target=PATH is missing")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from run_step import Root
 
-from ..dockerfile.ignore import compile_pattern, has_wildcard
+from ..dockerfile.ignore import as_written, compile_pattern, has_wildcard
 from ..errors import BuildError
 from ..image.diff import at, xattrs
 
@@ -71,7 +71,8 @@ def select(
             relative = posixpath.normpath(source).lstrip("/")
             ignored = excludes is not None and root.stat(relative) is not None
             error = BuildError(
-                f"{source!r} is not in the {what}" + (": .dockerignore leaves it out" if ignored else ""),
+                f"{as_written(source)!r} is not in the {what}"
+                + (": .dockerignore leaves it out" if ignored else ""),
                 hint="paths count from the root of the build context" if what == "build context" else "",
             )
             if not has_wildcard(source):

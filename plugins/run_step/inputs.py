@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from .errors import HostError, RequestError
 from .planning import ForwardAgent, PutSecret, RunPlan, SetSecret, TakeSource
+from .request import split_values
 
 if TYPE_CHECKING:
     from .ssh import Agent
@@ -57,6 +58,10 @@ class Inputs:
                 _check_text(action, self.secrets[action.id].data)
 
 
+_LONGEST = 128 << 10
+"""Bytes of NAME=value with its end (linux/binfmts.h, MAX_ARG_STRLEN)."""
+
+
 def _check_text(action: SetSecret, data: bytes) -> None:
     try:
         data.decode()
@@ -67,6 +72,10 @@ def _check_text(action: SetSecret, data: bytes) -> None:
         raise HostError(
             f"the secret {action.id!r} is no text, and can't be the variable {action.variable}; take it as a file"
         )
+    if len(action.variable) + len(data) + 2 > _LONGEST:
+        raise HostError(
+            f"the secret {action.id!r} is too long for the variable {action.variable} (128 KiB); take it as a file"
+        )
 
 
 def parse_secret(text: str, environ: Mapping[str, str]) -> tuple[str, Secret]:
@@ -76,7 +85,7 @@ def parse_secret(text: str, environ: Mapping[str, str]) -> tuple[str, Secret]:
     Raises RequestError that quotes ``text``, never what the secret holds.
     """
     fields: dict[str, str] = {}
-    for item in text.split(","):
+    for item in split_values(text):
         name, equals, value = item.partition("=")
         name = {"source": "src"}.get(name.strip().lower(), name.strip().lower())
         if name not in ("id", "type", "src", "env") or not equals or not value:

@@ -589,3 +589,10 @@ def test_what_is_made_for_a_workdir_belongs_to_the_user():
     found = graph("FROM a\nWORKDIR /x\nUSER bob:wheel\nWORKDIR y")
     assert [(step.op.path, step.op.user) for step in found.steps[1:]] == [("/x", ""), ("/x/y", "bob:wheel")]
     assert ["user" in step["op"] for step in render.to_json(found)["steps"][1:]] == [False, True]
+
+
+@pytest.mark.parametrize("name", ["1BAD", "A-B", "ä"])
+def test_a_variable_of_a_secret_has_a_name(name):
+    with pytest.raises(BuildError, match=f"env='{name}' of a secret is no name of a variable") as caught:
+        graph(f"FROM a\nRUN true\nRUN --mount=type=secret,id=s,env={name} true")
+    assert caught.value.where.start == 3

@@ -184,6 +184,7 @@ def test_a_secret_is_read_from_a_file_or_a_variable(tmp_path, monkeypatch):
     (tmp_path / "both").write_bytes(b"file")
     monkeypatch.chdir(tmp_path)
     environ = {"VAR": "from the variable", "both": "variable"}
+    (tmp_path / "with,comma").write_text("comma")
     table = {
         "id=a,src=file": b"from the file\n",
         f"id=a,source={tmp_path}/file": b"from the file\n",
@@ -195,6 +196,7 @@ def test_a_secret_is_read_from_a_file_or_a_variable(tmp_path, monkeypatch):
         "id=file": b"from the file\n",
         "id=both": b"variable",
         "id=both,type=file": b"file",
+        '"id=a","src=with,comma"': b"comma",
     }
     for text, data in table.items():
         assert parse_secret(text, environ)[1].data == data, text
@@ -234,3 +236,11 @@ def test_nothing_of_a_mount_is_made_in_planning(ask, host, rootfs):
     plan(ask(run_mounts=(RunMount("tmpfs", "/not/there"), RunMount("secret", id="s"))), host)
     assert sorted(os.listdir(rootfs)) == before
     assert stat.S_ISDIR(os.stat(rootfs).st_mode)
+
+
+def test_a_secret_that_is_too_long_for_a_variable_is_told_before_the_step(ask, host):
+    secret = RunMount("secret", id="s", env="TOKEN")
+    made = plan(ask(run_mounts=(secret,)), host)
+    Inputs(secrets={"s": Secret(b"x" * ((128 << 10) - len("TOKEN=") - 1))}).check(made)
+    with pytest.raises(HostError, match=r"too long for the variable TOKEN \(128 KiB\); take it as a file"):
+        Inputs(secrets={"s": Secret(b"x" * ((128 << 10) - len("TOKEN=")))}).check(made)

@@ -68,6 +68,11 @@ def test_the_whole_context(top):
         assert {"a.txt", "dir/sub/two.txt", "out", "host", ".hidden"} <= {item.name for item in found.items}
 
 
+def test_a_path_that_is_meant_to_the_letter_is_told_as_it_was_written(top):
+    with pytest.raises(BuildError, match=r"'a\*\?\[b\]' is not in the build context"):
+        find(top, ignore.literal("a*?[b]"))
+
+
 def test_several_sources_in_their_order(top):
     assert [item.path for item in find(top, "b.txt", "a.txt", "b.txt")] == ["b.txt", "a.txt", "b.txt"]
 

@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import BUNDLE, ChangeOwner, Draft, MakeScratch, Relabel
-from ..request import wrong_target
+from ..request import split_values, wrong_target
 
 Mount = dict[str, Any]
 
@@ -173,7 +173,7 @@ _TRUE, _FALSE = ("", "1", "true"), ("0", "false")
 def parse_mount(text: str) -> Volume:
     """``type=bind|tmpfs,key=value,…`` (docker-run(1), ``--mount``). Raises RequestError that quotes ``text``."""
     fields: dict[str, str] = {}
-    for item in text.split(","):
+    for item in split_values(text):
         name, _, value = item.partition("=")
         name = _SPELLINGS.get(name, name)
         if name in fields:
@@ -181,9 +181,8 @@ def parse_mount(text: str) -> Volume:
         fields[name] = value
     kind = fields.pop("type", "")
     if kind not in _KINDS:
-        raise RequestError(
-            f"mount {text!r}: type={kind or '…'} is wanted first; known are {', '.join(_KINDS)}"
-        )
+        wrong = f"unknown type {kind!r}" if kind else "type=… is missing"
+        raise RequestError(f"mount {text!r}: {wrong}; known are {', '.join(_KINDS)}")
     if not fields.get("target"):
         raise RequestError(f"mount {text!r}: target=PATH is missing")
     target = _destination(text, "mount", fields.pop("target"))

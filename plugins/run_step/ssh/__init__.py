@@ -50,6 +50,7 @@ def _of_user(environ: Mapping[str, str]) -> Agent:
 def _at_paths(paths: list[str]) -> Agent:
     if "" in paths:
         raise RequestError(f"one of the paths is empty; {_FORM}")
+    paths = [os.path.expanduser(path) for path in paths]  # a shell does it only at the beginning of a word
     sockets = [path for path in paths if _is_socket(path)]
     if not sockets:
         return KeyAgent(paths)
