@@ -52,7 +52,7 @@ class Store:
 
     def _create(self) -> None:
         # Root filesystems may hold programs with the set-user-ID bit, which no other user of the machine may reach.
-        modes = {self.root: 0o711, self.blobs: 0o755, self.tmp: 0o755, self._snapshots: 0o700}
+        modes = {self.root: 0o711, self.blobs: 0o755, self.tmp: 0o711, self._snapshots: 0o700}
         for path, mode in modes.items():
             made = not os.path.isdir(path)
             os.makedirs(path, mode=mode, exist_ok=True)
