@@ -25,7 +25,7 @@ from .rootfs import Root
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
 from .stdio.terminal import size_of
-from .supervisor import send
+from .supervisor import LENGTH, LIBRARY, RUN, send
 from .trees import remove_tree
 
 
@@ -122,18 +122,16 @@ class Supervisor:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._has_library = False
 
-    def start(self, library: str = "") -> socket.socket:
-        """The control socket, the process started if it was not yet. ``library`` has what the built-in network needs:
-        loaded once, where every run is forked from."""
+    def start(self) -> socket.socket:
+        """The control socket, the process started if it was not yet."""
         with self._lock:
             if self._control is None:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
                 package = os.path.dirname(os.path.abspath(__file__))
                 boot = f"import sys; sys.path.insert(0, {os.path.dirname(package)!r}); "
-                if library:
-                    boot += f"sys.path.append({library!r}); from run_step.network.bridge import Hold; "
-                boot += f"from run_step.supervisor import main; main({'Hold()' if library else ''})"
+                boot += "from run_step.supervisor import main; main()"
                 self._process = subprocess.Popen(
                     [sys.executable, "-I", "-S", "-c", boot],
                     stdin=theirs.fileno(),
@@ -146,13 +144,17 @@ class Supervisor:
 
     def spawn(self, job: dict[str, Any], streams: tuple[int, ...]) -> socket.socket:
         """Start one run; the socket answers when it has ended, and closing it kills the step."""
-        control = self.start(job.get("network", {}).get("library", ""))
+        control = self.start()
+        library = os.fsencode(job.get("network", {}).get("library", ""))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         fds = array.array("i", [theirs.fileno(), *streams])
         try:
             try:
                 with self._lock:
-                    control.sendmsg([b"r"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
+                    if library and not self._has_library:
+                        control.sendall(LIBRARY + LENGTH.pack(len(library)) + library)
+                        self._has_library = True
+                    control.sendmsg([RUN], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
             finally:
                 theirs.close()
             send(ours, job)
@@ -173,6 +175,7 @@ class Supervisor:
             if self._process is not None:
                 self._process.wait()
                 self._process = None
+            self._has_library = False
 
     def __enter__(self) -> Supervisor:
         return self

@@ -28,6 +28,9 @@ from .linux import process as p
 LENGTH = struct.Struct("!I")
 """The head of a message: its length in bytes."""
 
+RUN, LIBRARY = b"r", b"l"
+"""What comes by the control socket: a run, with its descriptors; the directory of what the built-in network needs, as a
+message, once and before the first run that needs it."""
 
 MOST_FDS = 250
 """Descriptors of one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
@@ -43,16 +46,28 @@ class Held(Protocol):
         """For a process that was forked: it is not what lasts."""
 
 
-def main(held: Held | None = None) -> None:
-    """Serve until the control socket on descriptor 0 closes; then ``held`` is let go."""
+def main() -> None:
+    """Serve until the control socket on descriptor 0 closes."""
+    held: list[Held] = []
     try:
         _serve_all(held)
     finally:
-        if held is not None:
-            held.release()
+        for one in held:
+            one.release()
 
 
-def _serve_all(held: Held | None) -> None:
+def _hold(library: str) -> list[Held]:
+    """The built-in network, loaded once, where every run is forked from, and kept from one run to the next."""
+    try:
+        sys.path.append(library)
+        from .network.bridge import Hold
+
+        return [Hold()]
+    except Exception:  # noqa: BLE001 - the run that needs it says so
+        return []
+
+
+def _serve_all(held: list[Held]) -> None:
     control = socket.socket(fileno=0)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the builder decides what an interrupt means
     p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)
@@ -77,6 +92,9 @@ def _serve_all(held: Held | None) -> None:
         data, ancillary, _, _ = control.recvmsg(1, socket.CMSG_SPACE(MOST_FDS * 4))
         if not data:
             return
+        if data == LIBRARY:
+            held += _hold(os.fsdecode(_receive(control)))
+            continue
         fds = array.array("i")
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -84,8 +102,8 @@ def _serve_all(held: Held | None) -> None:
         pid = os.fork()
         if pid == 0:
             control.close()
-            if held is not None:
-                held.forget()
+            for one in held:
+                one.forget()
             for pidfd, (_, run) in children.items():
                 os.close(pidfd)
                 os.close(run)

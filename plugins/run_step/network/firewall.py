@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from pyroute2.netlink.exceptions import NetlinkError
+from pyroute2.netlink.nfnetlink.nftsocket import NFT_MSG_GETRULE, nft_rule_msg
 from pyroute2.nftables.expressions import genex, masq, verdict
 from pyroute2.nftables.main import NFTables
 
@@ -24,7 +25,12 @@ _FILTER = 0  # NF_IP_PRI_FILTER
 IIFNAME, OIFNAME = 6, 7  # NFT_META_IIFNAME, NFT_META_OIFNAME
 EQUAL, _NOT_EQUAL = 0, 1  # NFT_CMP_EQ, NFT_CMP_NEQ
 _CT_STATE = 0  # NFT_CT_STATE
-_CHAINS = {"forward", "input", "postrouting"}
+_CHAINS = {"input": 1, "forward": 2, "postrouting": 4}
+"""The chains that we make, and where: NF_INET_LOCAL_IN, NF_INET_FORWARD, NF_INET_POST_ROUTING (linux/netfilter.h)."""
+
+_COMMENT = "buildfront"
+"""Of each rule of ours, by which a table is known as ours; nft shows it."""
+
 _KNOWN = 2 | 4  # of connections that are there, or belong to one (NF_CT_STATE_BIT)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -115,7 +121,7 @@ def masquerade(table: str, network: Network, device: str, closed: Iterable[str] 
     def chain(name: str, hook: str, kind: str, priority: int, *rules: list[list[Any]]) -> None:
         nft.chain("add", table=table, name=name, hook=hook, type=kind, policy=ACCEPT, priority=priority)
         for rule in rules:
-            nft.rule("add", table=table, chain=name, expressions=rule)
+            nft.rule("add", table=table, chain=name, expressions=rule, userdata={"value": _COMMENT})
 
     try:
         if table in _tables(nft):
@@ -139,25 +145,47 @@ def masquerade(table: str, network: Network, device: str, closed: Iterable[str] 
 
 
 def remove(table: str, version: int) -> None:
-    """Delete the table of one family, where it is and has no chains but such as ours has. Never raises: a kernel
-    without tables has none."""
+    """Delete the table of one family, where it is and has nothing but what we make. Never raises: a kernel without
+    tables has none."""
     try:
         nft = NFTables(nfgen_family=FAMILIES[version])
     except OSError:
         return
     try:
-        if table in _tables(nft):
-            chains = {
-                str(item.get_attr("NFTA_CHAIN_NAME"))
-                for item in nft.get_chains()
-                if item.get_attr("NFTA_CHAIN_TABLE") == table
-            }
-            if chains <= _CHAINS:
+        for item in nft.get_tables():
+            if item.get_attr("NFTA_TABLE_NAME") == table and _is_ours(
+                nft, table, item.get_attr("NFTA_TABLE_USE")
+            ):
                 nft.table("del", name=table)
-    except (NetlinkError, OSError):
-        pass  # a kernel or a user that has none
+    except Exception:  # noqa: BLE001 - a kernel or a user that has none, or somebody's rules that are not understood
+        return
     finally:
         nft.close()
+
+
+def _is_ours(nft: NFTables, table: str, parts: int) -> bool:
+    """Somebody may have a table of that name for rules of his own about our device. ``parts``: how many chains, sets
+    and other things it has; we may have been killed before there was any."""
+    chains = [item for item in nft.get_chains() if item.get_attr("NFTA_CHAIN_TABLE") == table]
+    if len(chains) != parts or any(_CHAINS.get(_name(item), -1) != _hook(item) for item in chains):
+        return False
+    wanted = nft_rule_msg()
+    wanted["attrs"] = [["NFTA_RULE_TABLE", table]]
+    rules = nft.request_get(wanted, NFT_MSG_GETRULE)
+    return all(
+        rule.get_attr("NFTA_RULE_USERDATA") == _COMMENT
+        for rule in rules
+        if rule.get_attr("NFTA_RULE_TABLE") == table
+    )
+
+
+def _name(chain: Any) -> str:
+    return str(chain.get_attr("NFTA_CHAIN_NAME"))
+
+
+def _hook(chain: Any) -> int | None:
+    hook = chain.get_attr("NFTA_CHAIN_HOOK")
+    return None if hook is None else int(hook.get_attr("NFTA_HOOK_HOOKNUM"))
 
 
 def _tables(nft: NFTables) -> list[str]:

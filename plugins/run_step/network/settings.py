@@ -43,20 +43,36 @@ def forwards(version: int) -> bool:
         return False
 
 
+def has_ipv6(device: str) -> bool:
+    """Whether a device may have addresses of IPv6."""
+    path = f"/proc/sys/net/ipv6/conf/{device}/disable_ipv6"
+    return os.path.exists(path) and read(path) == "0"
+
+
 def deafen(device: str) -> None:
-    """Let nobody who is connected to a device of ours tell the machine which ways to take."""
+    """Let nobody who is connected to a device of ours tell the machine which ways to take. Raises OSError."""
     for name in ("accept_ra", "autoconf", "accept_redirects"):
-        with suppress(FileNotFoundError):  # a machine without IPv6
-            _write(f"/proc/sys/net/ipv6/conf/{device}/{name}", "0")
+        path = f"/proc/sys/net/ipv6/conf/{device}/{name}"
+        try:
+            if read(path) != "0":
+                _write(path, "0")
+        except FileNotFoundError:
+            pass  # a machine without IPv6
+        except OSError:
+            # A container may have IPv6 off and its settings read-only: nothing is listened to there.
+            if has_ipv6(device):
+                raise
 
 
 def restore(directory: str, devices: set[str]) -> None:
     """Put the settings back, but for those that somebody else has changed since.
 
     A machine with a device that it did not have then goes on forwarding: who made that found it forwarding, changed
-    nothing, and needs it. Those that listen to routers still do then; what devices begin with is as before."""
+    nothing, and needs it."""
     known = noted(directory, _SETTINGS) or {}
     alone = devices <= set(noted(directory, _DEVICES) or ())
+    # A device that listened to routers keeps its 2 as long as the machine forwards: by a 1 it would lose its way out.
+    # What new devices begin with goes back in any case: a bridge of somebody's containers must not listen to them.
     for path, (old, ours) in reversed(list(known.items())):
         if (alone or path == _ACCEPT_RA.format("default")) and os.path.exists(path) and read(path) == ours:
             _write(path, old)
