@@ -1,149 +1,206 @@
 """Chains of other programs that drop what this machine forwards, as docker and ufw let iptables do it by its policy.
 
-Where iptables' FORWARD would drop a bridge's packets for no rule but its policy, two rules at its end accept them, and
-go with the bridge: what somebody's rules drop is dropped. Chains of another kind are never changed, but told of, with
-what would help. Knows nothing of steps.
+Where the policy of iptables' FORWARD would drop a bridge's packets, two rules at its end accept them, and go with the
+bridge: what somebody's rules drop is dropped. Chains of another kind are never changed, but told of, with what would
+help. Knows nothing of steps, and of rules no more than :mod:`.verdicts` says of them.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import socket
-import struct
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import lru_cache, partial
+from typing import Any, TypeVar
 
+from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
-from pyroute2.netlink.nfnetlink.nftsocket import NFT_MSG_GETRULE, nft_rule_msg
 from pyroute2.nftables.expressions import genex, verdict
 from pyroute2.nftables.main import NFTables
 
-from ..linux.socket_option import read_option
-from .firewall import ACCEPT, DROP, EQUAL, FAMILIES, IIFNAME, OIFNAME, interface, why
+from . import legacy, tables
+from . import verdicts as v
+from .firewall import EQUAL, FAMILIES, IIFNAME, OIFNAME, interface
 
 COMMENT = "buildfront"
 """Of the rules that are ours, by which they are found again; iptables shows it."""
 
-_ANY = 0  # NFPROTO_UNSPEC: a dump of every family
-_INET = 1  # NFPROTO_INET
-_NAMES = {_INET: "inet", 2: "ip", 10: "ip6"}
-_FORWARD = 2  # NF_INET_FORWARD
-_IPTABLES = ("filter", "FORWARD")
-"""The table and the chain of iptables-nft, which belong to everybody who uses iptables."""
+_NAMES = {tables.INET: "inet", tables.IPV4: "ip", tables.IPV6: "ip6"}
+_IPTABLES = "filter"
+"""The table of iptables-nft that belongs to everybody who uses iptables."""
 
+_TABLES_OF_IPTABLES = (_IPTABLES, "mangle", "security")
+_FORWARD = "FORWARD"
 
-@dataclass(frozen=True)
-class _Chain:
-    family: int
-    table: str
-    name: str
-    policy: int
+_KEYS = {IIFNAME: "iifname", OIFNAME: "oifname"}
 
-    def __str__(self) -> str:
-        return f"{_NAMES[self.family]} {self.table} {self.name}"
+_TRIES = 5
+"""How often one reads what somebody else changes meanwhile."""
 
-    @property
-    def is_of_iptables(self) -> bool:
-        return self.family != _INET and (self.table, self.name) == _IPTABLES
+_Connection = tuple[v.Packet, v.Packet]
+_T = TypeVar("_T")
+
+_OUTSIDE = {4: "198.18.0.1", 6: "2001:db8::1"}
+"""Addresses that nobody has, by which one asks for the way out (RFC 2544, RFC 3849)."""
 
 
 def let_through(table: str, device: str) -> dict[int, str]:
-    """See to it that what ``device`` forwards is accepted by all chains but those of ``table``.
+    """See to it that what ``device``, a bridge with its addresses, forwards is accepted by all chains but those of
+    ``table``.
 
-    For each of IPv4 and IPv6 where something drops it: what, and how somebody can change that. Never raises."""
-    found = {}
-    try:
-        for chain in _chains():
-            said = _let_through(chain, device) if chain.table != table else ""
-            if said:
-                found.update(
-                    {version: said for version in FAMILIES if chain.family in (_INET, FAMILIES[version])}
-                )
-    except (NetlinkError, OSError) as error:
-        return dict.fromkeys(FAMILIES, why(error))
-    except Exception:  # noqa: BLE001 - a rule that is not understood, of which there are many kinds
-        return {}
+    For each of IPv4 and IPv6 where it is certain that something drops it: what, and how somebody can change that.
+    Never raises: what can't be read or understood is no reason to fail."""
+    found: dict[int, str] = {}
+
+    @lru_cache
+    def connection(version: int) -> _Connection:
+        return _connection(version, device)
+
+    for chain in _others(table):
+        for version, family in FAMILIES.items():
+            if version not in found and chain.family in (tables.INET, family):
+                found |= _said(version, partial(_nft, chain, device, partial(connection, version)))
     for version in FAMILIES:
-        said = "" if version in found else _legacy(version, device)
-        if said:
-            found[version] = said
+        if version not in found:
+            found |= _said(version, partial(_legacy, version, device, partial(connection, version)))
     return found
 
 
 def withdraw() -> None:
     """Take our rules out of iptables' chains again. Never raises."""
+    for chain in _others(""):
+        if not _is_of_iptables(chain):
+            continue
+        try:
+            for rule in _settled(partial(tables.rules, chain.family, chain.table, chain.name)):
+                if _accepts(rule):
+                    _change("del", chain, handle=rule.handle)
+        except Exception:  # noqa: BLE001 - the chain has gone, or can't be changed any more
+            continue
+
+
+def _others(table: str) -> list[tables.Chain]:
+    """The chains but for those of our own table."""
     try:
-        for chain in _chains():
-            if chain.is_of_iptables:
-                for rule in filter(_is_ours, _rules(chain)):
-                    _change("del", chain, handle=rule.get_attr("NFTA_RULE_HANDLE"))
-    except Exception:  # noqa: BLE001 - a kernel or a user that has none, or rules that are not understood
-        return
+        return [chain for chain in _settled(tables.chains) if chain.table != table]
+    except Exception:  # noqa: BLE001 - this kernel has none, or we may not see them
+        return []
 
 
-def _let_through(chain: _Chain, device: str) -> str:
-    rules = _rules(chain)
-    theirs = [rule for rule in rules if not _is_ours(rule)]
-    last = bool(theirs) and _drops_all(theirs[-1])
-    if not last and chain.policy != DROP:
-        return ""
-    if any(_is_about(rule, device) for rule in theirs):
-        return ""  # somebody has thought of it
-    if last or not chain.is_of_iptables:
-        return f"{chain} drops what it has no rule for: {_remedy(chain, device)}"
-    if len(theirs) == len(rules):
-        for key in (IIFNAME, OIFNAME):
-            # As iptables writes them itself: it understands its tables no more with rules of another form.
-            words = [*interface(key, EQUAL, device), [genex("counter", {})], verdict(ACCEPT)]
-            _change("add", chain, expressions=words, userdata={"value": COMMENT})
-    return ""
+def _settled(read: Callable[[], _T]) -> _T:
+    """What is read while nobody changes it."""
+    for _ in range(_TRIES):
+        try:
+            return read()
+        except InterruptedError:
+            continue
+    return read()
 
 
-def _remedy(chain: _Chain, device: str) -> str:
-    if chain.table == "firewalld":
-        return f"firewall-cmd --zone=trusted --add-interface={device}"
-    if chain.is_of_iptables:
-        program = "iptables" if chain.family == FAMILIES[4] else "ip6tables"
-        return _iptables(program, device)
-    return "; ".join(f"nft insert rule {chain} {key} {device} accept" for key in ("iifname", "oifname"))
-
-
-def _iptables(program: str, device: str) -> str:
-    return "; ".join(f"{program} -I FORWARD {flag} {device} -j ACCEPT" for flag in ("-i", "-o"))
-
-
-def _chains() -> list[_Chain]:
-    """All at the forward hook, of each family and of both."""
-    nft = NFTables(nfgen_family=_ANY)
+def _said(version: int, look: Callable[[], str]) -> dict[int, str]:
+    """What was found, by the version; nothing where it can't be looked at: that is no reason to fail."""
     try:
-        found = [item for item in nft.get_chains() if item["nfgen_family"] in _NAMES]
-    finally:
-        nft.close()
-    return [
-        _Chain(
-            item["nfgen_family"],
-            str(item.get_attr("NFTA_CHAIN_TABLE")),
-            str(item.get_attr("NFTA_CHAIN_NAME")),
-            int(item.get_attr("NFTA_CHAIN_POLICY")),
-        )
-        for item in found
-        if (hook := item.get_attr("NFTA_CHAIN_HOOK")) is not None
-        and hook.get_attr("NFTA_HOOK_HOOKNUM") == _FORWARD
-        and item.get_attr("NFTA_CHAIN_TYPE") == "filter"
-    ]
+        said = look()
+    except Exception:  # noqa: BLE001 - of the many kinds of rules and of kernels
+        return {}
+    return {version: said} if said else {}
 
 
-def _rules(chain: _Chain) -> list[Any]:
-    """Of this chain alone: a machine can have thousands."""
-    wanted = nft_rule_msg()
-    wanted["attrs"] = [["NFTA_RULE_TABLE", chain.table], ["NFTA_RULE_CHAIN", chain.name]]
-    nft = NFTables(nfgen_family=chain.family)
+def _connection(version: int, device: str) -> _Connection:
+    """Of somebody behind the device to somebody outside, as far as is known."""
+    inner = (device, socket.if_nametoindex(device))
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with IPRoute() as ip:
+        networks = [
+            ipaddress.ip_interface(f"{item.get_attr('IFA_ADDRESS')}/{item['prefixlen']}").network
+            for item in ip.get_addr(family=family, index=inner[1])
+            if item["scope"] == 0
+        ]
+        uplink = _uplink(ip, family, _OUTSIDE[version])
+    return v.connection(version, inner, uplink, networks[0] if len(networks) == 1 else None)
+
+
+def _uplink(ip: IPRoute, family: int, target: str) -> v.Device | None:
+    """The device that the way out leads by; None where there is none."""
     try:
-        return list(nft.request_get(wanted, NFT_MSG_GETRULE))
-    finally:
-        nft.close()
+        (route,) = ip.route("get", family=family, dst=target)
+        index = int(route.get_attr("RTA_OIF"))
+        return socket.if_indextoname(index), index
+    except (NetlinkError, OSError, TypeError, ValueError):
+        return None
 
 
-def _change(what: str, chain: _Chain, **more: Any) -> None:
+def _nft(chain: tables.Chain, device: str, connection: Callable[[], _Connection]) -> str:
+    """Let it through where that is iptables' policy alone; what else drops it."""
+    own: set[tuple[str, str]] = set()
+
+    def judged() -> list[frozenset[v.Outcome]]:
+        reading = tables.Reading(chain.family, chain.table)
+        rules = reading.rules(chain.name)
+        if not rules and chain.policy != v.DROP:
+            return []
+        own.update(found for rule in rules or () if (found := _accepts(rule)))
+        # What others have said; ours may be there already.
+        theirs = rules if rules is None else [rule for rule in rules if not _accepts(rule)]
+
+        def read(name: str) -> list[tables.Rule] | None:
+            return theirs if name == chain.name else reading.rules(name)
+
+        return [v.judge(packet, chain.name, read, reading.sets) for packet in connection()]
+
+    outcomes = _settled(judged)
+    how = _how(outcomes, chain.policy)
+    undecided = any(found & {v.Outcome.END, v.Outcome.UNKNOWN} for found in outcomes)
+    if _is_of_iptables(chain) and chain.policy == v.DROP and how != _BY_RULE and undecided:
+        # Where it may be but a part of what steps send as well: two rules at the end do no harm.
+        wanted = [key for key, field in _KEYS.items() if (field, device) not in own]
+        if all(_add(chain, key, device) for key in wanted):
+            return ""
+    return f"{_NAMES[chain.family]} {chain.table} {chain.name} {how}: {_remedy(chain, device)}" if how else ""
+
+
+_BY_POLICY, _BY_RULE = "drops what it has no rule for", "drops it by a rule"
+
+
+def _how(outcomes: Iterable[frozenset[v.Outcome]], policy: int) -> str:
+    """How a connection is dropped, of which each direction has these outcomes; the empty string unless it is certain
+    of one of them."""
+    how = ""
+    for found in outcomes:
+        if found == {v.Outcome.DROP}:
+            return _BY_RULE
+        if policy == v.DROP and found <= {v.Outcome.DROP, v.Outcome.END}:
+            how = _BY_POLICY
+    return how
+
+
+def _is_of_iptables(chain: tables.Chain) -> bool:
+    return chain.family != tables.INET and (chain.table, chain.name) == (_IPTABLES, _FORWARD)
+
+
+def _accepts(rule: tables.Rule) -> tuple[str, str] | None:
+    """The field and the device that a rule of ours is about; None for others, of the same comment too."""
+    if rule.comment != COMMENT:
+        return None
+    match list(rule):
+        case [v.Load(register, field), v.Compare(compared, v.EQUAL, name), v.Verdict(v.ACCEPT)]:
+            if register == compared and field in _KEYS.values():
+                return field, name.rstrip(b"\0").decode(errors="surrogateescape")
+    return None
+
+
+def _add(chain: tables.Chain, key: int, device: str) -> bool:
+    """Whether it could be added."""
+    # As iptables writes them itself: it understands its tables no more with rules of another form.
+    words = [*interface(key, EQUAL, device), [genex("counter", {})], verdict(v.ACCEPT)]
+    try:
+        _change("add", chain, expressions=words, userdata={"value": COMMENT})
+    except Exception:  # noqa: BLE001 - whoever it is told may know why
+        return False
+    return True
+
+
+def _change(what: str, chain: tables.Chain, **more: Any) -> None:
     nft = NFTables(nfgen_family=chain.family)
     try:
         nft.rule(what, table=chain.table, chain=chain.name, **more)
@@ -151,79 +208,31 @@ def _change(what: str, chain: _Chain, **more: Any) -> None:
         nft.close()
 
 
-def _is_ours(rule: Any) -> bool:
-    return str(rule.get_attr("NFTA_RULE_USERDATA")) == COMMENT
+def _remedy(chain: tables.Chain, device: str) -> str:
+    if chain.table == "firewalld":
+        return f"firewall-cmd --zone=trusted --add-interface={device}"
+    if chain.family != tables.INET and chain.name == _FORWARD and chain.table in _TABLES_OF_IPTABLES:
+        return _iptables("iptables" if chain.family == tables.IPV4 else "ip6tables", chain.table, device)
+    where = f"{_NAMES[chain.family]} {chain.table} {chain.name}"
+    return "; ".join(f"nft insert rule {where} {key} {device} accept" for key in _KEYS.values())
 
 
-def _expressions(rule: Any) -> list[tuple[str, Any]]:
-    """The name and the data of each expression; of one that is not understood, no name."""
-    return [
-        (item.get_attr("NFTA_EXPR_NAME"), item.get_attr("NFTA_EXPR_DATA"))
-        if hasattr(item, "get_attr")
-        else ("", None)
-        for item in rule.get_attr("NFTA_RULE_EXPRESSIONS") or ()
-    ]
+def _iptables(program: str, table: str, device: str) -> str:
+    words = program if table == _IPTABLES else f"{program} -t {table}"
+    return "; ".join(f"{words} -I {_FORWARD} {flag} {device} -j ACCEPT" for flag in ("-i", "-o"))
 
 
-def _is_about(rule: Any, device: str) -> bool:
-    """Whether it compares something with the name of the device."""
-    for name, data in _expressions(rule):
-        if name == "cmp":
-            against = data.get_attr("NFTA_CMP_DATA")
-            value = against.get_attr("NFTA_DATA_VALUE") if against is not None else None
-            if value and bytes(value).rstrip(b"\0") == device.encode():
-                return True
-    return False
-
-
-def _drops_all(rule: Any) -> bool:
-    """Whether it drops or rejects whatever comes to it: a condition would be one more expression."""
-    expressions = [(name, data) for name, data in _expressions(rule) if name not in ("counter", "log")]
-    if len(expressions) != 1:
-        return False
-    name, data = expressions[0]
-    if name == "immediate":
-        said = data.get_attr("NFTA_IMMEDIATE_DATA").get_attr("NFTA_DATA_VERDICT")
-        return said is not None and said.get_attr("NFTA_VERDICT_CODE") == "NF_DROP"
-    return name == "reject" or (name == "target" and "REJECT" in str(data.get_attr("NFTA_TARGET_NAME")))
-
-
-# The older tables of iptables, which netlink does not know (linux/netfilter_ipv4/ip_tables.h, ip6_tables.h).
-
-_INFO = struct.Struct("=32sI5I5III")
-"""struct ipt_getinfo: name, valid_hooks, hook_entry, underflow, num_entries, size."""
-
-_ENTRIES = 40  # offsetof(struct ipt_get_entries, entrytable)
-_GET_INFO, _GET_ENTRIES = 64, 65  # IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES; IPv6 has the same
-_TARGET_OFFSET = {4: 88, 6: 140}
-"""Where that field is in struct ipt_entry and ip6t_entry."""
-
-_VERDICT_DROP = -DROP - 1
-_VERDICT = 32  # sizeof(struct xt_entry_target)
-
-
-def _legacy(version: int, device: str) -> str:
+def _legacy(version: int, device: str, connection: Callable[[], _Connection]) -> str:
     """The same for iptables-legacy, which is only looked at."""
-    names, family, level = {
-        4: ("/proc/self/net/ip_tables_names", socket.AF_INET, socket.IPPROTO_IP),
-        6: ("/proc/self/net/ip6_tables_names", socket.AF_INET6, socket.IPPROTO_IPV6),
-    }[version]
-    try:
-        with open(names, encoding="ascii") as stream:
-            if "filter" not in stream.read().split():
-                return ""  # to ask for it would make it
-        with socket.socket(family, socket.SOCK_RAW, socket.IPPROTO_RAW) as asked:
-            info = _INFO.unpack(read_option(asked, level, _GET_INFO, b"filter".ljust(_INFO.size, b"\0")))
-            size, policy_at, begin = info[-1], info[7 + _FORWARD], info[2 + _FORWARD]
-            request = struct.pack("=32sI", b"filter", size).ljust(_ENTRIES + size, b"\0")
-            entries = read_option(asked, level, _GET_ENTRIES, request)[_ENTRIES:]
-    except OSError:
-        return ""  # this kernel has none, or they have just changed: no reason to warn
-    target_at = _TARGET_OFFSET[version]
-    (offset,) = struct.unpack_from("=H", entries, policy_at + target_at)
-    (policy,) = struct.unpack_from("=i", entries, policy_at + offset + _VERDICT)
-    chain = entries[begin:policy_at]
-    if policy != _VERDICT_DROP or device.encode() + b"\0" in chain:
-        return ""
     program = "iptables-legacy" if version == 4 else "ip6tables-legacy"
-    return f"FORWARD of {program} drops what it has no rule for: {_iptables(program, device)}"
+    for table in legacy.tables(version):
+        if table.is_empty and table.policy != v.DROP:
+            continue
+        outcomes = [
+            v.judge(packet, str(table.forward), table.rules, lambda _: None) for packet in connection()
+        ]
+        how = _how(outcomes, table.policy)
+        if how:
+            where = program if table.name == _IPTABLES else f"{program} -t {table.name}"
+            return f"{_FORWARD} of {where} {how}: {_iptables(program, table.name, device)}"
+    return ""
