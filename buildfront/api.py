@@ -22,10 +22,12 @@ from .graph import GraphOptions, NamedContext, RunOp, StepGraph, build_graph, re
 from .image import platform as platforms
 from .image import reference as image_reference
 from .image.assemble import HistoryLine, image_config
+from .image.documents import json_object
 from .image.model import CONFIG, MANIFEST, Descriptor, Layer, digest_of, dumps, image_manifest
-from .names import find
+from .names import find, read_image
 from .resolve import resolve
 from .store import Store
+from .store.verified import is_whole
 
 if TYPE_CHECKING:
     from run_step import RunRequest, Secret
@@ -325,7 +327,7 @@ def assemble(prepared: Prepared, results: Mapping[int, Result]) -> Image:
 def _keep(prepared: Prepared, image: Image, options: BuildOptions) -> BuildOutcome:
     store = prepared.store
     config, manifest = image.config_descriptor, image.manifest_descriptor
-    if not (store.has_blob(config.digest) and store.has_blob(manifest.digest)):
+    if not (is_whole(store, config.digest, config.size) and is_whole(store, manifest.digest, manifest.size)):
         with store.session() as session:
             session.put(image.config, config.media_type)
             session.put(image.manifest, manifest.media_type)
@@ -357,7 +359,8 @@ def plan_cached(options: BuildOptions, stack: ExitStack) -> tuple[Prepared, dict
 
 @dataclass(frozen=True)
 class ImageRow:
-    """One line of ``buildfront images``. ``created`` is RFC 3339; sizes are of the compressed layers."""
+    """One line of ``buildfront images``. ``created`` is RFC 3339; sizes are of the compressed layers. ``problem`` says
+    what is wrong with an image that can't be read, whose other fields are empty then but for name and digest."""
 
     name: str
     image_id: str
@@ -365,41 +368,38 @@ class ImageRow:
     created: str
     size: int
     platform: str
+    problem: str = ""
 
 
 def images(root: str | None = None) -> list[ImageRow]:
-    """What the store has, newest first."""
+    """What the store has, newest first. Raises BuildError where the store can't be read."""
     out = []
     with Store(root) as store:
         for entry in store.index.read():
-            manifest = store.read_json(entry["digest"])
-            config = store.read_json(manifest["config"]["digest"])
-            out.append(
-                ImageRow(
-                    name=(entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", ""),
-                    image_id=manifest["config"]["digest"],
-                    digest=entry["digest"],
-                    created=str(config.get("created", "")),
-                    size=sum(item["size"] for item in manifest["layers"]),
-                    platform=platforms.of(config),
-                )
-            )
+            name = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", "")
+            digest = str(entry["digest"])
+            try:
+                image = read_image(store, digest)
+            except BuildError as error:
+                out.append(ImageRow(name, "", digest, "", 0, "", error.what))
+                continue
+            config = image.config
+            out.append(ImageRow(name, image.image_id, digest, config.created, image.size, config.platform))
     return sorted(out, key=lambda row: row.created, reverse=True)
 
 
 def inspect(name: str, root: str | None = None) -> dict[str, Any]:
     """An image's manifest and config as one JSON value. Raises BuildError for an unknown name."""
     with Store(root) as store:
-        entry = find(store, name)
-        if entry is None:
-            raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
-        manifest = store.read_json(entry["digest"])
+        entry = _known(store, name)
+        digest = str(entry["digest"])
+        image = read_image(store, digest)
         return {
             "name": (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", ""),
-            "digest": entry["digest"],
-            "id": manifest["config"]["digest"],
-            "manifest": manifest,
-            "config": store.read_json(manifest["config"]["digest"]),
+            "digest": digest,
+            "id": image.image_id,
+            "manifest": json_object(store.read_blob(digest), f"the manifest {digest}"),
+            "config": json_object(store.read_blob(image.image_id), f"the image config {image.image_id}"),
         }
 
 
@@ -407,11 +407,16 @@ def tag(name: str, new: str, root: str | None = None) -> str:
     """Give an image another name; returns the full one. Raises BuildError."""
     full = str(image_reference.parse(new))
     with Store(root) as store:
-        entry = find(store, name)
-        if entry is None:
-            raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
+        entry = _known(store, name)
         store.index.set(full, {key: value for key, value in entry.items() if key != "annotations"})
     return full
+
+
+def _known(store: Store, name: str) -> dict[str, Any]:
+    entry = find(store, name)
+    if entry is None:
+        raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
+    return entry
 
 
 __all__ = [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +14,9 @@ from run_step import is_machine_root
 
 from .engine.model import Event, Listener
 from .errors import BuildError
+from .image.model import Descriptor
 from .store import Store
+from .store.verified import BlobReader
 
 if TYPE_CHECKING:
     from .api import BuildOptions, BuildOutcome, Image
@@ -36,8 +40,8 @@ def write_outputs(
 def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, emit: Listener) -> None:
     from .export import archive, files
 
-    def open_blob(digest: str) -> IO[bytes]:
-        return open(store.blob_path(digest), "rb")
+    def open_blob(item: Descriptor) -> IO[bytes]:
+        return io.BufferedReader(BlobReader(store, item.digest, item.size), 1 << 18)
 
     names = [output.name] if output.name else list(outcome.names)
     manifest, config = image.manifest_descriptor, image.config_descriptor
@@ -50,7 +54,9 @@ def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, em
     elif output.type == "local":
         # An ordinary user could not even remove what belongs to the IDs of a user namespace.
         owner = None if is_machine_root() else (0, 0)
-        files.write_directory(output.dest, image.layers, open_blob, owner=owner)
+        with store.session() as session:
+            scratch = session.directory("export")
+            files.write_directory(output.dest, scratch, image.layers, open_blob, owner=owner)
     elif output.type == "tar":
         with store.session() as session, destination(output.dest) as out:
             files.write_rootfs_tar(out, session.directory("export"), image.layers, open_blob)
@@ -72,7 +78,11 @@ def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, em
 
 @contextmanager
 def destination(path: str) -> Iterator[IO[bytes]]:
-    """A file to write, or stdout for ``-``."""
+    """A file to write, or stdout for ``-``.
+
+    It is complete or not there: written beside its place and renamed. What is there and no regular file (a FIFO,
+    /dev/stdout, /dev/null) is written to as it is. Where a link leads stays where it leads.
+    """
     if path == "-":
         if sys.stdout.isatty():
             raise BuildError(
@@ -81,6 +91,17 @@ def destination(path: str) -> Iterator[IO[bytes]]:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()
         return
+    try:
+        kind = os.stat(path).st_mode
+    except FileNotFoundError:
+        kind = stat.S_IFREG
+    if stat.S_ISDIR(kind):
+        raise BuildError(f"the output {path} is a directory", hint="name a file with dest=")
+    if not stat.S_ISREG(kind):
+        with open(path, "wb") as out:
+            yield out
+        return
+    path = os.path.realpath(path)
     temporary = f"{path}.{os.getpid()}.new"
     try:
         with open(temporary, "xb") as out:

@@ -132,6 +132,8 @@ def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str)
     place = _place(argv)
     if place is None:
         return
+    from .names import read_manifest
+
     paths = _looked_at(prepared)
     if paths is None:
         return
@@ -143,8 +145,7 @@ def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str)
             return
         witnesses.append((path, known))
     store = prepared.store
-    manifest = store.read_json(outcome.digest)
-    digests = [outcome.digest, outcome.image_id, *(item["digest"] for item in manifest["layers"])]
+    digests = [outcome.digest, *(item.digest for item in read_manifest(store, outcome.digest).blobs)]
     note = (witnesses, [store.blob_path(digest) for digest in digests], outcome.image_id + "\n", err)
     try:
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)

@@ -8,28 +8,29 @@ from typing import Any
 from .engine.model import BaseImage
 from .errors import BuildError
 from .image import reference as references
-from .image.model import Descriptor, Layer
-from .names import find
+from .names import find, read_image
 from .store import Store
+from .store.verified import MEND, is_whole
 
 PULL = ("missing", "always", "never", "newer")
 
 
 def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callable[[str], None]) -> BaseImage:
-    """The image that ``name`` means for ``platform``.
+    """The image that ``name`` means for ``platform``; all of its blobs are there and whole.
 
     Raises BuildError when it is nowhere. ``pull``: ``missing`` asks a registry only for what the store lacks,
-    ``never`` asks none, ``always`` and ``newer`` ask first.
+    ``never`` asks none, ``always`` and ``newer`` ask first. A blob that is missing or damaged is fetched again, from
+    the registry of the name and by the image's digest, unless ``pull`` is ``never``.
     """
     if name.startswith("oci-layout://"):
         from . import transfer
 
-        return read_base(store, name, transfer.load_layout_reference(store, name, platform).to_json())
+        return read_base(store, name, transfer.load_layout_reference(store, name, platform).digest)
     name = name.removeprefix("docker-image://")
-    reference = references.parse(name)
-    entry = find(store, name)
+    entry = find(store, name, in_dockerfile=True)
     if entry is not None and pull in ("missing", "never"):
-        return read_base(store, name, entry)
+        return _whole(store, name, entry, pull, report)
+    reference = references.parse(name)
     if pull == "never":
         raise BuildError(
             f"{reference.familiar} is not in the store", hint="load or pull it, or leave out --pull=never"
@@ -37,29 +38,56 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
     from . import transfer
 
     try:
-        descriptor: Descriptor = transfer.pull(store, name, platform=platform, report=report)
+        descriptor = transfer.pull(store, name, platform=platform, report=report)
     except BuildError as error:
         if entry is not None and pull == "newer":
-            return read_base(store, name, entry)
+            return _whole(store, name, entry, pull, report)
         raise BuildError(
             f"{reference.familiar} is not in the store, and could not be pulled: {error.what}",
             hint=error.hint or "buildfront images lists what is in the store",
         ) from None
-    return read_base(store, name, descriptor.to_json())
+    return read_base(store, name, descriptor.digest)
 
 
-def read_base(store: Store, name: str, entry: dict[str, Any]) -> BaseImage:
-    """An image of the store. Raises BuildError for one whose documents contradict each other."""
-    manifest = store.read_json(entry["digest"])
-    config_digest = manifest["config"]["digest"]
-    config = store.read_json(config_digest)
-    diff_ids = (config.get("rootfs") or {}).get("diff_ids") or []
-    if len(diff_ids) != len(manifest["layers"]):
+def read_base(store: Store, name: str, digest: str) -> BaseImage:
+    """An image of the store. Raises BuildError for one whose documents are wrong or contradict each other."""
+    image = read_image(store, digest)
+    layers = image.config.layers(image.manifest, name)
+    return BaseImage(name, digest, image.image_id, image.config.value, layers)
+
+
+def _whole(
+    store: Store, name: str, entry: dict[str, Any], pull: str, report: Callable[[str], None]
+) -> BaseImage:
+    """The image with this descriptor, what is damaged of it fetched again."""
+    digest = str(entry["digest"])
+    problem = damage(store, digest)
+    if problem is None:
+        return read_base(store, name, digest)
+    if pull == "never" or name.removeprefix("sha256:") in digest:
+        raise BuildError(f"the image {name} can't be used: {problem}", hint=MEND)
+    from . import transfer
+
+    report(f"{problem}: fetching it again")
+    try:
+        transfer.repair(store, references.parse(name), digest, report=report)
+    except BuildError as error:
         raise BuildError(
-            f"{name}: the manifest has {len(manifest['layers'])} layers and the config {len(diff_ids)}"
-        )
-    layers = tuple(
-        Layer(Descriptor(item["mediaType"], item["digest"], item["size"]), diff_id)
-        for item, diff_id in zip(manifest["layers"], diff_ids, strict=True)
-    )
-    return BaseImage(name, entry["digest"], config_digest, config, layers)
+            f"the image {name} can't be used: {problem}, and it could not be fetched again: {error.what}",
+            hint=MEND,
+        ) from None
+    return read_base(store, name, digest)
+
+
+def damage(store: Store, digest: str) -> str | None:
+    """What of an image's blobs is missing or damaged, the first of them; None where all are whole."""
+    try:
+        image = read_image(store, digest)
+        image.config.layers(image.manifest, f"the image {digest}")
+    except BuildError as error:
+        return error.what
+    for layer in image.manifest.layers:
+        if not is_whole(store, layer.digest, layer.size):
+            there = "is damaged" if store.has_blob(layer.digest) else "is missing"
+            return f"the layer {layer.digest} {there}"
+    return None

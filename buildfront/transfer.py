@@ -6,39 +6,39 @@ Everything that comes in is checked before anything of it is kept: a failed load
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import posixpath
-import re
 import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from .errors import BuildError
+from .image import documents
 from .image import platform as platforms
 from .image import reference as references
-from .image.compression import damaged, kind, reader, unreadable
+from .image.compression import damaged, kind, layer_reader, reader, sniffed, unreadable
+from .image.documents import ImageConfig, Manifest
 from .image.model import (
     CONFIG,
-    INDEXES,
     LAYER,
     LAYER_GZIP,
     LAYER_ZSTD,
     MANIFEST,
-    MANIFESTS,
     Descriptor,
     Layer,
     digest_of,
     dumps,
     image_manifest,
 )
+from .image.reference import Reference
 from .names import find
 from .store import Session, Store
 from .store.blobs import BlobWriter
+from .store.verified import MEND, is_whole, remember
 
 Report = Callable[[str], None]
-_JSON_LIMIT = 8 << 20
+_T = TypeVar("_T")
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -48,10 +48,16 @@ class Staging:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._waiting: dict[str, tuple[BlobWriter, str]] = {}
+        self._layers: set[tuple[str, str]] = set()
 
-    def has(self, digest: str) -> bool:
-        """Whether it is in the store or waiting."""
-        return digest in self._waiting or self._session.store.has_blob(digest)
+    def has(self, digest: str, size: int | None = None) -> bool:
+        """Whether it is waiting, or in the store and whole. Raises BuildError where what waits has another size."""
+        waiting = self._waiting.get(digest)
+        if waiting is None:
+            return is_whole(self._session.store, digest, size)
+        if size is not None and waiting[0].size != size:
+            raise BuildError(f"the blob {digest} has {waiting[0].size} bytes, and its descriptor says {size}")
+        return True
 
     def add(
         self, chunks: Iterable[bytes], media_type: str, expected: str = "", size: int | None = None
@@ -63,7 +69,7 @@ class Staging:
                 writer.write(chunk)
                 if size is not None and writer.size > size:
                     raise BuildError(f"the blob {expected} is longer than its descriptor says ({size} bytes)")
-            if expected and writer.digest != expected:
+            if (expected and writer.digest != expected) or size not in (None, writer.size):
                 why = (
                     f"{writer.size} of {size} bytes came"
                     if size not in (None, writer.size)
@@ -76,52 +82,50 @@ class Staging:
         self._waiting[writer.digest] = (writer, media_type)
         return Descriptor(media_type, writer.digest, writer.size)
 
+    def document(self, chunks: Iterable[bytes], item: Descriptor) -> bytes:
+        """The bytes of a blob that is a document, added where it is not here yet. Raises BuildError."""
+        if item.size > documents.LIMIT:
+            raise BuildError(f"the blob {item.digest} is too large for a document: {item.size} bytes")
+        if not self.has(item.digest, item.size):
+            self.add(chunks, item.media_type, item.digest, item.size)
+        waiting = self._waiting.get(item.digest)
+        if waiting is None:
+            return self._session.store.read_blob(item.digest)
+        with waiting[0].reopen() as stream:
+            return stream.read()
+
+    def check_layer(self, layer: Layer) -> None:
+        """See that the blob, which is here, holds the tar of its diff ID. Raises BuildError."""
+        item = layer.descriptor
+        if self._session.store.catalogue.is_layer(item.digest, layer.diff_id):
+            return
+        waiting = self._waiting.get(item.digest)
+        stored = self._session.store.blob_path(item.digest)
+        with waiting[0].reopen() if waiting else open(stored, "rb") as stream:
+            total = hashlib.sha256()
+            try:
+                tar = layer_reader(stream, item.media_type)
+                while data := tar.read(1 << 20):
+                    total.update(data)
+            except unreadable() as error:
+                raise BuildError(f"the layer {item.digest} is damaged: {error}") from None
+        found = "sha256:" + total.hexdigest()
+        if found != layer.diff_id:
+            raise BuildError(
+                f"the layer {item.digest} does not hold what its image says: its diff ID is {found}, and "
+                f"{layer.diff_id} was expected"
+            )
+        self._layers.add((item.digest, layer.diff_id))
+
     def commit(self) -> None:
         """Move everything into the store."""
+        store = self._session.store
         for writer, media_type in self._waiting.values():
             writer.commit(media_type)
+        remember(store, list(self._waiting))
+        store.catalogue.set_layers(sorted(self._layers))
         self._waiting.clear()
-
-
-def _json(data: bytes, what: str) -> dict[str, Any]:
-    try:
-        value = json.loads(data)
-    except ValueError:
-        raise BuildError(f"{what} is no JSON") from None
-    if not isinstance(value, dict):
-        raise BuildError(f"{what} is no JSON object")
-    return value
-
-
-def pick(index: Mapping[str, Any], platform: str, what: str) -> dict[str, Any]:
-    """The manifest of an index for a platform. Raises BuildError that names the platforms it has."""
-    entries = [item for item in index.get("manifests", []) if isinstance(item, dict)]
-    found: list[str] = []
-    for item in entries:
-        described = item.get("platform")
-        if described is None:
-            if len(entries) == 1:
-                return item
-            continue
-        name = platforms.of(described)
-        if name == platform or name.startswith(platform + "/"):
-            return item
-        found.append(name)
-    raise BuildError(
-        f"{what} has nothing for {platform}", hint=f"it has {', '.join(dict.fromkeys(found)) or 'nothing'}"
-    )
-
-
-def check_manifest(value: Mapping[str, Any], what: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The config's and the layers' descriptors. Raises BuildError for what is no image manifest."""
-    config, layers = value.get("config"), value.get("layers")
-    entries = [config, *(layers if isinstance(layers, list) else [])]
-    if not isinstance(layers, list) or not all(
-        isinstance(item, dict) and isinstance(item.get("digest"), str) and isinstance(item.get("size"), int)
-        for item in entries
-    ):
-        raise BuildError(f"{what} is no image manifest")
-    return entries[0], entries[1:]
+        self._layers.clear()
 
 
 # archives and layouts
@@ -171,10 +175,10 @@ class _Files:
     def read(self, name: str) -> bytes:
         with self.open(name) as stream:
             try:
-                data = stream.read(_JSON_LIMIT + 1)
+                data = stream.read(documents.LIMIT + 1)
             except damaged() as error:
                 raise BuildError(f"{self.path} is cut off in {name}: {error}") from None
-        if len(data) > _JSON_LIMIT:
+        if len(data) > documents.LIMIT:
             raise BuildError(f"{name} in {self.path} is too large")
         return data
 
@@ -222,13 +226,18 @@ def _blob_name(digest: str) -> str:
 def _load_layout(
     files: _Files, staging: Staging, platform: str, only: str = ""
 ) -> list[tuple[Descriptor, list[str]]]:
-    index = _json(files.read("index.json"), f"index.json in {files.path}")
+    what = f"index.json in {files.path}"
     out: dict[str, tuple[Descriptor, list[str]]] = {}
-    for entry in index.get("manifests", []):
-        annotations = entry.get("annotations") or {}
-        if only and only not in (annotations.get(_NAMES[1]), entry.get("digest")):
+    staged: dict[str, Descriptor] = {}
+    read = _DocumentReader(files)
+    for entry in documents.Index.parse(files.read("index.json"), what).entries:
+        annotations = entry.annotations
+        if only and only not in (annotations.get(_NAMES[1]), entry.descriptor.digest):
             continue
-        descriptor = _stage_manifest(files, staging, entry, platform)
+        digest = entry.descriptor.digest
+        if digest not in staged:
+            staged[digest] = _stage_manifest(files, read, staging, entry.descriptor, platform)
+        descriptor = staged[digest]
         names = []
         for text in (annotations.get(_NAMES[0]), annotations.get(_NAMES[1])):
             if text and (":" in text or "/" in text):
@@ -239,67 +248,95 @@ def _load_layout(
     return list(out.values())
 
 
-def _checked_digest(entry: Mapping[str, Any]) -> str:
-    digest = entry.get("digest")
-    if not isinstance(digest, str) or not re.fullmatch("sha256:[0-9a-f]{64}", digest):
-        raise BuildError(f"unsupported digest {digest!r}", hint="only sha256 is supported")
-    return digest
+class _DocumentReader:
+    """Reads the documents of one archive, and no more of them together than an archive needs."""
+
+    def __init__(self, files: _Files) -> None:
+        self._files = files
+        self._left = 64 << 20
+
+    def __call__(self, item: Descriptor) -> bytes:
+        data = self._files.read(_blob_name(item.digest))
+        self._left -= len(data)
+        if self._left < 0:
+            raise BuildError(f"{self._files.path} has more than 64 MiB of indexes and manifests")
+        if digest_of(data) != item.digest:
+            raise BuildError(f"the blob {item.digest} is damaged: its digest is {digest_of(data)}")
+        return data
 
 
-def _stage_manifest(files: _Files, staging: Staging, entry: Mapping[str, Any], platform: str) -> Descriptor:
-    digest = _checked_digest(entry)
-    data = files.read(_blob_name(digest))
-    if digest_of(data) != digest:
-        raise BuildError(f"the blob {digest} is damaged: its digest is {digest_of(data)}")
-    value = _json(data, f"the manifest {digest}")
-    media_type = str(value.get("mediaType") or entry.get("mediaType") or MANIFEST)
-    if media_type in INDEXES or "manifests" in value:
-        return _stage_manifest(files, staging, pick(value, platform, files.path), platform)
-    config, layers = check_manifest(value, f"the manifest {digest}")
-    for item in (config, *layers):
-        name = _checked_digest(item)
-        if not staging.has(name):
-            staging.add(files.chunks(_blob_name(name)), str(item.get("mediaType")), name, item["size"])
-    return staging.add([data], media_type, digest)
+def _stage_manifest(
+    files: _Files, read: _DocumentReader, staging: Staging, entry: Descriptor, platform: str
+) -> Descriptor:
+    what = f"the manifest {entry.digest}"
+    data, manifest = documents.find_manifest(read(entry), entry.media_type, platform, what, read)
+    _stage_image(staging, manifest, what, lambda item: files.chunks(_blob_name(item.digest)))
+    return staging.add([data], manifest.media_type)
+
+
+def _stage_image(
+    staging: Staging, manifest: Manifest, what: str, read: Callable[[Descriptor], Iterable[bytes]]
+) -> None:
+    """Add the config and the layers of a manifest, each checked against what is said of it."""
+    config = ImageConfig.parse(
+        staging.document(read(manifest.config), manifest.config), f"the image config of {what}"
+    )
+    layers = config.layers(manifest, what)
+
+    def stage(item: Descriptor) -> None:
+        if not staging.has(item.digest, item.size):
+            staging.add(read(item), item.media_type, item.digest, item.size)
+
+    _side_by_side(stage, [item for item in manifest.blobs if item is not manifest.config])
+    _side_by_side(staging.check_layer, list(dict.fromkeys(layers)))
+
+
+def _side_by_side(work: Callable[[_T], None], items: list[_T]) -> None:
+    """Do it for each item, four at a time; the first error ends what has not begun."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            for done in futures:
+                done.result()
+        except BaseException:
+            for waiting in futures:
+                waiting.cancel()
+            raise
 
 
 def _load_docker(files: _Files, staging: Staging) -> list[tuple[Descriptor, list[str]]]:
-    try:
-        entries = json.loads(files.read("manifest.json"))
-    except ValueError:
-        raise BuildError(f"manifest.json in {files.path} is no JSON") from None
+    what = f"manifest.json in {files.path}"
+    entries = documents.json_value(files.read("manifest.json"), what)
     out = []
-    for entry in entries:
-        raw = files.read(posixpath.normpath(entry["Config"]))
-        config_value = _json(raw, f"the image config in {files.path}")
-        diff_ids = (config_value.get("rootfs") or {}).get("diff_ids") or []
-        if len(diff_ids) != len(entry["Layers"]):
+    for fields in documents.Fields({"": entries}, what).objects("", 4096):
+        raw = files.read(posixpath.normpath(fields.text("Config")))
+        config_value = ImageConfig.parse(raw, f"the image config in {files.path}")
+        names = fields.texts("Layers")
+        if len(config_value.diff_ids) != len(names):
             raise BuildError(
-                f"{files.path}: the config has {len(diff_ids)} layers, the archive {len(entry['Layers'])}"
+                f"{files.path}: the config has {len(config_value.diff_ids)} layers, the archive {len(names)}"
             )
         config = staging.add([raw], CONFIG, digest_of(raw))
         layers = []
-        for name, diff_id in zip(entry["Layers"], diff_ids, strict=True):
+        for name, diff_id in zip(names, config_value.diff_ids, strict=True):
             path = posixpath.normpath(name)
             with files.open(path) as stream:
-                total = hashlib.sha256()
-                head = stream.read(6)
-                stream.seek(0)
-                try:
-                    uncompressed = reader(stream)
-                    while data := uncompressed.read(1 << 20):
-                        total.update(data)
-                except unreadable() as error:
-                    raise BuildError(f"{files.path} is cut off in {name}: {error}") from None
-            found = "sha256:" + total.hexdigest()
-            if found != diff_id:
+                compressed = sniffed(stream.read(512))
+            media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "plain": LAYER}.get(compressed)
+            if media_type is None:
                 raise BuildError(
-                    f"the layer {name} is damaged: its diff ID is {found}, and {diff_id} was expected"
+                    f"the layer {name} in {files.path} is compressed with {compressed}: no image's is"
                 )
-            media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}.get(kind(head), LAYER)
-            layers.append(Layer(staging.add(files.chunks(path), media_type), diff_id))
+            layer = Layer(staging.add(files.chunks(path), media_type), diff_id)
+            try:
+                staging.check_layer(layer)
+            except BuildError as error:
+                raise BuildError(f"the layer {name} in {files.path} is damaged: {error.what}") from None
+            layers.append(layer)
         manifest = staging.add([image_manifest(config, layers)], MANIFEST)
-        out.append((manifest, [str(references.parse(tag)) for tag in entry.get("RepoTags") or []]))
+        out.append((manifest, [str(references.parse(tag)) for tag in fields.texts("RepoTags")]))
     return out
 
 
@@ -396,47 +433,51 @@ def load_layout_reference(store: Store, text: str, platform: str) -> Descriptor:
 
 
 def pull(store: Store, name: str, *, platform: str = "", report: Report | None = None) -> Descriptor:
-    """Pull an image for one platform and give it its name. Raises BuildError; nothing is kept then."""
-    from concurrent.futures import ThreadPoolExecutor
+    """Pull an image for one platform and give it its name. Raises BuildError; nothing is kept then.
 
-    from .registry.client import Repository
-
+    Blobs that the store has, and that are whole, are not fetched.
+    """
     reference = references.parse(name)
-    platform = platform or platforms.host()
-    say = report or (lambda _: None)
-    with store.session() as session, Repository(reference) as repository:
-        staging = Staging(session)
-        data, media_type = repository.manifest(reference.target)
-        value = _json(data, f"the manifest of {name}")
-        if media_type in INDEXES or "manifests" in value:
-            chosen = pick(value, platform, reference.familiar)
-            data, media_type = repository.manifest(_checked_digest(chosen))
-            value = _json(data, f"the manifest of {name}")
-        media_type = str(value.get("mediaType") or media_type)
-        if media_type not in MANIFESTS:
-            raise BuildError(f"{reference.familiar} is no image: its media type is {media_type}")
-        config, layers = check_manifest(value, f"the manifest of {name}")
-        wanted = {_checked_digest(item): item for item in (config, *layers)}
-        missing = [item for digest, item in wanted.items() if not staging.has(digest)]
-
-        def fetch(item: Mapping[str, Any]) -> None:
-            digest = _checked_digest(item)
-            say(f"pulling {digest[7:19]} ({item['size']} bytes)")
-            staging.add(repository.blob(digest), str(item.get("mediaType")), digest, item["size"])
-
-        with ThreadPoolExecutor(4) as pool:
-            for done in [pool.submit(fetch, item) for item in missing]:
-                done.result()
-        descriptor = staging.add([data], media_type, digest_of(data))
-        staging.commit()
+    descriptor = _fetch(store, reference, reference.target, platform or platforms.host(), report)
     store.index.set(str(reference), descriptor.to_json())
     return descriptor
 
 
-def push(store: Store, name: str, target: str = "", *, report: Report | None = None) -> str:
-    """Push an image of the store under its own name or ``target``; returns the manifest's digest."""
-    from concurrent.futures import ThreadPoolExecutor
+def repair(store: Store, reference: Reference, digest: str, *, report: Report | None = None) -> None:
+    """Fetch what is missing or damaged of the image with this manifest, from the repository of its name. Raises
+    BuildError where that does not have it."""
+    _fetch(store, reference, digest, "", report)
 
+
+def _fetch(
+    store: Store, reference: Reference, target: str, platform: str, report: Report | None
+) -> Descriptor:
+    from .registry.client import Repository
+
+    say = report or (lambda _: None)
+    what = f"the manifest of {reference.familiar}"
+    with store.session() as session, Repository(reference) as repository:
+        staging = Staging(session)
+
+        def fetch(item: Descriptor) -> Iterator[bytes]:
+            say(f"pulling {item.digest[7:19]} ({item.size} bytes)")
+            yield from repository.blob(item.digest)
+
+        data, media_type = repository.manifest(target)
+        data, manifest = documents.find_manifest(
+            data, media_type, platform, what, lambda item: repository.manifest(item.digest)[0]
+        )
+        _stage_image(staging, manifest, what, fetch)
+        descriptor = staging.add([data], manifest.media_type)
+        staging.commit()
+    return descriptor
+
+
+def push(store: Store, name: str, target: str = "", *, report: Report | None = None) -> str:
+    """Push an image of the store under its own name or ``target``; returns the manifest's digest.
+
+    Raises BuildError; what is missing or damaged is told before anything is sent.
+    """
     from .registry.client import Repository
 
     entry = find(store, name)
@@ -444,21 +485,23 @@ def push(store: Store, name: str, target: str = "", *, report: Report | None = N
         raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
     reference = references.parse(target or name)
     say = report or (lambda _: None)
-    data = store.read_blob(entry["digest"])
-    config, layers = check_manifest(_json(data, "the manifest"), "the manifest")
-    blobs = {item["digest"]: item for item in (config, *layers)}
+    digest = str(entry["digest"])
+    data = store.read_blob(digest)
+    manifest = Manifest.parse(data, f"the manifest of {name}")
+    for item in manifest.blobs:
+        if not is_whole(store, item.digest, item.size):
+            raise BuildError(
+                f"{name} can't be pushed: the blob {item.digest} is missing or damaged", hint=MEND
+            )
     with Repository(reference) as repository:
 
-        def send(item: Mapping[str, Any]) -> None:
-            digest = item["digest"]
-            if repository.has_blob(digest):
-                say(f"{digest[7:19]} is there already")
+        def send(item: Descriptor) -> None:
+            if repository.has_blob(item.digest):
+                say(f"{item.digest[7:19]} is there already")
                 return
-            say(f"pushing {digest[7:19]} ({item['size']} bytes)")
-            repository.upload(digest, item["size"], lambda: open(store.blob_path(digest), "rb"))
+            say(f"pushing {item.digest[7:19]} ({item.size} bytes)")
+            repository.upload(item.digest, item.size, lambda: open(store.blob_path(item.digest), "rb"))
 
-        with ThreadPoolExecutor(4) as pool:
-            for done in [pool.submit(send, item) for item in blobs.values()]:
-                done.result()
-        repository.put_manifest(reference.tag or entry["digest"], data, entry["mediaType"])
-    return str(entry["digest"])
+        _side_by_side(send, list(manifest.blobs))
+        repository.put_manifest(reference.tag or digest, data, manifest.media_type)
+    return digest

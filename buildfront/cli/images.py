@@ -45,7 +45,7 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
     check_format(form)
     rows = images(root)
     if quiet:
-        for image_id in dict.fromkeys(row.image_id for row in rows):
+        for image_id in dict.fromkeys(row.image_id for row in rows if row.image_id):
             click.echo(image_id)
         return
     if form == "json":
@@ -55,8 +55,14 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
     for row in rows:
         name = parse(row.name).familiar if row.name else "<none>"
         created = row.created[:19].replace("T", " ")
+        if row.problem:
+            table.append((name, "<damaged>", "", "", ""))
+            continue
         table.append((name, row.image_id[7:19], created, human(row.size), row.platform))
     print_table(table)
+    for row in rows:
+        if row.problem:
+            click.echo(f"warning: {row.name or row.digest}: {row.problem}", err=True)
 
 
 @click.command("inspect")

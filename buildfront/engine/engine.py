@@ -17,6 +17,7 @@ from typing import Any
 from ..errors import BuildError
 from ..graph.model import CopyOp, RunOp, SourceOp, Step, StepGraph
 from ..store import Store
+from ..store.verified import is_whole
 from . import cache
 from .content import ContentDigests
 from .model import BaseImage, Context, Event, Listener, Result
@@ -215,6 +216,8 @@ def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Resul
         return None
     if parent.snapshot is not None and snapshot.parent != parent.snapshot:
         return None  # its parent ran again meanwhile: this result lies on the files of the earlier run
+    if snapshot.digest is not None and not is_whole(state.store, snapshot.digest, snapshot.size):
+        return None  # its layer is missing or damaged, and made again
     return Result(key, row.snapshot, None, changed=True, cached=True)
 
 

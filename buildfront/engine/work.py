@@ -30,6 +30,7 @@ from ..steps import base as base_step
 from ..steps import workdir
 from ..steps.copy import Copier
 from ..store import Session
+from ..store.verified import remember
 from . import cache, mounting, redact
 from .engine import (
     EngineOptions,
@@ -431,6 +432,7 @@ class Worker:
             finally:
                 os.close(root)
             descriptor = blob.commit(MEDIA_TYPES[compression])
+            remember(store, [descriptor.digest])
         except BaseException:
             blob.discard()
             raise

@@ -1,38 +1,98 @@
-"""``type=local`` and ``type=tar``: the root filesystem itself. Needs no mount: the layers are applied again."""
+"""``type=local`` and ``type=tar``: the root filesystem itself. Needs no mount: the layers are applied again, in a
+scratch directory, so that what a layer removes is never looked for among the user's own files."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, Any
 
-from run_step import Root
+from run_step import Root, check_move, move_tree
 
-from ..image.compression import reader
+from ..errors import BuildError
+from ..image.compression import layer_reader, unreadable
 from ..image.diff import Comparison
 from ..image.layer import Applier, write_tar
-from ..image.model import Layer
+from ..image.model import Descriptor, Layer
 
-Opener = Callable[[str], IO[bytes]]
+Opener = Callable[[Descriptor], IO[bytes]]
+"""Opens a blob; reading it raises BuildError where it is not what its descriptor says."""
+
+
+class _Hashed:
+    """Passes reads on and hashes what was read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._stream.read(size)
+        self.hash.update(data)
+        return data
+
+
+def unpack(
+    directory: str, layers: Sequence[Layer], open_blob: Opener, *, owner: tuple[int, int] | None = None
+) -> None:
+    """Apply the layers in an empty directory. ``owner``: who is given all of it, instead of whom the image says.
+
+    Raises BuildError for a layer that is damaged, or does not hold what its diff ID says.
+    """
+    with Root(directory) as root:
+        for layer in layers:
+            item = layer.descriptor
+            with open_blob(item) as blob:
+                try:
+                    hashed: Any = _Hashed(layer_reader(blob, item.media_type))
+                    Applier(root, owner=owner).apply(hashed)
+                except unreadable() as error:
+                    raise BuildError(f"the layer {item.digest} can't be unpacked: {error}") from None
+                while blob.read(1 << 20):
+                    pass  # to the end, which tells whether it is what its digest says
+            found = "sha256:" + hashed.hash.hexdigest()
+            if found != layer.diff_id:
+                raise BuildError(
+                    f"the layer {item.digest} does not hold what its image says: its diff ID is {found}, and "
+                    f"{layer.diff_id} was expected"
+                )
 
 
 def write_directory(
-    directory: str, layers: Sequence[Layer], open_blob: Opener, *, owner: tuple[int, int] | None = None
+    directory: str,
+    scratch: str,
+    layers: Sequence[Layer],
+    open_blob: Opener,
+    *,
+    owner: tuple[int, int] | None = None,
 ) -> None:
-    """The root filesystem in a directory, made when missing; what is there and not in the image stays.
+    """The root filesystem in a directory, made when missing. The files of the image are written, what else is there is
+    not touched. ``scratch`` is an empty directory to unpack into.
 
-    ``owner``: who is given all of it, instead of whom the image says.
+    Raises BuildError, before anything is written, where a directory that is not empty stands in the way of a file.
     """
+    unpack(scratch, layers, open_blob, owner=owner)
     os.makedirs(directory, exist_ok=True)
-    with Root(directory) as root:
-        for layer in layers:
-            with open_blob(layer.descriptor.digest) as blob:
-                Applier(root, owner=owner).apply(reader(blob))
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    source, target = os.open(scratch, flags), os.open(directory, flags)
+    try:
+        in_the_way = check_move(source, target)
+        if in_the_way:
+            raise BuildError(
+                f"{os.path.join(directory, in_the_way)} is a directory with files in it, and the image has a file "
+                "there",
+                hint="move it away, or write to another directory",
+            )
+        move_tree(source, target)
+    finally:
+        os.close(source)
+        os.close(target)
 
 
 def write_rootfs_tar(out: IO[bytes], scratch: str, layers: Sequence[Layer], open_blob: Opener) -> None:
     """The root filesystem as one tar. ``scratch`` is an empty directory to unpack into."""
-    write_directory(scratch, layers, open_blob)
+    unpack(scratch, layers, open_blob)
     fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         write_tar(Comparison(complete=True).walk(fd, None), fd, out)

@@ -19,6 +19,14 @@ def kind(head: bytes) -> str:
     return "plain"
 
 
+def sniffed(head: bytes) -> str:
+    return kind(head)
+
+
+def layer_reader(stream: Any, media_type: str) -> IO[bytes]:
+    return reader(stream)
+
+
 def reader(stream: Any) -> IO[bytes]:
     """The uncompressed bytes of ``stream``, whatever it is compressed with. Errors come while reading:
     EOFError, OSError or ValueError for a stream that is damaged or cut off."""

@@ -58,6 +58,8 @@ def parse(text: str) -> Reference:
     path, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
         raise BuildError(f"invalid image reference {text!r}: {tag!r} is no tag")
+    if domain == DEFAULT_DOMAIN and len(path) == 64 and set(path) <= set("0123456789abcdef"):
+        raise BuildError(f"invalid image reference {text!r}: 64 hex digits are an image ID, not a name")
     if domain == DEFAULT_DOMAIN and "/" not in path:
         path = f"library/{path}"
     if not _NAME.fullmatch(path):

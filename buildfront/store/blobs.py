@@ -30,6 +30,11 @@ class BlobWriter:
     def flush(self) -> None:
         """For streams that expect it; commit flushes."""
 
+    def reopen(self) -> IO[bytes]:
+        """What was written so far, to read."""
+        self._file.flush()
+        return open(self._path, "rb")
+
     @property
     def digest(self) -> str:
         """``sha256:…`` of what was written so far."""

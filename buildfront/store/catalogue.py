@@ -24,9 +24,13 @@ CREATE TABLE IF NOT EXISTS files(
   PRIMARY KEY(dev, ino)) WITHOUT ROWID;
 """
 
+_LAYERS = """
+CREATE TABLE IF NOT EXISTS layers(digest TEXT, diff_id TEXT, PRIMARY KEY(digest, diff_id)) WITHOUT ROWID;
+"""
 
-_VERSION = 2
-"""Of the tables. 2: steps keep what they used."""
+
+_VERSION = 3
+"""Of the tables. 2: steps keep what they used. 3: layers that were compared with their diff IDs."""
 
 
 class SnapshotRow(NamedTuple):
@@ -66,7 +70,7 @@ class Catalogue:
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            self._db.executescript(_SCHEMA + f"PRAGMA user_version={_VERSION};")
+            self._db.executescript(_SCHEMA + _LAYERS + f"PRAGMA user_version={_VERSION};")
         elif version < _VERSION:
             self._upgrade()
 
@@ -86,6 +90,7 @@ class Catalogue:
         try:
             if self._db.execute("PRAGMA user_version").fetchone()[0] < 2:
                 self._db.execute("ALTER TABLE steps ADD COLUMN usage TEXT NOT NULL DEFAULT '{}'")
+            self._db.execute(_LAYERS)
             self._db.execute(f"PRAGMA user_version={_VERSION}")
             self._db.execute("COMMIT")
         except BaseException:
@@ -201,6 +206,19 @@ class Catalogue:
     def forget_contents(self, source: str) -> None:
         """Drop the digests of a step that runs again: the same key may give other files."""
         self._do("DELETE FROM contents WHERE source=?", source)
+
+    def is_layer(self, digest: str, diff_id: str) -> bool:
+        """Whether the blob was found to hold the tar of this diff ID."""
+        same = "WHERE digest=?1 AND diff_id=?2"
+        sql = f"SELECT 1 FROM layers {same} UNION SELECT 1 FROM snapshots {same}"
+        return self._one(sql, digest, diff_id) is not None
+
+    def set_layers(self, pairs: list[tuple[str, str]]) -> None:
+        """Remember blobs and their diff IDs."""
+        with self._lock:
+            self._db.execute("BEGIN")
+            self._db.executemany("INSERT OR IGNORE INTO layers VALUES(?,?)", pairs)
+            self._db.execute("COMMIT")
 
     def file(self, dev: int, ino: int, size: int, mtime: int, ctime: int) -> str | None:
         """The digest of a file of the host that has not changed since it was hashed."""

@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from ..errors import BuildError
 from ..image.model import Descriptor
@@ -90,29 +89,17 @@ class Store:
         return os.path.exists(self.blob_path(digest))
 
     def read_blob(self, digest: str) -> bytes:
-        """A small blob (a manifest, a config), its digest checked. Raises BuildError."""
-        from ..image.model import digest_of
+        """A document (a manifest, a config), its digest checked. Raises BuildError, also for what is too large."""
+        from ..image.documents import LIMIT
+        from .verified import BlobReader
 
-        try:
-            with open(self.blob_path(digest), "rb") as stream:
-                data = stream.read()
-        except FileNotFoundError:
-            raise BuildError(f"the blob {digest} is not in the store") from None
-        if digest_of(data) != digest:
-            raise BuildError(
-                f"the blob {digest} is damaged", hint="remove the image and load or pull it again"
-            )
-        return data
-
-    def read_json(self, digest: str) -> dict[str, Any]:
-        """A JSON blob. Raises BuildError."""
-        try:
-            value = json.loads(self.read_blob(digest))
-        except ValueError:
-            raise BuildError(f"the blob {digest} is no JSON") from None
-        if not isinstance(value, dict):
-            raise BuildError(f"the blob {digest} is no JSON object")
-        return value
+        with BlobReader(self, digest) as blob:
+            data = bytearray()
+            while len(data) <= LIMIT and (chunk := blob.read(LIMIT)):
+                data += chunk
+        if len(data) > LIMIT:
+            raise BuildError(f"the blob {digest} is too large for a document")
+        return bytes(data)
 
     # sessions
 

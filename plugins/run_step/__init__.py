@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .rootfs import Root
     from .rootless import enter_user_namespace, is_machine_root
     from .ssh import parse_ssh
-    from .trees import copy_content, copy_tree, remove_tree
+    from .trees import check_move, copy_content, copy_tree, move_tree, remove_tree
     from .validation import validate
 
 _HOME = {
@@ -81,8 +81,10 @@ _HOME = {
     "wrong_target": "request",
     "RunRequest": "request",
     "Root": "rootfs",
+    "check_move": "trees",
     "copy_content": "trees",
     "copy_tree": "trees",
+    "move_tree": "trees",
     "remove_tree": "trees",
     "Identity": "pipeline.user",
     "resolve_user": "pipeline.user:resolve",
@@ -125,6 +127,8 @@ __all__ = [
     "Root",
     "copy_content",
     "copy_tree",
+    "check_move",
+    "move_tree",
     "remove_tree",
     "Identity",
     "resolve_user",

@@ -8,6 +8,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -170,8 +171,7 @@ class _Copy:
 
     def _entry(self, name: str) -> None:
         status = os.stat(name, dir_fd=self._source, follow_symlinks=False)
-        above = self._levels[-1].path
-        path = None if above is None or len(above) + len(name) > _LONG else f"{above}/{name}"
+        path = self._path(name)
         if stat.S_ISDIR(status.st_mode):
             os.mkdir(name, 0o700, dir_fd=self._target)
             self._go(name)
@@ -180,6 +180,10 @@ class _Copy:
             _copy_file(self._source, name, status, self._target, name)
             if status.st_nlink > 1 and path is not None:
                 self._links[status.st_dev, status.st_ino] = path
+
+    def _path(self, name: str) -> str | None:
+        above = self._levels[-1].path
+        return None if above is None or len(above) + len(name) > _LONG else f"{above}/{name}"
 
     def _link(self, identity: tuple[int, int], name: str) -> bool:
         """Give a file that is copied already one more name; False where that can't be, so that it is a copy."""
@@ -202,17 +206,124 @@ class _Copy:
         _copy_attributes(_at(self._source, "."), _at(self._target, "."))
         os.utime(self._target, ns=(level.status.st_atime_ns, level.status.st_mtime_ns))
         if self._levels:
-            self._go("..")
-            above = self._levels[-1]
-            same = os.path.samestat(os.fstat(self._source), above.status)
-            if not same or not os.path.samestat(os.fstat(self._target), above.made):
-                raise OSError(errno.EBUSY, "a directory was moved while it was copied", level.path or "")
+            self._up()
+
+    def _up(self) -> None:
+        self._go("..")
+        above = self._levels[-1]
+        same = os.path.samestat(os.fstat(self._source), above.status)
+        if not same or not os.path.samestat(os.fstat(self._target), above.made):
+            raise OSError(errno.EBUSY, "a directory was moved while it was copied", above.path or "")
 
     def _go(self, name: str) -> None:
         for side in ("_source", "_target"):
             fd = os.open(name, _DIRECTORY, dir_fd=getattr(self, side))
             os.close(getattr(self, side))
             setattr(self, side, fd)
+
+
+def check_move(source: int, target: int) -> str:
+    """The first path below ``source`` that :func:`move_tree` could not put in place: no directory there, and one with
+    entries in ``target``. The empty string where there is none. Changes nothing."""
+    check = _Check(source, target)
+    check.run()
+    return check.found
+
+
+def move_tree(source: int, target: int) -> None:
+    """Move what is in one open directory into another, which may have entries of its own: those of the same names are
+    replaced, and no link is followed; directories that both have become one, with the modes, owners, times and
+    attributes of ``source``'s. ``target`` itself keeps its own, and all else in it.
+
+    A file is never half there. Raises OSError with the name that could not be moved."""
+    _Move(source, target).run()
+
+
+class _Move(_Copy):
+    """A move is a copy into a tree that may have something. Files are renamed where both are on one filesystem."""
+
+    def _entry(self, name: str) -> None:
+        status = os.stat(name, dir_fd=self._source, follow_symlinks=False)
+        there = _status(name, self._target)
+        if stat.S_ISDIR(status.st_mode):
+            if there is not None and not stat.S_ISDIR(there.st_mode):
+                os.unlink(name, dir_fd=self._target)
+                there = None
+            if there is None:
+                os.mkdir(name, 0o700, dir_fd=self._target)
+            self._go(name)
+            self._levels.append(self._level(self._path(name)))
+            return
+        if there is not None and stat.S_ISDIR(there.st_mode):
+            os.rmdir(name, dir_fd=self._target)
+        try:
+            os.rename(name, name, src_dir_fd=self._source, dst_dir_fd=self._target)
+            return
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+        self._replace(name, status)
+
+    def _replace(self, name: str, status: os.stat_result) -> None:
+        """Copy to another filesystem, beside the place and then into it."""
+        aside = f".buildfront-{os.urandom(8).hex()}"
+        path = self._path(name)
+        identity = (status.st_dev, status.st_ino)
+        try:
+            if status.st_nlink == 1 or not self._link(identity, aside):
+                _copy_file(self._source, name, status, self._target, aside)
+                if status.st_nlink > 1 and path is not None:
+                    self._links[identity] = path
+            os.rename(aside, name, src_dir_fd=self._target, dst_dir_fd=self._target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(aside, dir_fd=self._target)
+            raise
+        # Two names of one file: rename(2) leaves both as they are.
+        with suppress(FileNotFoundError):
+            os.unlink(aside, dir_fd=self._target)
+
+    def _leave(self) -> None:
+        if len(self._levels) == 1:
+            self._levels.pop()  # the top, which is not ours
+        else:
+            super()._leave()
+
+
+class _Check(_Copy):
+    """Walks as a move does, and changes nothing. Only directories that both have are looked into."""
+
+    found = ""
+
+    def _entry(self, name: str) -> None:
+        if self.found:
+            return
+        status = os.stat(name, dir_fd=self._source, follow_symlinks=False)
+        there = _status(name, self._target)
+        if there is None or not stat.S_ISDIR(there.st_mode):
+            return
+        if stat.S_ISDIR(status.st_mode):
+            self._go(name)
+            self._levels.append(self._level(self._path(name)))
+            return
+        fd = os.open(name, _DIRECTORY, dir_fd=self._target)
+        try:
+            if os.listdir(fd):
+                self.found = (self._path(name) or name).lstrip("/")
+        finally:
+            os.close(fd)
+
+    def _leave(self) -> None:
+        self._levels.pop()
+        if self._levels:
+            self._up()
+
+
+def _status(name: str, directory: int) -> os.stat_result | None:
+    try:
+        return os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
 
 
 def remove_tree(path: str) -> None:

@@ -82,7 +82,7 @@ def peer(tmp_path: Path, busybox_tar: Path):
 
 def unpack(archive: Path, target: Path) -> tuple[Path, dict[str, object]]:
     """An OCI archive's root filesystem, by our own reader of layers, and its config."""
-    from buildfront.export.files import write_directory
+    from buildfront.export.files import unpack
     from buildfront.image.model import Descriptor, Layer
 
     with tarfile.open(archive) as tar:
@@ -91,7 +91,7 @@ def unpack(archive: Path, target: Path) -> tuple[Path, dict[str, object]]:
     index = json.loads((target.with_suffix(".oci") / "index.json").read_text())
     manifest = json.loads((blobs / index["manifests"][0]["digest"][7:]).read_text())
     layers = [Layer(Descriptor(i["mediaType"], i["digest"], i["size"]), "") for i in manifest["layers"]]
-    write_directory(str(target), layers, lambda digest: open(blobs / digest[7:], "rb"))
+    unpack(str(target), layers, lambda item: open(blobs / item.digest[7:], "rb"))
     return target, json.loads((blobs / manifest["config"]["digest"][7:]).read_text())["config"]
 
 

@@ -12,6 +12,7 @@ import time
 import pytest
 
 from buildfront.errors import BuildError
+from buildfront.image.documents import json_object
 from buildfront.image.model import digest_of
 from buildfront.store import Store
 from buildfront.store.index import REF_NAME
@@ -118,7 +119,7 @@ def test_a_writer_that_is_dropped(store):
 def test_a_blob_that_was_changed_on_disk(store):
     with store.session() as session:
         found = session.put(b"{}", "json")
-    assert store.read_json(found.digest) == {}
+    assert json_object(store.read_blob(found.digest), "it") == {}
     with open(store.blob_path(found.digest), "wb") as stream:
         stream.write(b"[]")
     with pytest.raises(BuildError, match="is damaged"):
@@ -129,9 +130,9 @@ def test_blobs_that_are_no_use(store):
     with store.session() as session:
         noise, array = session.put(b"\xff{", "json"), session.put(b"[]", "json")
     with pytest.raises(BuildError, match=r"is no JSON$"):
-        store.read_json(noise.digest)
+        json_object(store.read_blob(noise.digest), "it")
     with pytest.raises(BuildError, match="is no JSON object"):
-        store.read_json(array.digest)
+        json_object(store.read_blob(array.digest), "it")
     with pytest.raises(BuildError, match="is not in the store"):
         store.read_blob(digest_of(b"missing"))
 
