@@ -95,6 +95,7 @@ def _present(directory: str) -> list[dict[str, Any]]:
             entries = value.get("manifests") or []
             for item in Fields(value, path).objects("manifests", 65536):
                 item.pairs("annotations")
+                item.text("digest")
         except BuildError as error:
             raise BuildError(
                 error.what, hint="name another directory with dest=, or remove the file"

@@ -220,3 +220,72 @@ def test_a_c_program_compiled_from_debians_packages(bf, debian_tar, isolation, r
     bf.store = tmp_path / "empty"
     bf("pull", name)
     assert json.loads(bf("inspect", name).stdout)[0] == before
+
+
+# names and IDs
+
+
+def _named_like_an_id(app, kind: str) -> tuple[str, str]:
+    """Another image called as the ID or the digest of ``app`` begins; the name and the other image's ID."""
+    image = json.loads(app("inspect", "app").stdout)[0]
+    name = image["id" if kind == "id" else "digest"][7:19]
+    app("tag", "box", name)
+    return name, json.loads(app("inspect", "box").stdout)[0]["id"]
+
+
+@pytest.mark.parametrize("kind", ["id", "digest"])
+def test_a_name_comes_before_an_id(app, kind) -> None:
+    """Else an image could be made whose ID stands in the place of a name."""
+    name, other = _named_like_an_id(app, kind)
+    app_id = json.loads(app("inspect", "app").stdout)[0]["id"]
+    assert json.loads(app("inspect", name).stdout)[0]["id"] == other
+    for text in (
+        f"FROM {name}\n",
+        f"FROM scratch\nCOPY --from={name} / /\n",
+        f"FROM box AS b\nFROM {name}\n",
+    ):
+        assert not (app.files(app.context(text)) / "new").exists()
+    assert json.loads(app("inspect", f"sha256:{name}").stdout)[0]["id"] == app_id
+    assert (
+        app.files(app.context("FROM x\n"), "--build-context", f"x=docker-image://sha256:{name}") / "new"
+    ).exists()
+    app("tag", name, "copied")
+    assert json.loads(app("inspect", "copied").stdout)[0]["id"] == other
+
+
+def test_a_few_digits_are_no_id_in_a_dockerfile(app) -> None:
+    digits = json.loads(app("inspect", "app").stdout)[0]["id"][7:]
+    for count, status in ((7, 1), (11, 1), (12, 0), (64, 0)):
+        done = app.build(app.context(f"FROM {digits[:count]}\n"), "--pull=never", check=False)
+        assert done.returncode == status, (count, done.stderr)
+    assert (
+        "is not in the store"
+        in app.build(app.context(f"FROM {digits[:8]}\n"), "--pull=never", check=False).stderr
+    )
+
+
+def test_the_beginning_of_several_images_is_told(bf, tmp_path) -> None:
+    """Made until two of them meet in seven digits would take a while: the store's names are asked with fewer."""
+    from buildfront.errors import BuildError
+    from buildfront.image.model import CONFIG, MANIFEST, dumps, image_manifest
+    from buildfront.names import _by_id, find
+    from buildfront.store import Store
+
+    with Store(str(tmp_path / "many")) as store, store.session() as session:
+        for number in range(40):
+            config = session.put(
+                dumps({"os": "linux", "architecture": "amd64", "author": str(number)}), CONFIG
+            )
+            store.index.set("", session.put(image_manifest(config, []), MANIFEST).to_json())
+        digests = [item["digest"] for item in store.index.read()]
+        with pytest.raises(BuildError, match="is the beginning of several images: sha256:"):
+            _by_id(store, "a", "sha256:")
+        for digest in digests:
+            for name in (digest, digest[:19], digest[7:19]):
+                entry = find(store, name)
+                assert entry is not None and entry["digest"] == digest
+
+
+def test_64_hex_digits_are_no_name(app) -> None:
+    done = app("tag", "app", "ab" * 32, check=False)
+    assert done.returncode == 1 and "64 hex digits are an image ID, not a name" in done.stderr
