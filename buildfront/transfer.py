@@ -397,14 +397,14 @@ def load_layout_reference(store: Store, text: str, platform: str) -> Descriptor:
 
 def pull(store: Store, name: str, *, platform: str = "", report: Report | None = None) -> Descriptor:
     """Pull an image for one platform and give it its name. Raises BuildError; nothing is kept then."""
-    from concurrent.futures import ThreadPoolExecutor
-
+    from .registry.answers import sensible
     from .registry.client import Repository
+    from .registry.together import each
 
     reference = references.parse(name)
     platform = platform or platforms.host()
     say = report or (lambda _: None)
-    with store.session() as session, Repository(reference) as repository:
+    with store.session() as session, sensible(reference.domain), Repository(reference) as repository:
         staging = Staging(session)
         data, media_type = repository.manifest(reference.target)
         value = _json(data, f"the manifest of {name}")
@@ -417,16 +417,17 @@ def pull(store: Store, name: str, *, platform: str = "", report: Report | None =
             raise BuildError(f"{reference.familiar} is no image: its media type is {media_type}")
         config, layers = check_manifest(value, f"the manifest of {name}")
         wanted = {_checked_digest(item): item for item in (config, *layers)}
+        for digest, item in wanted.items():
+            if type(item["size"]) is not int or not 0 <= item["size"] < 1 << 63:
+                raise BuildError(f"the blob {digest} has no size that a file can have")
         missing = [item for digest, item in wanted.items() if not staging.has(digest)]
 
         def fetch(item: Mapping[str, Any]) -> None:
-            digest = _checked_digest(item)
-            say(f"pulling {digest[7:19]} ({item['size']} bytes)")
-            staging.add(repository.blob(digest), str(item.get("mediaType")), digest, item["size"])
+            digest, size = _checked_digest(item), item["size"]
+            say(f"pulling {digest[7:19]} ({size} bytes)")
+            staging.add(repository.blob(digest, size), str(item.get("mediaType")), digest, size)
 
-        with ThreadPoolExecutor(4) as pool:
-            for done in [pool.submit(fetch, item) for item in missing]:
-                done.result()
+        each(missing, fetch, repository.abort)
         descriptor = staging.add([data], media_type, digest_of(data))
         staging.commit()
     store.index.set(str(reference), descriptor.to_json())
@@ -435,9 +436,8 @@ def pull(store: Store, name: str, *, platform: str = "", report: Report | None =
 
 def push(store: Store, name: str, target: str = "", *, report: Report | None = None) -> str:
     """Push an image of the store under its own name or ``target``; returns the manifest's digest."""
-    from concurrent.futures import ThreadPoolExecutor
-
     from .registry.client import Repository
+    from .registry.together import each
 
     entry = find(store, name)
     if entry is None:
@@ -447,7 +447,7 @@ def push(store: Store, name: str, target: str = "", *, report: Report | None = N
     data = store.read_blob(entry["digest"])
     config, layers = check_manifest(_json(data, "the manifest"), "the manifest")
     blobs = {item["digest"]: item for item in (config, *layers)}
-    with Repository(reference) as repository:
+    with Repository(reference, push=True) as repository:
 
         def send(item: Mapping[str, Any]) -> None:
             digest = item["digest"]
@@ -457,8 +457,6 @@ def push(store: Store, name: str, target: str = "", *, report: Report | None = N
             say(f"pushing {digest[7:19]} ({item['size']} bytes)")
             repository.upload(digest, item["size"], lambda: open(store.blob_path(digest), "rb"))
 
-        with ThreadPoolExecutor(4) as pool:
-            for done in [pool.submit(send, item) for item in blobs.values()]:
-                done.result()
+        each(blobs.values(), send, repository.abort)
         repository.put_manifest(reference.tag or entry["digest"], data, entry["mediaType"])
     return str(entry["digest"])
