@@ -237,7 +237,10 @@ class Repository:
             raise BuildError(f"{what} is damaged: its digest is {digest}, and the registry says {stated}")
 
     def blob(self, digest: str, size: int | None = None) -> Iterator[bytes]:
-        """Yield a blob's bytes as they come, at most ``size``. The caller checks the digest. Raises BuildError."""
+        """Yield a blob's bytes as they come. The caller checks the digest.
+
+        Raises BuildError, for more or less than ``size`` bytes too; more are never yielded.
+        """
         _check_digest(digest)
         response = self._send("GET", self._at(f"blobs/{digest}")).response
         try:
@@ -252,6 +255,8 @@ class Repository:
                             f"the blob {digest} is longer than its descriptor says ({size} bytes)"
                         )
                 yield chunk
+            if size is not None and left:
+                raise BuildError(f"the blob {digest} has {size - left} bytes, and its descriptor says {size}")
         except Broken as error:
             raise BuildError(f"the blob {digest} was cut off: {error}") from None
         finally:

@@ -152,7 +152,7 @@ class Stream(httpcore.NetworkStream):
             ) from None
         except TimeoutError:
             self.close()
-            raise httpcore.ConnectTimeout("its TLS handshake does not end") from None
+            raise httpcore.ReadTimeout("its TLS handshake does not end") from None
         except (OSError, ValueError) as error:
             self.close()
             raise httpcore.ConnectError(visible(str(error))) from None

@@ -41,9 +41,17 @@ class Broken(Exception):
     def __init__(self, error: Exception) -> None:
         words = visible(str(error), 300) or type(error).__name__
         super().__init__(words)
-        slow = (httpcore.ReadTimeout, httpcore.WriteTimeout, httpcore.PoolTimeout)
-        wrong = (httpcore.LocalProtocolError, httpcore.ProxyError, httpcore.UnsupportedProtocol)
-        self.transient = not isinstance(error, (*slow, *wrong))
+        # Who has kept us waiting once would do so each time.
+        lasting = (
+            httpcore.TimeoutException,
+            httpcore.LocalProtocolError,
+            httpcore.ProxyError,
+            httpcore.UnsupportedProtocol,
+        )
+        if isinstance(error, httpcore.RemoteProtocolError):
+            self.transient = "disconnected" in words or "closed connection" in words  # else it is no HTTP
+        else:
+            self.transient = not isinstance(error, lasting)
 
 
 class Response:

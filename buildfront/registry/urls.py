@@ -22,6 +22,7 @@ _URL = re.compile(
     r"(/[^?#]*)?(\?[^#]*)?"
 )
 _UNFIT = re.compile(r"[^\x21-\x7e]|\\")
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _PORTS = {"http": 80, "https": 443}
 
@@ -99,6 +100,8 @@ def join(base: Url, location: str, what: str) -> Url:
 
     if len(location) > _LIMIT or not location or _UNFIT.search(location):
         return parse(location, what)  # which says why not
+    if _ABSOLUTE.match(location):
+        return parse(location, what)  # urljoin would make something of "http:" and "http:x"
     try:
         return parse(urljoin(str(base), location), what)
     except ValueError:
