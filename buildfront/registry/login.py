@@ -57,6 +57,10 @@ class Login:
                     token = self._token(challenge.parameters, distance)
                     self.header = {"Authorization": f"Bearer {token}"}
                     return
+        if not headers:
+            raise BuildError(
+                f"{self._domain} wants a login, and does not say which (401, no WWW-Authenticate)"
+            )
         shown = visible(", ".join(headers), 200)
         raise BuildError(
             f"{self._domain} asks for an unknown kind of login: {shown!r}",
