@@ -77,7 +77,7 @@ class Response:
         return next((value.strip() for value in self.all(name)), "")
 
     def chunks(self) -> Iterator[bytes]:
-        """The body as it comes, not decoded. Raises Broken."""
+        """Yield the body as it comes, not decoded. Raises Broken."""
         self._begun = True
         try:
             yield from self._response.iter_stream()
@@ -132,7 +132,7 @@ class Response:
 
 
 def _decoder(encoding: str, what: str, limit: int) -> Callable[[bytes, int], bytes]:
-    """Of a Content-Encoding: a function of the next bytes and of how many it may return."""
+    """Return what decodes a Content-Encoding: a function of the next bytes and of how many it may give."""
     name = encoding.lower()
     if name in ("", "identity"):
         return lambda data, most: data[:most]

@@ -37,7 +37,7 @@ class Url(NamedTuple):
 
     @property
     def origin(self) -> tuple[str, str, int]:
-        """Scheme, host and port: what credentials belong to."""
+        """Return scheme, host and port: what credentials belong to."""
         return self.scheme, self.host, self.port
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,3 +58,11 @@ def login(home: Path) -> Callable[[str], None]:
 def store(tmp_path: Path) -> Iterator[Store]:
     with Store(str(tmp_path / "store")) as opened:
         yield opened
+
+
+@pytest.fixture
+def stop() -> Iterator[threading.Event]:
+    """Set at the end of a test: what a server waits for while it keeps somebody waiting."""
+    event = threading.Event()
+    yield event
+    event.set()
