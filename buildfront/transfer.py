@@ -11,7 +11,7 @@ import posixpath
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any, TypeVar
+from typing import IO, Any
 
 from .errors import BuildError
 from .image import documents
@@ -38,7 +38,6 @@ from .store.blobs import BlobWriter
 from .store.verified import MEND, is_whole, remember
 
 Report = Callable[[str], None]
-_T = TypeVar("_T")
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -275,9 +274,16 @@ def _stage_manifest(
 
 
 def _stage_image(
-    staging: Staging, manifest: Manifest, what: str, read: Callable[[Descriptor], Iterable[bytes]]
+    staging: Staging,
+    manifest: Manifest,
+    what: str,
+    read: Callable[[Descriptor], Iterable[bytes]],
+    abort: Callable[[], None] = lambda: None,
 ) -> None:
-    """Add the config and the layers of a manifest, each checked against what is said of it."""
+    """Add the config and the layers of a manifest, each checked against what is said of it. ``abort`` makes reads that
+    go on fail."""
+    from .registry.together import each
+
     config = ImageConfig.parse(
         staging.document(read(manifest.config), manifest.config), f"the image config of {what}"
     )
@@ -287,23 +293,8 @@ def _stage_image(
         if not staging.has(item.digest, item.size):
             staging.add(read(item), item.media_type, item.digest, item.size)
 
-    _side_by_side(stage, [item for item in manifest.blobs if item is not manifest.config])
-    _side_by_side(staging.check_layer, list(dict.fromkeys(layers)))
-
-
-def _side_by_side(work: Callable[[_T], None], items: list[_T]) -> None:
-    """Do it for each item, four at a time; the first error ends what has not begun."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(4) as pool:
-        futures = [pool.submit(work, item) for item in items]
-        try:
-            for done in futures:
-                done.result()
-        except BaseException:
-            for waiting in futures:
-                waiting.cancel()
-            raise
+    each((item for item in manifest.blobs if item is not manifest.config), stage, abort)
+    each(dict.fromkeys(layers), staging.check_layer, abort)
 
 
 def _load_docker(files: _Files, staging: Staging) -> list[tuple[Descriptor, list[str]]]:
@@ -452,22 +443,23 @@ def repair(store: Store, reference: Reference, digest: str, *, report: Report | 
 def _fetch(
     store: Store, reference: Reference, target: str, platform: str, report: Report | None
 ) -> Descriptor:
+    from .registry.answers import sensible
     from .registry.client import Repository
 
     say = report or (lambda _: None)
     what = f"the manifest of {reference.familiar}"
-    with store.session() as session, Repository(reference) as repository:
+    with store.session() as session, sensible(reference.domain), Repository(reference) as repository:
         staging = Staging(session)
 
         def fetch(item: Descriptor) -> Iterator[bytes]:
             say(f"pulling {item.digest[7:19]} ({item.size} bytes)")
-            yield from repository.blob(item.digest)
+            yield from repository.blob(item.digest, item.size)
 
         data, media_type = repository.manifest(target)
         data, manifest = documents.find_manifest(
             data, media_type, platform, what, lambda item: repository.manifest(item.digest)[0]
         )
-        _stage_image(staging, manifest, what, fetch)
+        _stage_image(staging, manifest, what, fetch, repository.abort)
         descriptor = staging.add([data], manifest.media_type)
         staging.commit()
     return descriptor
@@ -479,6 +471,7 @@ def push(store: Store, name: str, target: str = "", *, report: Report | None = N
     Raises BuildError; what is missing or damaged is told before anything is sent.
     """
     from .registry.client import Repository
+    from .registry.together import each
 
     entry = find(store, name)
     if entry is None:
@@ -493,7 +486,7 @@ def push(store: Store, name: str, target: str = "", *, report: Report | None = N
             raise BuildError(
                 f"{name} can't be pushed: the blob {item.digest} is missing or damaged", hint=MEND
             )
-    with Repository(reference) as repository:
+    with Repository(reference, push=True) as repository:
 
         def send(item: Descriptor) -> None:
             if repository.has_blob(item.digest):
@@ -502,6 +495,6 @@ def push(store: Store, name: str, target: str = "", *, report: Report | None = N
             say(f"pushing {item.digest[7:19]} ({item.size} bytes)")
             repository.upload(item.digest, item.size, lambda: open(store.blob_path(item.digest), "rb"))
 
-        _side_by_side(send, list(manifest.blobs))
+        each(manifest.blobs, send, repository.abort)
         repository.put_manifest(reference.tag or digest, data, manifest.media_type)
     return digest

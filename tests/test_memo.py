@@ -21,6 +21,7 @@ HEAVY = {
     "jsonschema",
     "pyroute2",
     "httpx",
+    "httpcore",
     "asyncio",
     "dataclasses",
 }

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import base64
+import binascii
 import json
 import os
-import re
+import stat
+from typing import Any
 
-_PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
+from ..errors import BuildError
+from ..text import visible
+
+_LIMIT = 4 << 20
 
 
 def files() -> list[str]:
-    """Where they may be, the first that has an entry wins."""
+    """Return where they may be; the first that has an entry wins."""
     out = []
     if os.environ.get("REGISTRY_AUTH_FILE"):
         out.append(os.environ["REGISTRY_AUTH_FILE"])
@@ -24,26 +29,81 @@ def files() -> list[str]:
 
 
 def credentials(domain: str) -> tuple[str, str] | None:
-    """User and password for a registry, or None."""
+    """Return user and password for a registry, or None.
+
+    Raises BuildError for a file, or an entry of this registry, that is there and can't be understood: to go on as
+    nobody, or with the entry of a file that comes later, would not be what the user has set up.
+    """
     names = [domain, f"https://{domain}", f"https://{domain}/v1/", f"https://{domain}/v2/"]
     if domain == "docker.io":
         names.append("https://index.docker.io/v1/")
     for path in files():
-        try:
-            with open(path, encoding="utf-8") as stream:
-                auths = json.load(stream).get("auths", {})
-        except (OSError, ValueError, AttributeError):
+        auths = _read(path).get("auths")
+        if auths is None:
             continue
+        if not isinstance(auths, dict):
+            raise _bad(path, "its auths is no object")
         for name in names:
-            raw = auths.get(name, {}).get("auth")
-            if raw:
-                user, colon, password = base64.b64decode(raw).decode("utf-8", "replace").partition(":")
-                if colon:
-                    return user, password
+            entry = auths.get(name)
+            if entry is None:
+                continue
+            found = _entry(path, name, entry)
+            if found is not None:
+                return found
     return None
 
 
-def challenge(header: str) -> tuple[str, dict[str, str]]:
-    """A WWW-Authenticate header as scheme (lower case) and parameters."""
-    scheme, _, rest = header.partition(" ")
-    return scheme.lower(), dict(_PARAMETER.findall(rest))
+def _entry(path: str, name: str, entry: Any) -> tuple[str, str] | None:
+    if not isinstance(entry, dict):
+        raise _bad(path, f"its entry for {name} is no object")
+    raw = entry.get("auth")
+    if raw is None or raw == "":
+        return None  # docker writes such entries when a helper program keeps the password
+    if not isinstance(raw, str):
+        raise _bad(path, f"the auth of {name} is no string")
+    try:
+        text = base64.b64decode("".join(raw.split()), validate=True).decode("utf-8")
+    except (binascii.Error, ValueError):
+        raise _bad(path, f"the auth of {name} is no base64 of USER:PASSWORD") from None
+    user, colon, password = text.rstrip("\0").partition(":")
+    if not colon or not user:
+        raise _bad(path, f"the auth of {name} is no base64 of USER:PASSWORD")
+    return user, password
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        # not blocking: opening a FIFO would wait for who writes to it
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise _bad(path, getattr(error, "strerror", None) or str(error)) from None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise _bad(path, "it is no regular file")
+        with os.fdopen(os.dup(fd), "rb") as stream:
+            data = stream.read(_LIMIT + 1)
+        if len(data) > _LIMIT:
+            raise _bad(path, f"it is larger than {_LIMIT} bytes")
+    except OSError as error:
+        raise _bad(path, error.strerror or str(error)) from None
+    finally:
+        os.close(fd)
+    if not data.strip():
+        return {}
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        raise _bad(path, "it is no JSON") from None
+    if not isinstance(value, dict):
+        raise _bad(path, "it is no JSON object")
+    return value
+
+
+def _bad(path: str, why: str) -> BuildError:
+    return BuildError(
+        f"the credentials in {visible(path, 300)} can't be used: {visible(why, 300)}",
+        hint="mend or remove the file, or name another one with REGISTRY_AUTH_FILE",
+    )

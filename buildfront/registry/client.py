@@ -2,25 +2,34 @@
 
 Plain http is spoken to loopback addresses only. Transient failures (connection, 5xx, 429) are tried again a few
 times; everything else is a BuildError that says what the registry answered.
+
+Nothing that a registry says is believed: redirects and places of uploads are followed one by one, as ``urls`` allows;
+credentials stay with the registry's origin, and once a request has left it none are sent any more, not even back.
 """
 
 from __future__ import annotations
 
 import ipaddress
-import time
-from collections.abc import Callable, Iterator
-from typing import IO, Any
-
-import httpx
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import IO, NamedTuple
 
 from ..errors import BuildError
+from ..image import documents
 from ..image.model import INDEXES, MANIFESTS, digest_of
 from ..image.reference import Reference
-from . import auth
+from ..text import visible
+from .challenge import check_extent, read_object
+from .http import Broken, Http, Response
+from .login import Login
+from .urls import Url, Where, check_redirect, join, parse
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
-_TRIES = 4
-_MANIFEST_LIMIT = 8 << 20
+_MANIFEST_LIMIT = documents.LIMIT
+_ERROR_LIMIT = 64 << 10
+_REDIRECTS = 10
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_FIELD = re.compile(r"[\x21-\x7e]{1,255}")
 
 
 def is_loopback(domain: str) -> bool:
@@ -35,23 +44,48 @@ def is_loopback(domain: str) -> bool:
         return False
 
 
-class Repository:
-    """Use as a context manager."""
+class _Place(NamedTuple):
+    """Where a request goes. ``home``: nobody but the registry itself had a say, so its credentials may go along.
 
-    def __init__(self, reference: Reference) -> None:
+    ``reach`` is the farthest place that had a say, None for the user alone (see ``urls.check_addresses``).
+    """
+
+    url: Url
+    home: bool = True
+    reach: Where | None = None
+
+
+class _Answer(NamedTuple):
+    """An answer, the place that it came from, and how far away the farthest was that had a say in it."""
+
+    response: Response
+    place: _Place
+    seen: Where
+
+
+class Repository:
+    """One repository of a registry. Use as a context manager; requests may come from several threads.
+
+    ``push``: a login asks for the right to push, too.
+    """
+
+    def __init__(self, reference: Reference, *, push: bool = False) -> None:
         self.reference = reference
         host = "registry-1.docker.io" if reference.domain == "docker.io" else reference.domain
         scheme = "http" if is_loopback(reference.domain) else "https"
         self.base = f"{scheme}://{host}/v2/{reference.path}"
-        loopback = scheme == "http"
-        self._client = httpx.Client(
-            timeout=httpx.Timeout(60.0, connect=20.0), follow_redirects=True, trust_env=not loopback
-        )
-        self._header: dict[str, str] = {}
+        self._base = parse(self.base, f"the registry {reference.domain}")
+        self._http = Http()
+        scope = f"repository:{reference.path}:{'pull,push' if push else 'pull'}"
+        self._login = Login(self._http, reference.domain, self._base, scope)
 
     def close(self) -> None:
         """Close the connections."""
-        self._client.close()
+        self._http.close()
+
+    def abort(self) -> None:
+        """Cut the connections: what other threads do with this repository ends at once, with a BuildError."""
+        self._http.abort()
 
     def __enter__(self) -> Repository:
         return self
@@ -61,107 +95,171 @@ class Repository:
 
     # requests
 
-    def _send(self, method: str, url: str, *, retry: bool = True, **more: Any) -> httpx.Response:
-        headers = dict(more.pop("headers", {}))
-        stream = more.pop("stream", False)
-        make: Callable[[], Any] | None = more.pop("make", None)
-        authorised = False
-        for attempt in range(_TRIES):
-            last = attempt == _TRIES - 1 or not retry
-            if make is not None:
-                more["content"] = make()
-            request = self._client.build_request(method, url, headers={**headers, **self._header}, **more)
-            try:
-                response = self._client.send(request, stream=stream)
-            except httpx.HTTPError as error:
-                if last:
-                    raise BuildError(
-                        f"the registry {self.reference.domain} can't be reached: {error}",
-                        hint="check the name and the network",
-                    ) from None
-                time.sleep(0.2 * 2**attempt)
-                continue
-            if response.status_code == 401 and not authorised:
-                authorised = True
-                response.read()
-                self._authorise(response.headers.get("www-authenticate", ""))
-                continue
-            if response.status_code in (429, 500, 502, 503, 504) and not last:
-                response.close()
-                time.sleep(0.2 * 2**attempt)
-                continue
-            return response
-        return response
+    def _at(self, path: str) -> _Place:
+        return _Place(self._base._replace(target=f"{self._base.target}/{path}"))
 
-    def _authorise(self, header: str) -> None:
-        scheme, parameters = auth.challenge(header)
-        known = auth.credentials(self.reference.domain)
-        if scheme == "basic":
-            if known is None:
+    def _send(
+        self,
+        method: str,
+        start: _Place,
+        headers: Mapping[str, str] | None = None,
+        make: Callable[[], Iterable[bytes]] | None = None,
+    ) -> _Answer:
+        """The answer to a request, after redirects and a login. The caller closes it. Raises BuildError."""
+        answer: _Answer | None = None
+
+        def attempt() -> Response:
+            nonlocal answer
+            answer = self._logged_in(method, start, headers or {}, make)
+            return answer.response
+
+        try:
+            self._http.persist(attempt)
+        except Broken as error:
+            raise self._unreachable(error) from None
+        assert answer is not None
+        return answer
+
+    def _unreachable(self, error: Broken) -> BuildError:
+        return BuildError(
+            f"the registry {self.reference.domain} can't be reached: {error}",
+            hint="check the name and the network",
+        )
+
+    def _logged_in(
+        self,
+        method: str,
+        start: _Place,
+        headers: Mapping[str, str],
+        make: Callable[[], Iterable[bytes]] | None,
+    ) -> _Answer:
+        for first in (True, False):
+            login = self._login.header
+            answer = self._follow(method, start, headers, login, make)
+            response = answer.response
+            if response.status != 401:
+                return answer
+            if not answer.place.home:
+                response.finish()
                 raise BuildError(
-                    f"{self.reference.domain} wants a login",
-                    hint="put credentials into ~/.docker/config.json",
+                    f"{self.reference.domain} sent us to {answer.place.url.authority}, which wants a login",
+                    hint="credentials are for the registry that was asked, and are given to no other server",
                 )
-            token = httpx.BasicAuth(*known)._auth_header
-            self._header = {"Authorization": token}
-            return
-        if scheme != "bearer" or "realm" not in parameters:
-            raise BuildError(f"{self.reference.domain} asks for an unknown kind of login: {header!r}")
-        query: dict[str, str] = {key: parameters[key] for key in ("service", "scope") if key in parameters}
-        query.setdefault("scope", f"repository:{self.reference.path}:pull")
-        try:
-            response = self._client.get(parameters["realm"], params=query, auth=known)
-        except httpx.HTTPError as error:
-            raise BuildError(
-                f"the token server of {self.reference.domain} can't be reached: {error}"
-            ) from None
-        if response.status_code != 200:
-            raise BuildError(f"{self.reference.domain} refused the login: {response.status_code}")
-        value = response.json()
-        self._header = {"Authorization": f"Bearer {value.get('token') or value.get('access_token') or ''}"}
+            if not first:
+                break
+            challenge = response.all("www-authenticate")
+            response.finish()
+            self._login.answer(challenge, login, response.where)
+        return answer
 
-    def _refused(self, response: httpx.Response, what: str) -> BuildError:
-        response.read()
-        try:
-            words = "; ".join(
-                str(item.get("message") or item.get("code")) for item in response.json()["errors"]
+    def _follow(
+        self,
+        method: str,
+        place: _Place,
+        headers: Mapping[str, str],
+        login: Mapping[str, str],
+        make: Callable[[], Iterable[bytes]] | None,
+    ) -> _Answer:
+        redirects = (301, 302, 303, 307, 308) if method in ("GET", "HEAD") else (307, 308)
+        for _ in range(_REDIRECTS + 1):
+            response = self._http.exchange(
+                method,
+                place.url,
+                {**headers, **login} if place.home else headers,
+                None if make is None else make(),
+                reach=place.reach,
             )
-        except (ValueError, KeyError, TypeError, AttributeError):
-            words = response.reason_phrase
-        return BuildError(f"{what}: the registry answered {response.status_code} ({words})")
+            answer = _Answer(response, place, max(response.where, place.reach or Where.LOOPBACK))
+            if response.status not in redirects:
+                return answer
+            response.finish()
+            place = self._next(answer, "a redirect")
+        raise BuildError(
+            f"{self.reference.domain} redirects round in circles, to {place.url.authority} at last"
+        )
+
+    def _next(self, answer: _Answer, what: str) -> _Place:
+        """The place that the Location of an answer names. Raises BuildError for one that we don't go to."""
+        source = answer.place
+        what = f"{what} of {source.url.authority}"
+        location = answer.response.header("location")
+        if not location:
+            raise BuildError(f"{what} leads nowhere: the answer has no Location")
+        url = join(source.url, location, what)
+        if source.home and url.origin == source.url.origin:
+            return source._replace(url=url)
+        refusal = check_redirect(source.url, url, reach=answer.seen)
+        if refusal is not None:
+            raise refusal
+        return _Place(url, False, answer.seen)
+
+    def _refused(self, response: Response, what: str) -> BuildError:
+        try:
+            words = _error_words(response.read(_ERROR_LIMIT, "the registry's error", cut=True))
+        except (Broken, BuildError):
+            words = ""
+        finally:
+            response.close()
+        words = f" ({words or response.reason})" if words or response.reason else ""
+        hint = f"check the credentials for {self.reference.domain}" if response.status in (401, 403) else ""
+        return BuildError(f"{what}: the registry answered {response.status}{words}", hint=hint)
 
     # pulling
 
     def manifest(self, target: str) -> tuple[bytes, str]:
-        """A manifest's bytes and media type, by tag or digest; a digest is checked. Raises BuildError."""
-        response = self._send("GET", f"{self.base}/manifests/{target}", headers={"Accept": _ACCEPT})
-        if response.status_code != 200:
-            error = self._refused(response, f"no manifest for {self.reference.familiar}")
-            if response.status_code == 404:
-                error = BuildError(
-                    f"{self.reference.familiar} was not found on {self.reference.domain}",
-                    hint="check the name and the tag",
-                )
-            raise error
-        data = response.content
-        if len(data) > _MANIFEST_LIMIT:
+        """Return a manifest's bytes and media type, by tag or digest; a digest is checked. Raises BuildError."""
+        response = self._send("GET", self._at(f"manifests/{target}"), {"Accept": _ACCEPT}).response
+        if response.status == 404:
+            response.finish()
             raise BuildError(
-                f"the manifest of {self.reference.familiar} is larger than {_MANIFEST_LIMIT} bytes"
+                f"{self.reference.familiar} was not found on {self.reference.domain}",
+                hint="check the name and the tag",
             )
+        if response.status != 200:
+            raise self._refused(response, f"no manifest for {self.reference.familiar}")
+        what = f"the manifest of {self.reference.familiar}"
+        try:
+            data = response.read(_MANIFEST_LIMIT, what)
+        except Broken as error:
+            raise BuildError(f"{what} was cut off: {error}") from None
+        finally:
+            response.close()
+        check_extent(data, what)
         if target.startswith("sha256:") and digest_of(data) != target:
             raise BuildError(f"the registry answered {target} with other content")
-        return data, response.headers.get("content-type", "").partition(";")[0]
+        self._check_stated(response, digest_of(data), what)
+        return data, visible(response.header("content-type").partition(";")[0].strip(), 255)
 
-    def blob(self, digest: str) -> Iterator[bytes]:
-        """A blob's bytes as they come. The caller checks the digest."""
-        response = self._send("GET", f"{self.base}/blobs/{digest}", stream=True)
+    @staticmethod
+    def _check_stated(response: Response, digest: str, what: str) -> None:
+        """A registry may say the digest of what it has; one that says another one has something else."""
+        stated = response.header("docker-content-digest")
+        if _DIGEST.fullmatch(stated) and stated != digest:
+            raise BuildError(f"{what} is damaged: its digest is {digest}, and the registry says {stated}")
+
+    def blob(self, digest: str, size: int | None = None) -> Iterator[bytes]:
+        """Yield a blob's bytes as they come. The caller checks the digest.
+
+        Raises BuildError, for more or less than ``size`` bytes too; more are never yielded.
+        """
+        _check_digest(digest)
+        response = self._send("GET", self._at(f"blobs/{digest}")).response
         try:
-            if response.status_code != 200:
+            if response.status != 200:
                 raise self._refused(response, f"the blob {digest}")
-            try:
-                yield from response.iter_raw(1 << 18)
-            except httpx.HTTPError as error:
-                raise BuildError(f"the blob {digest} was cut off: {error}") from None
+            left = size
+            for chunk in response.chunks():
+                if left is not None:
+                    left -= len(chunk)
+                    if left < 0:
+                        raise BuildError(
+                            f"the blob {digest} is longer than its descriptor says ({size} bytes)"
+                        )
+                yield chunk
+            if size is not None and left:
+                raise BuildError(f"the blob {digest} has {size - left} bytes, and its descriptor says {size}")
+        except Broken as error:
+            raise BuildError(f"the blob {digest} was cut off: {error}") from None
         finally:
             response.close()
 
@@ -169,29 +267,66 @@ class Repository:
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has it."""
-        return self._send("HEAD", f"{self.base}/blobs/{digest}").status_code == 200
+        _check_digest(digest)
+        response = self._send("HEAD", self._at(f"blobs/{digest}")).response
+        response.finish()
+        return response.status == 200
 
     def upload(self, digest: str, size: int, open_blob: Callable[[], IO[bytes]]) -> None:
         """Upload a blob in one piece. Raises BuildError."""
-        started = self._send("POST", f"{self.base}/blobs/uploads/")
-        if started.status_code not in (201, 202):
-            raise self._refused(started, f"uploading to {self.reference.familiar}")
-        place = httpx.URL(self.base + "/").join(started.headers["location"])
-        place = place.copy_merge_params({"digest": digest})
+        _check_digest(digest)
+        what = f"uploading to {self.reference.familiar}"
+        started = self._send("POST", self._at("blobs/uploads/"), {"Content-Length": "0"})
+        if started.response.status not in (201, 202):
+            raise self._refused(started.response, what)
+        started.response.finish()
+        place = self._next(started, "the place of an upload")
+        mark = "&" if "?" in place.url.target else "?"
+        # appended, not merged: what the registry wrote may be signed
+        place = place._replace(url=place.url._replace(target=f"{place.url.target}{mark}digest={digest}"))
 
         def body() -> Iterator[bytes]:
-            with open_blob() as stream:
-                while chunk := stream.read(1 << 18):
-                    yield chunk
+            try:
+                with open_blob() as stream:
+                    while chunk := stream.read(1 << 18):
+                        yield chunk
+            except OSError as error:
+                raise BuildError(f"the blob {digest} can't be read: {error.strerror or error}") from None
 
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(size)}
-        done = self._send("PUT", str(place), headers=headers, make=body)
-        if done.status_code not in (201, 204):
-            raise self._refused(done, f"uploading {digest}")
+        response = self._send("PUT", place, headers, body).response
+        if response.status not in (201, 204):
+            raise self._refused(response, f"uploading {digest}")
+        response.finish()
+        self._check_stated(response, digest, "the uploaded blob")
 
     def put_manifest(self, target: str, data: bytes, media_type: str) -> None:
         """Upload a manifest under a tag or its digest. Raises BuildError."""
-        url = f"{self.base}/manifests/{target}"
-        response = self._send("PUT", url, content=data, headers={"Content-Type": media_type})
-        if response.status_code not in (200, 201):
-            raise self._refused(response, f"pushing {self.reference.familiar}")
+        what = f"pushing {self.reference.familiar}"
+        if not _FIELD.fullmatch(media_type):
+            raise BuildError(f"{what}: {visible(media_type, 100)!r} is no media type")
+        headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
+        response = self._send("PUT", self._at(f"manifests/{target}"), headers, lambda: [data]).response
+        if response.status not in (200, 201):
+            raise self._refused(response, what)
+        response.finish()
+        self._check_stated(response, digest_of(data), "the pushed manifest")
+
+
+def _check_digest(digest: str) -> None:
+    if not _DIGEST.fullmatch(digest):
+        raise BuildError(f"unsupported digest {visible(digest, 100)!r}", hint="only sha256 is supported")
+
+
+def _error_words(data: bytes) -> str:
+    """What the errors of an answer say (distribution spec, "Error Codes"); empty for any other body."""
+    try:
+        errors = read_object(data, "the registry's error").get("errors")
+    except BuildError:
+        return ""
+    words = []
+    for item in errors[:5] if isinstance(errors, list) else []:
+        found = (item.get("message") or item.get("code")) if isinstance(item, dict) else None
+        if isinstance(found, str):
+            words.append(visible(found, 500))
+    return "; ".join(words)
