@@ -221,10 +221,13 @@ def test_rows(store):
     assert catalogue.step("k") == (3, True, "{}") and catalogue.step("none") == (None, False, "{}")
     catalogue.forget_step("k")
     assert catalogue.step("k") is None
-    catalogue.set_content("s", "x", "d")
-    assert catalogue.content("s", "x") == "d" and catalogue.content("s", "y") is None
+    catalogue.set_content("s", 3, "x", "d")
+    assert catalogue.content("s", 3, "x") == "d" and catalogue.content("s", 3, "y") is None
+    assert catalogue.content("s", 4, "x") is None and catalogue.content("s", None, "x") is None
+    catalogue.set_content("s", None, "x", "e")
+    assert catalogue.content("s", None, "x") == "e" and catalogue.content("s", 3, "x") == "d"
     catalogue.forget_contents("s")
-    assert catalogue.content("s", "x") is None
+    assert catalogue.content("s", 3, "x") is None and catalogue.content("s", None, "x") is None
 
 
 def test_a_file_is_known_until_it_changes(store):
