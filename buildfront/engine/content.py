@@ -98,7 +98,8 @@ class ContentDigests:
                 selections = select(
                     root, op.sources, excludes=context.excludes, prune=context.prune, what=what
                 )
-                return digest(root, selections, self._hash, owners=False), selections
+                value = digest(root, selections, self._hash, owners=False, known=self._known)
+                return value, selections
         except OSError as error:
             raise BuildError(
                 f"{error.filename or '/'!r} in the {what} can't be read: {error.strerror}",
@@ -118,23 +119,22 @@ class ContentDigests:
         self._store.catalogue.set_content(result.key, result.snapshot, cache.selector(sources), value)
         return value, selections
 
-    def _hash(self, fd: int) -> str:
-        """The digest of a file of a context, which is known while its status is the same. The status is no proof for a
-        file that changed just now, so that is waited for; then no change can hide, from now to the end of the copy."""
+    def _known(self, status: os.stat_result) -> str | None:
+        """The digest of a file of a context that was hashed when it had this very status."""
+        return self._store.catalogue.file(*_identity(status))
+
+    def _hash(self, fd: int, status: os.stat_result) -> str:
+        """The digest of a file of a context. Its status is no proof where it changed just now, so that is waited for:
+        from then on no change can hide, now, until it is copied, and in later builds."""
         from ..steps.select import hash_fd, is_same
 
-        status = os.fstat(fd)
-        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-        found = self._store.catalogue.file(*identity)
-        if found is not None:
-            return found
         rest = _unsettled(status.st_ctime_ns, time.time_ns())
         if rest:
             time.sleep(rest / _SECOND_NS)
-        value = hash_fd(fd)
+        value = hash_fd(fd, status)
         if is_same(os.fstat(fd), status):
             with self._lock:
-                self._fresh.append((*identity, value))
+                self._fresh.append((*_identity(status), value))
         return value
 
     def save(self) -> None:
@@ -143,6 +143,10 @@ class ContentDigests:
             rows, self._fresh = self._fresh, []
         if rows:
             self._store.catalogue.set_files(rows)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _unsettled(ctime_ns: int, now_ns: int) -> int:

@@ -21,7 +21,11 @@ from ..errors import BuildError
 from ..image.diff import xattrs
 
 Excludes = Callable[[str], bool]
-Hasher = Callable[[int], str]
+Hasher = Callable[[int, os.stat_result], str]
+"""Returns the digest of the content of an open file, which has this status."""
+
+Known = Callable[[os.stat_result], str | None]
+"""Returns the digest of the content of the file with this status, where it is known."""
 
 
 class Changed(BuildError):
@@ -205,32 +209,66 @@ def _entry(fd: int, name: str, directory: str) -> tuple[str, os.stat_result, str
         raise Changed(posixpath.join(directory, name)) from None
 
 
-def digest(root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool) -> str:
+_AT_ONCE = 1000
+"""Parts that are encoded together: one by one takes time, all at once memory."""
+
+
+def digest(
+    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
+) -> str:
     """SHA-256 over all that makes the result of a copy: names, types, modes, link targets, contents, which files
     are one file with several names (not times); ``owners`` adds uid, gid and extended attributes, which are copied
-    then as well. Each part is JSON on a line of its own, so no name or content can look like another part.
+    then as well. It is made of JSON, so no name or content can look like another part. A file whose digest is
+    ``known`` by its status is not opened.
 
     Raises Changed for a file that has not the status any more that it was selected with.
     """
     total = hashlib.sha256()
-    known: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}
+    parts: list[list[object]] = []
+    for part in describe(root, selections, hasher, owners=owners, known=known):
+        parts.append(part)
+        if len(parts) == _AT_ONCE:
+            total.update(encode(parts))
+            parts.clear()
+    total.update(encode(parts))
+    return "sha256:" + total.hexdigest()
+
+
+def describe(
+    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
+) -> Iterator[list[object]]:
+    """The parts that :func:`digest` counts: one for each source, followed by one for each item of it."""
+    files: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}
     count = 0
     for selection in selections:
-        total.update(_line(_head(selection)))
+        yield _head(selection)
         for item in selection.items:
             count += 1
-            parts = _parts(item, owners)
-            if stat.S_ISREG(item.status.st_mode):
+            mode = item.status.st_mode
+            parts: list[object] = ["item", item.name, mode]
+            if owners:
+                parts.append([item.status.st_uid, item.status.st_gid])
+            if stat.S_ISLNK(mode):
+                parts.append(item.target)
+            elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                parts.append(item.status.st_rdev)
+            elif stat.S_ISREG(mode):
                 identity = (item.status.st_dev, item.status.st_ino)
-                if identity not in known:
-                    with reading(root, item) as fd:
-                        attributes = {key: value.hex() for key, value in xattrs(fd).items()} if owners else {}
-                        known[identity] = count, hasher(fd), attributes
-                first, content, attributes = known[identity]
-                # A file with one name that two sources lead to becomes two files: see Copier.
-                parts += [content, first if first != count and item.status.st_nlink > 1 else 0, attributes]
-            total.update(_line(parts))
-    return "sha256:" + total.hexdigest()
+                seen = files.get(identity)
+                if seen is None:
+                    content = known(item.status) if known is not None else None
+                    attributes: dict[str, str] = {}
+                    if content is None:
+                        with reading(root, item) as fd:
+                            content = hasher(fd, item.status)
+                            if owners:
+                                attributes = {key: value.hex() for key, value in xattrs(fd).items()}
+                    files[identity] = count, content, attributes
+                    parts += (content, 0, attributes)
+                else:
+                    # A file with one name that two sources lead to becomes two files: see Copier.
+                    parts += (seen[1], seen[0] if item.status.st_nlink > 1 else 0, seen[2])
+            yield parts
 
 
 def _head(selection: Selection) -> list[object]:
@@ -240,22 +278,11 @@ def _head(selection: Selection) -> list[object]:
     return ["source", selection.directory, name, selection.path == ""]
 
 
-def _parts(item: Item, owners: bool) -> list[object]:
-    mode = item.status.st_mode
-    parts: list[object] = ["item", item.name, mode]
-    if owners:
-        parts.append([item.status.st_uid, item.status.st_gid])
-    if stat.S_ISLNK(mode):
-        parts.append(item.target)
-    elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-        parts.append(item.status.st_rdev)
-    return parts
-
-
-def _line(parts: list[object]) -> bytes:
-    """JSON holds no line break. Names need not be text: what is none has surrogates, each encoded by itself."""
+def encode(parts: list[list[object]]) -> bytes:
+    """JSON, which says itself where it ends. Names need not be text: what is none has surrogates, each encoded by
+    itself."""
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogatepass") + b"\n"
+    return text.encode("utf-8", "surrogatepass")
 
 
 @contextmanager
@@ -265,17 +292,8 @@ def reading(root: Root, item: Item) -> Iterator[int]:
     Raises Changed when it was not the file that was selected, with the very status, from the first byte to the last.
     The change time is part of that, which nobody can put back. An error in between is of no interest then.
     """
-    flags = os.O_RDONLY | (os.O_NOFOLLOW if item.name else 0) | os.O_NONBLOCK | os.O_NOCTTY
+    fd = _open(root, item)
     try:
-        fd = root.open(item.path, flags)
-    except OSError:
-        there = root.lstat(item.path) if item.name else root.stat(item.path)
-        if there is None or not is_same(there, item.status):
-            raise Changed(item.path) from None
-        raise
-    try:
-        if not is_same(os.fstat(fd), item.status):
-            raise Changed(item.path)
         try:
             yield fd
         except Exception:
@@ -288,19 +306,34 @@ def reading(root: Root, item: Item) -> Iterator[int]:
         os.close(fd)
 
 
+def _open(root: Root, item: Item) -> int:
+    flags = os.O_RDONLY | (os.O_NOFOLLOW if item.name else 0) | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        fd = root.open(item.path, flags)
+    except OSError:
+        there = root.lstat(item.path) if item.name else root.stat(item.path)
+        if there is None or not is_same(there, item.status):
+            raise Changed(item.path) from None
+        raise
+    if not is_same(os.fstat(fd), item.status):
+        os.close(fd)
+        raise Changed(item.path)
+    return fd
+
+
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
     """Whether two looks saw one file, and nothing of it had changed in between."""
-    return (one.st_ctime_ns, one.st_mtime_ns, one.st_size, one.st_ino, one.st_dev, one.st_mode) == (
-        other.st_ctime_ns,
-        other.st_mtime_ns,
-        other.st_size,
-        other.st_ino,
-        other.st_dev,
-        other.st_mode,
+    return (
+        one.st_ctime_ns == other.st_ctime_ns
+        and one.st_mtime_ns == other.st_mtime_ns
+        and one.st_size == other.st_size
+        and one.st_ino == other.st_ino
+        and one.st_dev == other.st_dev
+        and one.st_mode == other.st_mode
     )
 
 
-def hash_fd(fd: int) -> str:
+def hash_fd(fd: int, _: os.stat_result) -> str:
     """The SHA-256 of a file's content."""
     with os.fdopen(os.dup(fd), "rb", buffering=0) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
