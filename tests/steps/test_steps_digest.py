@@ -10,6 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from file_trees import make, seen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -26,28 +27,6 @@ NAMES = ("a", "[0a]", "0a", "[1]", "100644", "b\n", "ü", "\udcff", '"', '["item
 CONTENTS = ("", "a", "[0a]", "sha256:a", '["item"]')
 
 
-def make(top: Path, tree: dict[str, object]) -> None:
-    """A directory: text is a file, a dict a directory, ``("link", target)``, ``("hard", path)`` and
-    ``(text, mode)`` are what they say."""
-    top.mkdir()
-    hard = []
-    for name, value in tree.items():
-        path = os.path.join(os.fsencode(top), os.fsencode(name))
-        if isinstance(value, dict):
-            make(Path(os.fsdecode(path)), value)
-        elif isinstance(value, tuple) and value[0] == "link":
-            os.symlink(os.fsencode(value[1]), path)
-        elif isinstance(value, tuple) and value[0] == "hard":
-            hard.append((os.path.join(os.fsencode(top), os.fsencode(value[1])), path))
-        else:
-            text, mode = value if isinstance(value, tuple) else (value, 0o644)
-            with open(path, "w", encoding="utf-8") as stream:
-                stream.write(text)
-            os.chmod(path, mode)
-    for old, new in hard:
-        os.link(old, new)
-
-
 def value(top: Path, sources: tuple[str, ...], *, owners: bool = False) -> str:
     with Root(str(top)) as root:
         return digest(root, select(root, sources), hash_fd, owners=owners)
@@ -60,26 +39,6 @@ def copied(top: Path, sources: tuple[str, ...], *, owners: bool = False, for_mou
         with Root(str(top)) as source, Root(target) as root:
             Copier(op, source, root, keep_owner=owners).run(select(source, sources))
         return seen(target)
-
-
-def seen(top: str) -> object:
-    out: list[object] = []
-    first: dict[int, str] = {}
-    for directory, directories, files in os.walk(top):
-        directories.sort()
-        for name in sorted((*directories, *files)):
-            path = os.path.join(directory, name)
-            status = os.lstat(path)
-            content: object = None
-            if stat.S_ISLNK(status.st_mode):
-                content = os.readlink(path)
-            elif stat.S_ISREG(status.st_mode):
-                attributes = {key: os.getxattr(path, key) for key in os.listxattr(path)}
-                shown = first.setdefault(status.st_ino, os.path.relpath(path, top))
-                content = (Path(path).read_bytes(), attributes, shown)
-            kind = (status.st_mode, status.st_uid, status.st_gid, status.st_rdev)
-            out.append((os.path.relpath(path, top), *kind, content))
-    return sorted(out, key=repr)
 
 
 PAIRS = {
