@@ -42,9 +42,17 @@ def copied(top: Path, sources: tuple[str, ...], *, owners: bool = False, for_mou
 
 
 PAIRS = {
-    "a file and a directory with a name like structure": (
-        ({"a": "", "file.txt": "x"}, ("a", "file.txt")),
+    "a name like the head of a source": (
+        ({"a": {}, "file.txt": "x"}, ("a", "file.txt")),
         ({"a": {"[0file.txt]": "x"}}, ("a",)),
+    ),
+    "a name like the head of a source that is a directory": (
+        ({"a": {"z": {}}, "b": {"c": "x"}}, ("a", "b")),
+        ({"a": {"z": {}, "[1]": {"c": "x"}}}, ("a",)),
+    ),
+    "a name like a part of it": (
+        ({"a": {}, "b": "x"}, ("a", "b")),
+        ({"a": {'["source",false,"b",false]': "x"}}, ("a",)),
     ),
     "two files and one file with several names": (
         ({"d": {"a": "x", "b": "x"}}, ("d",)),
