@@ -10,20 +10,25 @@ from typing import Any
 
 from ..graph.model import CopyOp, Mount, RunOp, SourceOp, Step, WorkdirOp
 
-VERSION = "2"
-"""Raised when the same inputs would no longer give the same result."""
+VERSION = "3"
+"""Raised when the same inputs would no longer give the same result, or are told apart in another way."""
 
 RUN_OPTIONS = (
+    "user",
+    "cwd",
     "network",
+    "cni_config_dirs",
     "add_hosts",
     "dns",
     "dns_search",
     "dns_options",
     "no_hosts",
+    "no_hostname",
     "hostname",
     "cap_add",
     "cap_drop",
     "ulimits",
+    "default_ulimits",
     "volumes",
     "mounts",
     "shm_size",
@@ -37,20 +42,38 @@ RUN_OPTIONS = (
     "mask",
     "unmask",
     "devices",
+    "cdi_spec_dirs",
+    "hooks_dirs",
+    "annotations",
     "group_add",
     "umask",
+    "terminal",
+    "console_size",
 )
-"""The fields of a RunRequest that a user gives and that can change what a command does."""
+"""The fields of a RunRequest that a user gives and that can change what a command does. Limits and the way of running
+are not among them, nor is what the host has behind a name: the files of a volume, a device, a network.
+tests/engine/test_engine_keys.py has the reason for each field that is left out."""
+
+_NOT_GIVEN: Mapping[str, Any] = {"network": ("", "default"), "terminal": ("without",)}
+"""The values of options that mean what no option means, where that is not the empty value alone."""
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no blanks."""
+    """JSON with sorted keys and no blanks, as ASCII. No two values have the same text, but for the letters of an
+    astral character and the two surrogates that JSON writes for it: those :func:`digest` keeps apart."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
+def digest(value: Any) -> str:
+    """SHA-256 over canonical JSON, in hexadecimal. Names that are no text have surrogates in them, and each is
+    encoded by itself: values that differ have different digests."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def key_of(components: Mapping[str, Any]) -> str:
-    """SHA-256 over the canonical JSON, in hexadecimal."""
-    return hashlib.sha256(canonical({"version": VERSION, **components}).encode()).hexdigest()
+    """The key of a step with these parts."""
+    return digest({"version": VERSION, **components})
 
 
 def components(
@@ -63,15 +86,11 @@ def components(
         parts |= {
             "command": list(op.command),
             "env": list(op.env),
-            "args": sorted(op.args),
+            "args": list(op.args),
             "user": op.user,
             "cwd": op.cwd,
             "network": op.network,
-            "options": {
-                name: options[name]
-                for name in (*RUN_OPTIONS, "stdin")
-                if options.get(name) not in (None, "", "default", False, [])
-            },
+            "options": {name: value for name, value in options.items() if name != "compat_volumes"},
         }
         if options.get("compat_volumes") and op.volumes:
             parts["volumes"] = sorted(op.volumes)
@@ -98,7 +117,7 @@ def components(
 
 def selector(sources: tuple[str, ...]) -> str:
     """What identifies a selection of files from a step's result."""
-    return canonical({"sources": list(sources)})
+    return digest({"sources": list(sources)})
 
 
 def _mount(mount: Mount, content: str) -> dict[str, Any]:
@@ -116,10 +135,11 @@ def _plain(value: Any) -> Any:
 
 
 def options_of(request: Any) -> dict[str, Any]:
-    """The option fields of a RunRequest as JSON values."""
-    return {
-        name: [_plain(item) for item in value]
-        if isinstance(value := getattr(request, name), tuple)
-        else value
-        for name in RUN_OPTIONS
-    }
+    """The option fields of a RunRequest that count, as JSON values; those that were not given are left out."""
+    out = {}
+    for name in RUN_OPTIONS:
+        value = getattr(request, name)
+        if value in _NOT_GIVEN.get(name, ()) or value in (None, "", ()) or value is False:
+            continue
+        out[name] = [_plain(item) for item in value] if isinstance(value, tuple) else _plain(value)
+    return out

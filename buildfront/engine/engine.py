@@ -168,7 +168,7 @@ def lookup(state: State, step: Step) -> Result | None:
         return Result(key, None, base, changed=False, cached=True)
     reads: str | Sequence[str] = ""
     if isinstance(op, CopyOp):
-        found = state.digests.known(op, source_key(state, op))
+        found = state.digests.known(op, source_of(state, op))
         if found is None:
             return None
         reads = found
@@ -190,9 +190,9 @@ def key_for(state: State, step: Step, content: str | Sequence[str]) -> tuple[str
     return cache.key_of(parts), parts
 
 
-def source_key(state: State, op: CopyOp) -> str:
-    """The key of the step that a COPY reads; empty for a context."""
-    return state.results[op.origin.step].key if op.origin.kind == "step" else ""
+def source_of(state: State, op: CopyOp) -> Result | None:
+    """The result that a COPY reads; None for a context."""
+    return state.results[op.origin.step] if op.origin.kind == "step" else None
 
 
 def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Result | None:

@@ -20,6 +20,7 @@ from ..errors import BuildError
 from ..graph.model import CopyOp, Mount, RunOp, SourceOp
 from ..image.owner import own
 from ..store import Session
+from . import cache
 from .engine import State
 from .model import Result
 
@@ -71,14 +72,17 @@ def source_name(number: int) -> str:
 
 def content(state: State, mount: Mount) -> str | None:
     """What tells one content of a mount from another, for the key of the step; None where that can't be known before
-    the step that it reads is looked into. A whole result, an image and a context go by their own keys."""
+    the step that it reads is looked into. An image and a context go by their own keys, a whole result by its key and
+    its snapshot: the same command gives other files when it runs again."""
     if mount.origin is None:
         return ""
     result = state.results[mount.origin]
     op = state.graph.step(mount.origin).op
-    if mount.source == "/" or isinstance(op, SourceOp) or (isinstance(op, CopyOp) and op.for_mount):
+    if isinstance(op, SourceOp) or (isinstance(op, CopyOp) and op.for_mount):
         return f"step:{result.key}"
-    return state.digests.of_step((literal(mount.source),), result.key)
+    if mount.source == "/":
+        return f"step:{result.key}:{result.snapshot}"
+    return state.digests.of_step((literal(mount.source),), result)
 
 
 class Mounting:
@@ -161,9 +165,11 @@ class Mounting:
 
     def _base(self, mount: Mount) -> str:
         """What a new cache starts with, as a text: another start is another cache, as in BuildKit."""
-        start = "" if mount.origin is None else f"{self._state.results[mount.origin].key}{mount.source}"
-        numbers = (mount.mode, mount.uid, mount.gid)
-        return start if numbers == (None, None, None) else f"{start} {numbers}"
+        start = None if mount.origin is None else [self._state.results[mount.origin].key, mount.source]
+        numbers = [mount.mode, mount.uid, mount.gid]
+        if start is None and numbers == [None, None, None]:
+            return ""
+        return cache.canonical([start, *numbers])
 
     def _fill(self, mount: Mount, path: str) -> None:
         if mount.origin is not None:

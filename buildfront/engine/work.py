@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import IO, Any
 
 from run_step import HostError, ImageDefaults, RequestError, Root, RunMount, RunRequest
@@ -29,6 +30,7 @@ from ..image.model import LAYER, LAYER_GZIP, LAYER_ZSTD
 from ..steps import base as base_step
 from ..steps import workdir
 from ..steps.copy import Copier
+from ..steps.select import Changed, Selection
 from ..store import Session
 from ..store.verified import remember
 from . import cache, mounting, redact
@@ -40,12 +42,14 @@ from .engine import (
     lookup,
     network_not_allowed,
     recall,
-    source_key,
+    source_of,
 )
 from .model import Event, Result
 
 MEDIA_TYPES = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "uncompressed": LAYER}
 _TAIL = 4000
+_TRIES = 4
+"""How often a COPY from a context that changes meanwhile is begun."""
 _RECEIVING = frozenset(("slave", "rslave", "shared", "rshared"))
 """The propagation modes of a volume that shows what the host mounts while the step runs."""
 
@@ -261,12 +265,10 @@ class Worker:
 
     def _copy(self, step: Step, op: CopyOp, began: float) -> Result:
         state = self.state
-        if op.origin.kind == "step":
-            with (
-                self.session.view(self._snapshot(state.results[op.origin.step])) as view,
-                Root(view.path) as source,
-            ):
-                content, selections = state.digests.of_tree(op.sources, source, source_key(state, op))
+        origin = source_of(state, op)
+        if origin is not None:
+            with self.session.view(self._snapshot(origin)) as view, Root(view.path) as source:
+                content, selections = state.digests.of_tree(op.sources, source, origin)
                 keyed = key_for(state, step, content)
                 known = recall(state, step, keyed)
                 if known is not None:
@@ -278,15 +280,29 @@ class Worker:
                     return True
 
                 return self._change(step, keyed, began, copy)
-        keyed = key_for(state, step, state.digests.of_context(op))
-        state.emit(Event("start", step.id, step.title))
-        with Root(state.contexts[op.origin.name].path) as source:
+        return self._copy_context(step, op, began)
 
-            def copy_context(root: Root) -> bool:
-                Copier(op, source, root, keep_owner=False).run(state.digests.select(op, source))
-                return True
-
-            return self._change(step, keyed, began, copy_context)
+    def _copy_context(self, step: Step, op: CopyOp, began: float) -> Result:
+        """A COPY of files that may change under us. What was copied is what the key says, or it is begun again."""
+        state = self.state
+        for attempt in range(1, _TRIES + 1):
+            found = state.digests.of_context(op)
+            keyed = key_for(state, step, found[0])
+            if attempt == 1:
+                state.emit(Event("start", step.id, step.title))
+            elif (known := recall(state, step, keyed)) is not None:
+                self._done(step, began)
+                return replace(known, cached=False)  # we have told that it runs
+            if state.cancel.is_set():
+                raise Cancelled("the build was stopped", where=step.source, status=130)
+            try:
+                with Root(state.contexts[op.origin.name].path) as source:
+                    return self._change(step, keyed, began, partial(_copy_from, op, source, found[1]))
+            except Changed:
+                state.digests.look_again(op, found)
+                if attempt == _TRIES:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
 
     def _run(self, step: Step, op: RunOp, began: float) -> Result:
         executor = self._load_executor()
@@ -344,7 +360,7 @@ class Worker:
         result = self.state.results[mount.origin]
         with self.session.view(self._snapshot(result)) as view, Root(view.path) as source:
             what = "stage it is mounted from"
-            return self.state.digests.of_tree((literal(mount.source),), source, result.key, what)[0]
+            return self.state.digests.of_tree((literal(mount.source),), source, result, what)[0]
 
     def _warn(self, step: Step, warnings: tuple[str, ...]) -> None:
         """What is true of the machine is said once in a build, not for every step."""
@@ -455,6 +471,11 @@ class Worker:
             int(time.time()),
             cache.canonical(self._usage.get(step.id, {})),
         )
+
+
+def _copy_from(op: CopyOp, source: Root, selections: list[Selection], root: Root) -> bool:
+    Copier(op, source, root, keep_owner=False).run(selections)
+    return True
 
 
 def run_request(

@@ -23,14 +23,16 @@ class Entry:
     status: os.stat_result | None
 
 
-def xattrs(path: str) -> dict[str, bytes]:
-    """The extended attributes that belong to a file's content (capabilities, user attributes)."""
+def xattrs(file: str | int) -> dict[str, bytes]:
+    """The extended attributes that belong to a file's content (capabilities, user attributes), by its path or by an
+    open descriptor."""
+    follow = isinstance(file, int)
     try:
-        names = os.listxattr(path, follow_symlinks=False)
+        names = os.listxattr(file, follow_symlinks=follow)
     except OSError:
         return {}
     wanted = sorted(name for name in names if not name.startswith(_SKIPPED))
-    return {name: os.getxattr(path, name, follow_symlinks=False) for name in wanted}
+    return {name: os.getxattr(file, name, follow_symlinks=follow) for name in wanted}
 
 
 def at(fd: int, name: str) -> str:

@@ -40,9 +40,12 @@ def unpack(base: BaseImage, session: Session) -> int | None:
     done = 0
     for count in range(len(diff_ids), 0, -1):
         known = catalogue.chain(chain_id(diff_ids[:count]))
+        # A chain ID alone is no proof: an image may give one layer the chain ID of another image's layers as diff ID.
         if known is not None and session.store.has_snapshot(known):
-            parent, done = known, count
-            break
+            lineage = [row.diff_id for row in reversed(catalogue.lineage(known))]
+            if lineage == diff_ids[:count]:
+                parent, done = known, count
+                break
     for index in range(done, len(diff_ids)):
         parent = _layer(base.layers[index], parent, session)
         catalogue.set_chain(chain_id(diff_ids[: index + 1]), parent)

@@ -14,7 +14,7 @@ from ..graph.model import CopyOp
 from ..image.diff import at, xattrs
 from ..image.layer import Applier, remove
 from ..image.owner import own
-from .select import Item, Selection
+from .select import Item, Selection, reading
 
 Opener = Callable[[str], int]
 
@@ -56,7 +56,11 @@ class Copier:
         self.links: dict[tuple[int, int], tuple[str, int]] = {}
 
     def run(self, selections: list[Selection]) -> None:
-        """Raises BuildError when a destination can't be what the sources need it to be."""
+        """What is written is what the digest of ``selections`` counts: names, modes and link targets are theirs, and
+        a file has to be the one that was hashed (:func:`.select.reading`).
+
+        Raises Changed for one that is not, BuildError when a destination can't be what the sources need it to be.
+        """
         dest = self.op.dest
         existing = self.target.stat(posixpath.normpath(dest))
         if existing is not None and not stat.S_ISDIR(existing.st_mode) and dest.endswith("/"):
@@ -139,20 +143,16 @@ class Copier:
             identity = (item.status.st_dev, item.status.st_ino)
             if item.status.st_nlink > 1 and self._link(identity, fd, name):
                 return
-            nofollow = os.O_NOFOLLOW if item.name else 0
-            source = self.source.open(item.path, os.O_RDONLY | os.O_NONBLOCK | nofollow)
             make = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-            with (
-                os.fdopen(source, "rb") as reader,
-                os.fdopen(os.open(name, make, 0o600, dir_fd=fd), "wb") as out,
-            ):
-                copy_content(reader.fileno(), out.fileno())
-                self.links[identity] = dest, os.fstat(out.fileno()).st_ino
-                if not self.keep_owner:
-                    _unchanged(item, os.fstat(reader.fileno()))
+            with reading(self.source, item) as source:
+                out = os.open(name, make, 0o600, dir_fd=fd)
+                try:
+                    copy_content(source, out)
+                    self.links[identity] = dest, os.fstat(out).st_ino
+                finally:
+                    os.close(out)
         elif stat.S_ISLNK(kind):
-            with self.source.parent(item.path) as (other, original):
-                os.symlink(os.readlink(original, dir_fd=other), name, dir_fd=fd)
+            os.symlink(item.target, name, dir_fd=fd)
         elif stat.S_ISFIFO(kind):
             os.mkfifo(name, 0o600, dir_fd=fd)
         elif stat.S_ISSOCK(kind):
@@ -194,8 +194,8 @@ class Copier:
             if not stat.S_ISLNK(kind):
                 os.chmod(at(fd, name), stat.S_IMODE(kind) if self.mode is None else self.mode)
                 if stat.S_ISREG(kind) and self.keep_owner:
-                    with self.source.parent(item.path) as (other, original):
-                        for key, value in xattrs(at(other, original)).items():
+                    with reading(self.source, item) as source:
+                        for key, value in xattrs(source).items():
                             os.setxattr(at(fd, name), key, value, follow_symlinks=False)
             times = (item.status.st_atime_ns, item.status.st_mtime_ns)
             os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
@@ -209,8 +209,9 @@ class Copier:
         """Unpack a tar archive; False when the file is none."""
         from ..image.compression import reader, unreadable
 
-        fd = self.source.open(selection.path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(fd, "rb") as stream:
+        if not stat.S_ISREG(selection.items[0].status.st_mode):
+            return False
+        with reading(self.source, selection.items[0]) as fd, os.fdopen(os.dup(fd), "rb") as stream:
             try:
                 if not is_tar(reader(stream).read(512)):
                     return False
@@ -228,13 +229,6 @@ class Copier:
 def _is_of_no_use(mode: int) -> bool:
     """A socket, where nobody answers any more, and a device for those who can make none."""
     return stat.S_ISSOCK(mode) or ((stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and not is_machine_root())
-
-
-def _unchanged(item: Item, now: os.stat_result) -> None:
-    """Raises BuildError for a file that is not the one any more whose digest is in the step's key."""
-    known = item.status
-    if (now.st_ino, now.st_size, now.st_mtime_ns) != (known.st_ino, known.st_size, known.st_mtime_ns):
-        raise BuildError(f"{item.path!r} changed while it was copied", hint="build again when it is done")
 
 
 def is_tar(head: bytes) -> bool:

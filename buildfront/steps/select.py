@@ -6,30 +6,51 @@ Works on a :class:`run_step.Root`, so a context or a stage can't name anything o
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import posixpath
 import stat
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from run_step import Root
 
 from ..dockerfile.ignore import as_written, compile_pattern, has_wildcard
 from ..errors import BuildError
-from ..image.diff import at, xattrs
+from ..image.diff import xattrs
 
 Excludes = Callable[[str], bool]
 Hasher = Callable[[int, os.stat_result], str]
+"""Returns the digest of the content of an open file, which has this status."""
+
+Known = Callable[[os.stat_result], str | None]
+"""Returns the digest of the content of the file with this status, where it is known."""
+
+
+class Changed(BuildError):
+    """A source is not any more what its digest was made of. Selecting again mends it, unless it never rests."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path or '/'!r} changed while it was copied",
+            hint="build again when it is done, or let .dockerignore leave it out",
+        )
 
 
 @dataclass(frozen=True)
 class Item:
     """One file, directory or link. ``path`` is in the source tree; ``name`` is relative to the selection's top
-    and empty for the top itself."""
+    and empty for the top itself. ``target`` is where a symbolic link leads.
+
+    All of it is what counts for the digest and what is copied: only a file's content is read later, and then the
+    file has to have this status still (:func:`reading`).
+    """
 
     path: str
     name: str
     status: os.stat_result
+    target: str = ""
 
 
 @dataclass(frozen=True)
@@ -150,12 +171,17 @@ def _real(root: Root, path: str) -> str:
 
 
 def _walk(root: Root, path: str, name: str, excludes: Excludes, prune: bool) -> Iterator[Item]:
-    fd = root.open(path or "/", os.O_RDONLY | os.O_DIRECTORY)
+    # A link in the place of a directory that was here just now is not followed.
+    flags = os.O_RDONLY | os.O_DIRECTORY | (os.O_NOFOLLOW if name else 0)
     try:
-        entries = [(n, os.stat(n, dir_fd=fd, follow_symlinks=False)) for n in sorted(os.listdir(fd))]
+        fd = root.open(path or "/", flags)
+    except (FileNotFoundError, NotADirectoryError):
+        raise Changed(path) from None
+    try:
+        entries = [found for n in sorted(os.listdir(fd)) if (found := _entry(fd, n, path)) is not None]
     finally:
         os.close(fd)
-    for entry, status in entries:
+    for entry, status, target in entries:
         inner, shown = posixpath.join(path, entry), posixpath.join(name, entry)
         out = excludes(inner)
         if stat.S_ISDIR(status.st_mode):
@@ -166,43 +192,148 @@ def _walk(root: Root, path: str, name: str, excludes: Excludes, prune: bool) -> 
                 yield Item(inner, shown, status)
             yield from below
         elif not out:
-            yield Item(inner, shown, status)
+            yield Item(inner, shown, status, target)
 
 
-def digest(root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool) -> str:
-    """SHA-256 over names, types, modes, link targets and contents (not times); ``owners`` adds uid, gid and
-    extended attributes, which are copied then as well."""
+def _entry(fd: int, name: str, directory: str) -> tuple[str, os.stat_result, str] | None:
+    """An entry of an open directory, its name, status and link target; None for one that has just gone."""
+    try:
+        status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISLNK(status.st_mode):
+        return name, status, ""
+    try:
+        return name, status, os.readlink(name, dir_fd=fd)
+    except OSError:  # gone, or something else now
+        raise Changed(posixpath.join(directory, name)) from None
+
+
+_AT_ONCE = 1000
+"""Parts that are encoded together: one by one takes time, all at once memory."""
+
+
+def digest(
+    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
+) -> str:
+    """SHA-256 over all that makes the result of a copy: names, types, modes, link targets, contents, which files
+    are one file with several names (not times); ``owners`` adds uid, gid and extended attributes, which are copied
+    then as well. It is made of JSON, so no name or content can look like another part. A file whose digest is
+    ``known`` by its status is not opened.
+
+    Raises Changed for a file that has not the status any more that it was selected with.
+    """
     total = hashlib.sha256()
-    for selection in selections:
-        # A file's own name counts, because it may be what it is called afterwards; a directory's does not.
-        top = "" if selection.directory else posixpath.basename(selection.path)
-        total.update(f"[{int(selection.directory)}{top}]".encode("utf-8", "surrogateescape"))
-        for item in selection.items:
-            mode = item.status.st_mode
-            parts = [item.name, f"{mode:o}"]
-            if owners:
-                parts.append(f"{item.status.st_uid}:{item.status.st_gid}")
-            if owners and stat.S_ISREG(mode):
-                with root.parent(item.path) as (fd, name):
-                    parts += [f"{key}={value.hex()}" for key, value in xattrs(at(fd, name)).items()]
-            if stat.S_ISREG(mode):
-                flags = os.O_RDONLY | (os.O_NOFOLLOW if item.name else 0) | os.O_NONBLOCK
-                fd = root.open(item.path, flags)
-                try:
-                    parts.append(hasher(fd, item.status))
-                finally:
-                    os.close(fd)
-            elif stat.S_ISLNK(mode):
-                with root.parent(item.path) as (fd, name):
-                    parts.append(os.readlink(name, dir_fd=fd))
-            elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                parts.append(str(item.status.st_rdev))
-            # A name may hold a line break, and nothing a null byte: the last one ends the item.
-            total.update("\0".join((*parts, "", "")).encode("utf-8", "surrogateescape"))
+    parts: list[list[object]] = []
+    for part in describe(root, selections, hasher, owners=owners, known=known):
+        parts.append(part)
+        if len(parts) == _AT_ONCE:
+            total.update(encode(parts))
+            parts.clear()
+    total.update(encode(parts))
     return "sha256:" + total.hexdigest()
 
 
-def hash_fd(fd: int, status: os.stat_result) -> str:
+def describe(
+    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
+) -> Iterator[list[object]]:
+    """The parts that :func:`digest` counts: one for each source, followed by one for each item of it."""
+    files: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}
+    count = 0
+    for selection in selections:
+        yield _head(selection)
+        for item in selection.items:
+            count += 1
+            mode = item.status.st_mode
+            parts: list[object] = ["item", item.name, mode]
+            if owners:
+                parts.append([item.status.st_uid, item.status.st_gid])
+            if stat.S_ISLNK(mode):
+                parts.append(item.target)
+            elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+                parts.append(item.status.st_rdev)
+            elif stat.S_ISREG(mode):
+                identity = (item.status.st_dev, item.status.st_ino)
+                seen = files.get(identity)
+                if seen is None:
+                    content = known(item.status) if known is not None else None
+                    attributes: dict[str, str] = {}
+                    if content is None:
+                        with reading(root, item) as fd:
+                            content = hasher(fd, item.status)
+                            if owners:
+                                attributes = {key: value.hex() for key, value in xattrs(fd).items()}
+                    files[identity] = count, content, attributes
+                    parts += (content, 0, attributes)
+                else:
+                    # A file with one name that two sources lead to becomes two files: see Copier.
+                    parts += (seen[1], seen[0] if item.status.st_nlink > 1 else 0, seen[2])
+            yield parts
+
+
+def _head(selection: Selection) -> list[object]:
+    # A file's own name counts, because it may be what it is called afterwards; a directory's does not, but for the top
+    # of the tree, which is not copied as a directory of its own.
+    name = "" if selection.directory else posixpath.basename(selection.path)
+    return ["source", selection.directory, name, selection.path == ""]
+
+
+def encode(parts: list[list[object]]) -> bytes:
+    """JSON, which says itself where it ends. Names need not be text: what is none has surrogates, each encoded by
+    itself."""
+    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "surrogatepass")
+
+
+@contextmanager
+def reading(root: Root, item: Item) -> Iterator[int]:
+    """A descriptor of a regular file for as long as it is read.
+
+    Raises Changed when it was not the file that was selected, with the very status, from the first byte to the last.
+    The change time is part of that, which nobody can put back. An error in between is of no interest then.
+    """
+    fd = _open(root, item)
+    try:
+        try:
+            yield fd
+        except Exception:
+            if not is_same(os.fstat(fd), item.status):
+                raise Changed(item.path) from None
+            raise
+        if not is_same(os.fstat(fd), item.status):
+            raise Changed(item.path)
+    finally:
+        os.close(fd)
+
+
+def _open(root: Root, item: Item) -> int:
+    flags = os.O_RDONLY | (os.O_NOFOLLOW if item.name else 0) | os.O_NONBLOCK | os.O_NOCTTY
+    try:
+        fd = root.open(item.path, flags)
+    except OSError:
+        there = root.lstat(item.path) if item.name else root.stat(item.path)
+        if there is None or not is_same(there, item.status):
+            raise Changed(item.path) from None
+        raise
+    if not is_same(os.fstat(fd), item.status):
+        os.close(fd)
+        raise Changed(item.path)
+    return fd
+
+
+def is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether two looks saw one file, and nothing of it had changed in between."""
+    return (
+        one.st_ctime_ns == other.st_ctime_ns
+        and one.st_mtime_ns == other.st_mtime_ns
+        and one.st_size == other.st_size
+        and one.st_ino == other.st_ino
+        and one.st_dev == other.st_dev
+        and one.st_mode == other.st_mode
+    )
+
+
+def hash_fd(fd: int, _: os.stat_result) -> str:
     """The SHA-256 of a file's content."""
     with os.fdopen(os.dup(fd), "rb", buffering=0) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

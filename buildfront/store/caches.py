@@ -70,8 +70,10 @@ class Caches:
 
     @staticmethod
     def name(identity: str, base: str) -> str:
-        """What a cache is called: by its id, and by what a new one starts with."""
-        return hashlib.sha256(json.dumps([identity, base]).encode()).hexdigest()[:32]
+        """The name of a cache's directory, made of its id and of what a new one starts with."""
+        # An id that is no text has surrogates, each encoded by itself: no other id is written alike.
+        text = json.dumps([identity, base], ensure_ascii=False)
+        return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def take(
         self,

@@ -18,7 +18,15 @@ CREATE TABLE IF NOT EXISTS steps(
   key TEXT PRIMARY KEY, slot TEXT NOT NULL, snapshot INTEGER, changed INTEGER NOT NULL,
   components TEXT NOT NULL, wall_us INTEGER NOT NULL, created INTEGER NOT NULL, usage TEXT NOT NULL DEFAULT '{}');
 CREATE INDEX IF NOT EXISTS steps_slot ON steps(slot, created);
-CREATE TABLE IF NOT EXISTS contents(source TEXT, selector TEXT, digest TEXT NOT NULL, PRIMARY KEY(source, selector));
+"""
+
+_CONTENTS = """
+CREATE TABLE IF NOT EXISTS contents(
+  source TEXT, snapshot INTEGER NOT NULL, selector TEXT, digest TEXT NOT NULL,
+  PRIMARY KEY(source, snapshot, selector));
+"""
+
+_FILES = """
 CREATE TABLE IF NOT EXISTS files(
   dev INTEGER, ino INTEGER, size INTEGER, mtime INTEGER, ctime INTEGER, digest TEXT NOT NULL,
   PRIMARY KEY(dev, ino)) WITHOUT ROWID;
@@ -28,9 +36,13 @@ _LAYERS = """
 CREATE TABLE IF NOT EXISTS layers(digest TEXT, diff_id TEXT, PRIMARY KEY(digest, diff_id)) WITHOUT ROWID;
 """
 
-
 _VERSION = 3
-"""Of the tables. 2: steps keep what they used. 3: layers that were compared with their diff IDs."""
+"""Of the tables. 2: steps keep what they used. 3: the digest of a step's files belongs to one snapshot of the step;
+what was noted of files before may be of those that changed while they were read; layers that were compared with their
+diff IDs are noted."""
+
+_NO_SNAPSHOT = 0
+"""In place of the number for a result that is an image's own, which its key tells already; SQLite counts from 1."""
 
 
 class SnapshotRow(NamedTuple):
@@ -70,7 +82,9 @@ class Catalogue:
         self._db.execute("PRAGMA synchronous=NORMAL")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version == 0:
-            self._db.executescript(_SCHEMA + _LAYERS + f"PRAGMA user_version={_VERSION};")
+            self._db.executescript(
+                _SCHEMA + _CONTENTS + _FILES + _LAYERS + f"PRAGMA user_version={_VERSION};"
+            )
         elif version < _VERSION:
             self._upgrade()
 
@@ -88,9 +102,14 @@ class Catalogue:
         """Bring an older store's tables to this version; of two programs at once, one does it."""
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            if self._db.execute("PRAGMA user_version").fetchone()[0] < 2:
+            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            if found < 2:
                 self._db.execute("ALTER TABLE steps ADD COLUMN usage TEXT NOT NULL DEFAULT '{}'")
-            self._db.execute(_LAYERS)
+            if found < 3:
+                self._db.execute("DROP TABLE IF EXISTS contents")
+                self._db.execute(_CONTENTS)
+                self._db.execute("DELETE FROM files")
+                self._db.execute(_LAYERS)
             self._db.execute(f"PRAGMA user_version={_VERSION}")
             self._db.execute("COMMIT")
         except BaseException:
@@ -194,17 +213,19 @@ class Catalogue:
         """Drop a result whose snapshot is gone."""
         self._do("DELETE FROM steps WHERE key=?", key)
 
-    def content(self, source: str, selector: str) -> str | None:
-        """The digest of files selected from a step's result."""
-        row = self._one("SELECT digest FROM contents WHERE source=? AND selector=?", source, selector)
+    def content(self, source: str, snapshot: int | None, selector: str) -> str | None:
+        """The digest of files selected from a step's result: its key, and which of the runs with that key it was."""
+        sql = "SELECT digest FROM contents WHERE source=? AND snapshot=? AND selector=?"
+        row = self._one(sql, source, snapshot or _NO_SNAPSHOT, selector)
         return row[0] if row else None
 
-    def set_content(self, source: str, selector: str, digest: str) -> None:
+    def set_content(self, source: str, snapshot: int | None, selector: str, digest: str) -> None:
         """Remember it."""
-        self._do("INSERT OR REPLACE INTO contents VALUES(?,?,?)", source, selector, digest)
+        sql = "INSERT OR REPLACE INTO contents VALUES(?,?,?,?)"
+        self._do(sql, source, snapshot or _NO_SNAPSHOT, selector, digest)
 
     def forget_contents(self, source: str) -> None:
-        """Drop the digests of a step that runs again: the same key may give other files."""
+        """Drop the digests of a step that runs again: what it gave before is hardly asked for any more."""
         self._do("DELETE FROM contents WHERE source=?", source)
 
     def is_layer(self, digest: str, diff_id: str) -> bool:

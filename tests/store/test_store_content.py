@@ -222,10 +222,13 @@ def test_rows(store):
     assert catalogue.step("k") == (3, True, "{}") and catalogue.step("none") == (None, False, "{}")
     catalogue.forget_step("k")
     assert catalogue.step("k") is None
-    catalogue.set_content("s", "x", "d")
-    assert catalogue.content("s", "x") == "d" and catalogue.content("s", "y") is None
+    catalogue.set_content("s", 3, "x", "d")
+    assert catalogue.content("s", 3, "x") == "d" and catalogue.content("s", 3, "y") is None
+    assert catalogue.content("s", 4, "x") is None and catalogue.content("s", None, "x") is None
+    catalogue.set_content("s", None, "x", "e")
+    assert catalogue.content("s", None, "x") == "e" and catalogue.content("s", 3, "x") == "d"
     catalogue.forget_contents("s")
-    assert catalogue.content("s", "x") is None
+    assert catalogue.content("s", 3, "x") is None and catalogue.content("s", None, "x") is None
 
 
 def test_a_file_is_known_until_it_changes(store):
@@ -316,3 +319,29 @@ def test_a_session_that_died_while_it_was_made_is_stale_at_once(store, files):
     assert store.stale_sessions() == [path]
     store.remove_stale(path)
     assert store.stale_sessions() == []
+
+
+def test_an_older_catalogue_forgets_what_it_can_not_be_sure_of(tmp_path):
+    """Digests of a stage were kept by its key alone, and files could have changed while they were hashed."""
+    import sqlite3
+
+    with Store(str(tmp_path / "store")) as store:
+        store.catalogue.set_step("k", "slot", 3, True, "{}", 1, 2)
+        store.catalogue.set_files([(1, 2, 3, 4, 5, "d")])
+    path = str(tmp_path / "store" / "catalogue.sqlite")
+    with sqlite3.connect(path) as db:
+        db.execute("DROP TABLE contents")
+        db.execute(
+            "CREATE TABLE contents(source TEXT, selector TEXT, digest TEXT, PRIMARY KEY(source, selector))"
+        )
+        db.execute("INSERT INTO contents VALUES('k', 'x', 'd')")
+        db.execute("PRAGMA user_version=2")
+    db.close()
+    for _ in range(2):
+        with Store(str(tmp_path / "store")) as store:
+            assert store.catalogue.step("k") == (3, True, "{}")
+            assert store.catalogue.file(1, 2, 3, 4, 5) is None
+            assert store.catalogue.content("k", None, "x") is store.catalogue.content("k", 3, "x") is None
+    with Store(str(tmp_path / "store")) as store:
+        store.catalogue.set_content("k", 3, "x", "e")
+        assert store.catalogue.content("k", 3, "x") == "e"
