@@ -95,7 +95,9 @@ def _paths(root: Root, source: str, what: str) -> list[str]:
     bases = [""]
     walked = False
     for part in cleaned.split("/"):
-        if walked:  # as in BuildKit no link is followed below a wildcard: two links to . would double the names each time
+        if (
+            walked
+        ):  # as in BuildKit no link below a wildcard is followed: two links to . double the names each time
             bases = [base for base in bases if _is_directory(root, base)]
         if not has_wildcard(part):
             bases = [posixpath.join(base, part) for base in bases]
