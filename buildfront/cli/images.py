@@ -8,6 +8,7 @@ import json
 import click
 
 from ..errors import BuildError
+from ..text import visible
 
 
 def human(size: int) -> str:
@@ -46,7 +47,7 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
     rows = images(root)
     if quiet:
         for image_id in dict.fromkeys(row.image_id for row in rows):
-            click.echo(image_id)
+            click.echo(visible(image_id))
         return
     if form == "json":
         click.echo(json.dumps([dataclasses.asdict(row) for row in rows], indent=2))
@@ -55,7 +56,8 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
     for row in rows:
         name = parse(row.name).familiar if row.name else "<none>"
         created = row.created[:19].replace("T", " ")
-        table.append((name, row.image_id[7:19], created, human(row.size), row.platform))
+        cells = name, row.image_id[7:19], created, human(row.size), row.platform
+        table.append(tuple(map(visible, cells)))
     print_table(table)
 
 

@@ -1,0 +1,49 @@
+"""Strangers' text on our terminal."""
+
+from __future__ import annotations
+
+LIMIT = 2000
+
+
+def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
+    r"""``text`` with everything that would speak to a terminal, or deceive the eye, as ``\xNN`` or ``\uNNNN``: controls
+    (ESC, CR and line breaks too), overrides of the direction, line separators, halves of characters, what Unicode has
+    not assigned. Printable characters of any script stay, those of ``keep`` too. What is longer than ``limit`` is cut,
+    and the end says so.
+    """
+    cut = text[:limit]
+    if not cut.isprintable():
+        cut = "".join(char if char.isprintable() or char in keep else _escaped(char) for char in cut)
+    return cut if len(text) <= limit else f"{cut}… ({len(text)} characters)"
+
+
+def _escaped(char: str) -> str:
+    number = ord(char)
+    if char.isspace() and number >= 0xA0 and number not in (0x2028, 0x2029):
+        return char  # a wide or a narrow blank is a blank
+    if number in (0x200C, 0x200D):
+        return char  # Persian and Indic scripts are written with them, and so are families of pictures
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"  # a byte that is not UTF-8
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
+
+
+def step_line(line: str, *, colours: bool = False) -> str:
+    """A line that a step printed, for a terminal: what a terminal would leave on it of lines written over each other,
+    tabs, and colours or no trace of them. Nothing that moves the cursor or gives orders."""
+    import re
+
+    line = line.rstrip("\r").rpartition("\r")[2]
+    if line.replace("\t", "").isprintable():
+        return line
+    pieces = re.split(r"(\x1b\[[0-9;:]{0,60}m)", line)
+    out = [visible(piece, len(piece), keep="\t") for piece in pieces[::2]]
+    if not colours or len(out) == 1:
+        return "".join(out)
+    return "".join(f"{text}{colour}" for text, colour in zip(out, [*pieces[1::2], "\x1b[0m"], strict=True))
