@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 LIMIT = 2000
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, or (as Python reads files) a byte that is not UTF-8."""
+
+_COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,60}m)")
 
 
 def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
@@ -37,12 +43,10 @@ def _escaped(char: str) -> str:
 def step_line(line: str, *, colours: bool = False) -> str:
     """A line that a step printed, for a terminal: what a terminal would leave on it of lines written over each other,
     tabs, and colours or no trace of them. Nothing that moves the cursor or gives orders."""
-    import re
-
     line = line.rstrip("\r").rpartition("\r")[2]
     if line.replace("\t", "").isprintable():
         return line
-    pieces = re.split(r"(\x1b\[[0-9;:]{0,60}m)", line)
+    pieces = _COLOUR.split(line)
     out = [visible(piece, len(piece), keep="\t") for piece in pieces[::2]]
     if not colours or len(out) == 1:
         return "".join(out)

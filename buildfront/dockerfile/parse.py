@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from ..errors import BuildError, SourceRange, nearest
+from ..text import SURROGATE
 from . import flags, lines, words
 from .instructions import (
     Arg,
@@ -47,7 +48,6 @@ KNOWN = (
 _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
 _STAGE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
 _DURATION = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_DURATION = 100
 _UNITS = {
     "ns": 1,
@@ -77,6 +77,11 @@ def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
     out = []
     for line in split.lines:
         try:
+            if not line.text.isascii() and SURROGATE.search(line.text):
+                raise BuildError(
+                    f"{line.name} has bytes that are not UTF-8",
+                    hint="save the Dockerfile in UTF-8, as BuildKit wants it",
+                )
             item = instruction(line.name, line.rest, line.source, split.escape)
             out.append(item if split.escape == "\\" else replace(item, escape=split.escape))
         except BuildError as error:
@@ -189,7 +194,7 @@ def json_array(text: str) -> list[str] | None:
     if any("\0" in item for item in value):
         raise BuildError(f"{text}: a word has a null byte", hint="no argument or path can hold one")
     # Half of a character is none, and neither is a byte that is not UTF-8: JSON has U+FFFD for it, in BuildKit too.
-    return [_SURROGATE.sub("\ufffd", item) for item in value]
+    return [SURROGATE.sub("\ufffd", item) for item in value]
 
 
 def command(rest: str, *, empty: bool = False) -> Command:

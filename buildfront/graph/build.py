@@ -15,7 +15,7 @@ from ..dockerfile.ignore import literal
 from ..dockerfile.parse import refuse_url, trigger
 from ..errors import BuildError, SourceRange, nearest
 from . import config as fold
-from .limits import MOST_STEPS, Budget, refuse_null_bytes
+from .limits import MOST_STEPS, Budget, refuse_bytes, refuse_null_bytes, whole_characters
 from .model import (
     CONTENT,
     CopyOp,
@@ -108,6 +108,8 @@ def platform_args(platform: str) -> dict[str, str]:
 class _Builder:
     def __init__(self, instructions: Iterable[ast.Instruction], options: GraphOptions) -> None:
         self.options = options
+        refuse_bytes(options.build_args, "--build-arg")
+        refuse_bytes(dict(options.labels), "--label")
         self.automatic = platform_args(options.platform)
         self.globals: dict[str, str] = {}
         self.global_names: set[str] = set()
@@ -364,12 +366,12 @@ class _StageBuilder:
         self._add(SourceOp(reference, platform), self.raw.head.text, self.raw.head.source, None)
         self.first = self.last if self.last is not None else -1
         image = self.bases.get(reference, {}) if reference != SCRATCH else {}
-        config = copy.deepcopy(dict(image.get("config") or {}))
+        config = whole_characters(dict(image.get("config") or {}))
         refuse_null_bytes(config, reference)
         env = fold.Environment(config)
         if "PATH" not in env.values:
             env.set("PATH", fold.DEFAULT_PATH)
-        return _Scope(config, env, author=str(image.get("author", ""))), reference
+        return _Scope(config, env, author=whole_characters(str(image.get("author", "")))), reference
 
     def _add(self, op: Operation, title: str, source: SourceRange, parent: int | None, *more: int) -> int:
         number = len(self.steps)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import BuildError
+from ..text import SURROGATE
 
 MOST_STEPS = 10_000
 """Steps of one graph."""
@@ -29,6 +30,23 @@ class Budget:
                 f"the steps with their environment and the history come to more than {LARGEST >> 20} MiB",
                 hint="does a variable grow with each line, or each stage with the one before?",
             )
+
+
+def whole_characters(value: Any) -> Any:
+    """A copy of a JSON value with U+FFFD for every half of a character in its strings, as Go reads JSON."""
+    if isinstance(value, str):
+        return value if value.isascii() else SURROGATE.sub("\ufffd", value)
+    if isinstance(value, Mapping):
+        return {whole_characters(key): whole_characters(item) for key, item in value.items()}
+    return [whole_characters(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def refuse_bytes(values: Mapping[str, str], option: str) -> None:
+    """Raises BuildError for a name or value that is not UTF-8, which no image config can hold."""
+    for name, value in values.items():
+        text = f"{name}={value}"
+        if not text.isascii() and SURROGATE.search(text):
+            raise BuildError(f"{option} {text}: it is not UTF-8", hint="an image config holds nothing else")
 
 
 def refuse_null_bytes(config: Mapping[str, Any], reference: str) -> None:
