@@ -14,13 +14,20 @@ _COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,60}m)")
 def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
     r"""``text`` with everything that would speak to a terminal, or deceive the eye, as ``\xNN`` or ``\uNNNN``: controls
     (ESC, CR and line breaks too), overrides of the direction, line separators, halves of characters, what Unicode has
-    not assigned. Printable characters of any script stay, those of ``keep`` too. What is longer than ``limit`` is cut,
-    and the end says so.
+    not assigned. Printable characters of any script stay, those of ``keep`` too. What is longer than ``limit`` loses
+    its middle: errors quote at the beginning and end with the reason.
     """
-    cut = text[:limit]
-    if not cut.isprintable():
-        cut = "".join(char if char.isprintable() or char in keep else _escaped(char) for char in cut)
-    return cut if len(text) <= limit else f"{cut}… ({len(text)} characters)"
+    if len(text) > limit:
+        end = limit // 4
+        left_out = f" …{len(text) - limit} characters… "
+        return (
+            visible(text[: limit - end], limit, keep=keep)
+            + left_out
+            + visible(text[len(text) - end :], limit, keep=keep)
+        )
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
 
 
 def _escaped(char: str) -> str:

@@ -49,6 +49,7 @@ _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
 _STAGE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
 _DURATION = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
 _LONGEST_DURATION = 100
+_MOST_MOUNTS = 1000
 _UNITS = {
     "ns": 1,
     "us": 1000,
@@ -123,6 +124,8 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
             raise BuildError(f"RUN --network={network}: known are default, none, host")
         if not rest:
             raise BuildError("RUN needs a command after its flags")
+        if len(mounts["mount"]) > _MOST_MOUNTS:
+            raise BuildError(f"RUN has more than {_MOST_MOUNTS} mounts")
         return Run(source, text, command(rest), network, tuple(map(parse_mount, mounts["mount"])))
     if name in ("COPY", "ADD"):
         return _copy(name, rest, source, text, escape)

@@ -70,7 +70,8 @@ class Plain:
         if self._kept:
             self._kept = False
             self.written.clear()
-        elapsed = time.monotonic() - self._began.get(step, time.monotonic())
+        now = time.monotonic()
+        elapsed = now - self._began.get(step, now)
         if (step, stream) not in self._lines:
             self._lines[step, stream] = Lines()
         for inside, line in self._lines[step, stream].feed(data):

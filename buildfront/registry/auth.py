@@ -7,7 +7,8 @@ import json
 import os
 import re
 
-_PARAMETER = re.compile(r'([a-zA-Z_]+)="([^"]*)"')
+_PARAMETER = re.compile(r'(?<![a-zA-Z_])([a-zA-Z_]+)="([^"]*)"')
+"""A name is looked at from its beginning alone: a registry's header may be long."""
 
 
 def files() -> list[str]:
