@@ -6,13 +6,16 @@ import os
 import stat
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from .dockerfile import ignore
 from .errors import BuildError
 
 if TYPE_CHECKING:
     from .store import Session
+
+_LARGEST = 4 << 20
+"""Bytes of a Dockerfile, and of an ignore file."""
 
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 
@@ -79,7 +82,7 @@ def _unpack(path: str, session: Session) -> str:
     from .image.layer import Applier
 
     target = session.directory("context")
-    stream = sys.stdin.buffer if path == "-" else open(path, "rb")
+    stream = _stdin() if path == "-" else open(path, "rb")
     try:
         with Root(target) as root:
             Applier(root, whiteouts=False, owner=(os.geteuid(), os.getegid())).apply(reader(stream))
@@ -99,7 +102,10 @@ def _dockerfile_paths(directory: str, dockerfile: str) -> list[str]:
 
 def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
     if dockerfile == "-":
-        return "", sys.stdin.buffer.read().decode("utf-8", "surrogateescape"), "-"
+        try:
+            return "", _text(_stdin(), "the Dockerfile on standard input"), "-"
+        except OSError as error:
+            raise BuildError(f"standard input can't be read: {error.strerror}") from None
     for path in _dockerfile_paths(directory, dockerfile):
         try:
             text = _read(directory, path, given=path == dockerfile)
@@ -139,8 +145,25 @@ def _read(directory: str, path: str, *, given: bool) -> str:
                         hint="name the file with -f (or --ignorefile) where it is meant to be outside",
                     ) from None
                 raise
-    with os.fdopen(fd, encoding="utf-8", errors="surrogateescape") as stream:
-        return stream.read()
+    with os.fdopen(fd, "rb") as stream:
+        return _text(stream, path)
+
+
+def _text(stream: BinaryIO, name: str) -> str:
+    """All of it. Raises BuildError for more than anybody writes: a device that was named may never end."""
+    data = stream.read(_LARGEST + 1) or b""
+    if len(data) > _LARGEST:
+        raise BuildError(
+            f"{name} is larger than {_LARGEST >> 20} MiB",
+            hint="is another file meant? data belongs into the context",
+        )
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise BuildError("standard input is closed", hint="name a file")
+    return sys.stdin.buffer
 
 
 def _ignore_paths(directory: str, dockerfile: str, ignorefile: str) -> list[str]:

@@ -52,5 +52,7 @@ def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
     """``did you mean X?`` for the closest of ``known``, or the empty string."""
     import difflib
 
+    if len(word) > 100:  # nobody mistyped that, and comparing has its price
+        return ""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {found[0]}?" if found else ""

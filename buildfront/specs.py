@@ -11,7 +11,7 @@ from run_step import HostError, LocalExecutor, RequestError
 from .engine.model import Result
 from .errors import BuildError
 from .graph.model import RunOp, Step
-from .graph.render import label
+from .graph.render import labels
 
 if TYPE_CHECKING:
     from run_step import HostFacts, RunPlan
@@ -65,7 +65,8 @@ def plan_runs(
 def _choose(prepared: Prepared, number: str, bundle: str) -> list[Step]:
     runs = [step for step in prepared.graph.steps if isinstance(step.op, RunOp)]
     known = ", ".join(str(step.id) for step in runs) or "none"
-    chosen = [step for step in runs if number in ("", str(step.id), label(prepared.graph, step))]
+    stage = labels(prepared.graph)
+    chosen = [step for step in runs if number in ("", str(step.id), stage(step))]
     if number and not chosen:
         raise BuildError(
             f"no RUN step has the number or the stage {number!r}", hint=f"RUN steps are {known}", status=2

@@ -1,22 +1,60 @@
-"""Text of strangers, made fit for a terminal, a log and an error message."""
+"""Strangers' text on our terminal."""
 
 from __future__ import annotations
 
 import re
 
-# Controls (C0, DEL, C1), line and paragraph separators, what turns the direction of writing, lone surrogates, and the
-# byte order mark: what moves the cursor, breaks a line, or shows another order than the one that is there.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
-)
+LIMIT = 2000
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, or (as Python reads files) a byte that is not UTF-8."""
+
+_COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,60}m)")
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
+    r"""``text`` with everything that would speak to a terminal, or deceive the eye, as ``\xNN`` or ``\uNNNN``: controls
+    (ESC, CR and line breaks too), overrides of the direction, line separators, halves of characters, what Unicode has
+    not assigned. Printable characters of any script stay, those of ``keep`` too. What is longer than ``limit`` loses
+    its middle: errors quote at the beginning and end with the reason.
+    """
+    if len(text) > limit:
+        end = limit // 4
+        left_out = f" …{len(text) - limit} characters… "
+        return (
+            visible(text[: limit - end], limit, keep=keep)
+            + left_out
+            + visible(text[len(text) - end :], limit, keep=keep)
+        )
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
 
 
-def visible(text: str, limit: int = 2000) -> str:
-    r"""Return ``text`` on one line, what can't be seen as ``\xNN`` or ``\uNNNN``, and no longer than ``limit``."""
-    out = _UNSEEN.sub(_escape, text[: limit + 1])
-    return out if len(out) <= limit else out[: limit - 1] + "…"
+def _escaped(char: str) -> str:
+    number = ord(char)
+    if char.isspace() and number >= 0xA0 and number not in (0x2028, 0x2029):
+        return char  # a wide or a narrow blank is a blank
+    if number in (0x200C, 0x200D):
+        return char  # Persian and Indic scripts are written with them, and so are families of pictures
+    if 0xDC80 <= number <= 0xDCFF:
+        return f"\\x{number - 0xDC00:02x}"  # a byte that is not UTF-8
+    return (
+        f"\\x{number:02x}"
+        if number < 0x100
+        else f"\\u{number:04x}"
+        if number < 0x10000
+        else f"\\U{number:08x}"
+    )
+
+
+def step_line(line: str, *, colours: bool = False) -> str:
+    """A line that a step printed, for a terminal: what a terminal would leave on it of lines written over each other,
+    tabs, and colours or no trace of them. Nothing that moves the cursor or gives orders."""
+    line = line.rstrip("\r").rpartition("\r")[2]
+    if line.replace("\t", "").isprintable():
+        return line
+    pieces = _COLOUR.split(line)
+    out = [visible(piece, len(piece), keep="\t") for piece in pieces[::2]]
+    if not colours or len(out) == 1:
+        return "".join(out)
+    return "".join(f"{text}{colour}" for text, colour in zip(out, [*pieces[1::2], "\x1b[0m"], strict=True))

@@ -8,6 +8,7 @@ import json
 import click
 
 from ..errors import BuildError
+from ..text import visible
 
 
 def human(size: int) -> str:
@@ -56,13 +57,14 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
         name = parse(row.name).familiar if row.name else "<none>"
         created = row.created[:19].replace("T", " ")
         if row.problem:
-            table.append((name, "<damaged>", "", "", ""))
+            table.append((visible(name), "<damaged>", "", "", ""))
             continue
-        table.append((name, row.image_id[7:19], created, human(row.size), row.platform))
+        cells = name, row.image_id[7:19], created, human(row.size), row.platform
+        table.append(tuple(map(visible, cells)))
     print_table(table)
     for row in rows:
         if row.problem:
-            click.echo(f"warning: {row.name or row.digest}: {row.problem}", err=True)
+            click.echo(visible(f"warning: {row.name or row.digest}: {row.problem}"), err=True)
 
 
 @click.command("inspect")

@@ -8,10 +8,11 @@ import tempfile
 import click
 
 from ..errors import BuildError
+from ..text import visible
 
 
 def _say(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(visible(text), err=True)
 
 
 @click.command("load")
@@ -37,7 +38,7 @@ def load_command(root: str | None, path: str, names: tuple[str, ...], platform: 
             spool.flush()
             path = spool.name
         for name in load(store, path, names=names, platform=normalise(platform) if platform else ""):
-            click.echo(f"loaded {name}")
+            click.echo(f"loaded {visible(name)}")
 
 
 @click.command("import")

@@ -8,13 +8,9 @@ import sys
 
 import click
 
+from ..text import visible
 from .images import check_format, human, print_table
 from .rootless import become_root
-
-
-def _printable(text: str) -> str:
-    """An id is a stranger's: it must not speak to the terminal."""
-    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 @click.command("info")
@@ -43,7 +39,7 @@ def info_command(root: str | None, form: str) -> None:
     table: list[tuple[str, ...]] = [("CACHE MOUNT", "SIZE", "LAST USED", "IN USE")]
     for item in mounts:
         used = item["last_used"][:19].replace("T", " ")
-        table.append((_printable(item["id"]), human(item["size"]), used, "yes" if item["in_use"] else "no"))
+        table.append((visible(item["id"]), human(item["size"]), used, "yes" if item["in_use"] else "no"))
     click.echo()
     print_table(table)
 
@@ -67,5 +63,5 @@ def prune_command(root: str | None, filters: tuple[str, ...], force: bool, form:
         click.echo(json.dumps([dataclasses.asdict(item) for item in removed], indent=2))
         return
     for item in removed:
-        click.echo(f"{_printable(item.id)}  {human(item.size)}")
+        click.echo(f"{visible(item.id)}  {human(item.size)}")
     click.echo(f"removed {len(removed)}, {human(sum(item.size for item in removed))}", err=True)

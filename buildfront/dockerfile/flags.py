@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from ..errors import BuildError, nearest
+
+_SPACE = re.compile(r"\s+")
 
 LATER = {
     "RUN": ("security", "device"),
@@ -24,10 +28,10 @@ def take(
     many = repeated or {}
     known = (*known, *many)
     found: dict[str, str] = {}
-    while rest.startswith("--"):
-        word, after = _first(rest, escape)
+    at = 0  # a place, not the rest: a line may have any number of flags
+    while rest.startswith("--", at):
+        word, at = _first(rest, at, escape)
         if word == "--":
-            rest = after
             break
         name, equals, value = word[2:].partition("=")
         if name in LATER.get(instruction, ()):
@@ -43,19 +47,18 @@ def take(
             raise BuildError(f"{instruction} {word}: the flag needs a value", hint=f"write --{name}=VALUE")
         if name in many:
             many[name].append(value)
-            rest = after
             continue
         if name in found:
             raise BuildError(f"{instruction} --{name} is given twice")
         found[name] = value
-        rest = after
-    return found, rest
+    return found, rest[at:]
 
 
-def _first(rest: str, escape: str) -> tuple[str, str]:
-    """The first word without its quotes and escapes, and what follows it. Variables stay as they are."""
-    word = quote = ""
-    at = 0
+def _first(rest: str, at: int, escape: str) -> tuple[str, int]:
+    """The word at this place without its quotes and escapes, and where the next one begins. Variables stay as they
+    are."""
+    word: list[str] = []
+    quote = ""
     while at < len(rest):
         char = rest[at]
         if not quote and char.isspace():
@@ -66,13 +69,14 @@ def _first(rest: str, escape: str) -> tuple[str, str]:
             quote = char
         elif char == escape and quote != "'" and at + 1 < len(rest):
             at += 1
-            word += rest[at]
+            word.append(rest[at])
         else:
-            word += char
+            word.append(char)
         at += 1
     if quote:
         raise BuildError(f"a closing {quote} is missing in {rest!r}")
-    return word, rest[at:].lstrip()
+    space = _SPACE.match(rest, at)
+    return "".join(word), space.end() if space is not None else at
 
 
 def _known(known: tuple[str, ...]) -> str:

@@ -7,39 +7,94 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import BuildError
+from .pattern import Automaton, Pattern
+
+_KEPT = 32 << 20
+"""Bytes of what is known of the directories above the last path."""
 
 
-class Pattern(NamedTuple):
-    regex: re.Pattern[str]
-    exclude: bool
+class Rule(NamedTuple):
+    """One line: what it names is left out, or (``exclude`` false) is not."""
+
     text: str
+    exclude: bool
+    line: int
 
 
 class Ignore:
-    """The patterns of one file, in order: the last one that matches a path or a parent of it decides."""
+    """The rules of one file, in order: the last one that matches a path or a parent of it decides.
 
-    def __init__(self, patterns: tuple[Pattern, ...]) -> None:
-        self.patterns = patterns
-        self.has_exceptions = any(not item.exclude for item in patterns)
+    Raises BuildError for a malformed pattern.
+    """
+
+    def __init__(self, rules: tuple[Rule, ...]) -> None:
+        self.rules = rules
+        self.has_exceptions = any(not item.exclude for item in rules)
+        self._plain = {item.text: at for at, item in enumerate(rules) if not _special(item.text)}
+        self._longest = max(map(len, self._plain), default=-1)
+        self._wild = _automaton(rules)
+        self._above: list[_Seen] = []
 
     def excludes(self, path: str) -> bool:
         """Whether ``path``, relative to the context's root, is left out."""
-        excluded = False
-        if not self.patterns:
+        if not self.rules:
             return False
+        # A walk asks for the files of a directory one after the other: what is known of the directories above stays.
+        last = self._above  # other threads ask as well
         parts = path.split("/")
-        prefixes = ["/".join(parts[: n + 1]) for n in range(len(parts))]
-        for item in self.patterns:
-            if item.exclude != excluded and any(item.regex.fullmatch(prefix) for prefix in prefixes):
-                excluded = item.exclude
-        return excluded
+        known = 0
+        for seen, part in zip(last, parts, strict=False):
+            if seen.name != part:
+                break
+            known += 1
+        above = last[:known]
+        for part in parts[known:]:
+            before = above[-1] if above else _Seen("", "", self._wild.start, -1, 0)
+            state = self._wild.read(before.state, "/" + part if above else part)
+            whole = before.path
+            if len(whole) <= self._longest:  # what is longer than all of them is none of them
+                whole = f"{whole}/{part}" if above else part
+            rule = max(before.rule, self._plain.get(whole, -1), self._wild.matched(state))
+            size = before.size + len(whole) + state.bit_length() // 8
+            above.append(_Seen(part, whole, state, rule, size))
+        self._above = above if above[-1].size <= _KEPT else []
+        rule = above[-1].rule
+        return rule >= 0 and self.rules[rule].exclude
+
+
+class _Seen(NamedTuple):
+    """A path, the state after it, the last rule that matches it or one of its parents, and what this and those above
+    it keep."""
+
+    name: str
+    path: str
+    state: int
+    rule: int
+    size: int
+
+
+def _automaton(rules: tuple[Rule, ...]) -> Automaton:
+    line = 0
+
+    def wild() -> Iterator[tuple[int, str]]:
+        nonlocal line
+        for at, item in enumerate(rules):
+            if _special(item.text):
+                line = item.line
+                yield at, item.text
+
+    try:
+        return Automaton(wild())
+    except BuildError as error:
+        raise BuildError(f".dockerignore line {line}: {error.what}", hint=error.hint) from None
 
 
 def parse(text: str) -> Ignore:
-    """Raises BuildError for a malformed pattern."""
+    """The rules of an ignore file. Raises BuildError for a malformed pattern."""
     out = []
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n")):
         if line.startswith("#"):
@@ -54,58 +109,33 @@ def parse(text: str) -> Ignore:
         cleaned = posixpath.normpath(word).lstrip("/")
         if cleaned in ("", "."):
             continue
-        out.append(Pattern(compile_pattern(cleaned), exclude, cleaned))
+        out.append(Rule(cleaned, exclude, number + 1))
     return Ignore(tuple(out))
 
 
-def compile_pattern(pattern: str) -> re.Pattern[str]:
-    """Go's filepath.Match with ``**`` for any number of directories, as moby/patternmatcher reads it."""
-    if pattern.startswith("**") and not any(char in pattern[2:] for char in "*?[\\/"):
-        return re.compile(".*" + re.escape(pattern[2:]), re.DOTALL)  # a suffix of any path
-    out = ""
-    at = 0
-    while at < len(pattern):
-        char = pattern[at]
-        if pattern.startswith("**", at):
-            at += 2
-            if pattern.startswith("/", at):
-                at += 1
-            out += "(?:.*/)?" if at < len(pattern) else ".*"
-            continue
-        if char == "*":
-            out += "[^/]*"
-        elif char == "?":
-            out += "[^/]"
-        elif char == "[":
-            end = pattern.find("]", at + 2)
-            if end < 0:
-                raise BuildError(f"bad pattern {pattern!r}", hint="a closing ] is missing")
-            inner = re.sub(r"([\\[&|~])", r"\\\1", pattern[at + 1 : end])
-            out += "[" + ("^" + inner[1:] if inner.startswith("^") else inner) + "]"
-            at = end
-        elif char == "\\" and at + 1 < len(pattern):
-            at += 1
-            out += re.escape(pattern[at])
-        else:
-            out += re.escape(char)
-        at += 1
-    try:
-        return re.compile(out, re.DOTALL)
-    except re.error as error:
-        raise BuildError(f"bad pattern {pattern!r}: {error}") from None
+def compile_pattern(pattern: str, *, directories: bool = True) -> Pattern:
+    """Go's filepath.Match, with ``directories`` also ``**`` for any number of directories, as moby/patternmatcher
+    reads it. Raises BuildError for a malformed one."""
+    return Pattern(pattern, directories=directories)
 
 
 def literal(path: str) -> str:
     """The pattern that matches this path alone."""
-    return re.sub(r"([*?\[])", r"[\1]", path)
+    if not has_wildcard(path):
+        return path
+    return re.sub(r"[*?\[\\]", lambda found: "[\\\\]" if found[0] == "\\" else f"[{found[0]}]", path)
 
 
 def as_written(pattern: str) -> str:
     """The path of a pattern that :func:`literal` made; any other pattern as it is."""
-    path = re.sub(r"\[([*?\[])\]", r"\1", pattern)
+    path = re.sub(r"\[(?:([*?\[])|\\(\\))\]", r"\1\2", pattern)
     return path if literal(path) == pattern else pattern
 
 
 def has_wildcard(text: str) -> bool:
     """Whether a COPY source is a pattern."""
     return any(char in text for char in "*?[")
+
+
+def _special(text: str) -> bool:
+    return "\\" in text or has_wildcard(text)

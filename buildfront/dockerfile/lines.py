@@ -1,7 +1,7 @@
-"""Text to logical lines: continuations, comments and the directives at the top.
+"""Text to logical lines: continuations, comments and the directives at the top. Words and variables are not looked at.
 
-dockerfile-parse does the line structure. What it would drop in silence (a line with one word, a stray
-continuation) is an error here. Words and variables are not looked at.
+dockerfile-parse says where instructions begin. What it passes over in silence (a line with one word, what follows an
+escaped escape character) is found here, and so is all of a text that is too long for it.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from typing import NamedTuple
 
 from ..errors import BuildError, SourceRange
 
-_DIRECTIVE = re.compile(r"^\s*#\s*([a-zA-Z]+)\s*=\s*(.*?)\s*$")
-_COMMENT = re.compile(r"^\s*#")
+_COMMENT = re.compile(r"\s*#")
+_MOST = 50_000
+"""Instructions of one Dockerfile."""
+
+_LONG = 10_000
+"""Lines of a text that dockerfile-parse, whose time grows with their square, is given."""
 
 
 class Line(NamedTuple):
@@ -34,78 +38,88 @@ class Lines(NamedTuple):
 
 
 def split(text: str, file: str) -> Lines:
-    """Raises BuildError with the place of a line that is no instruction."""
-    from dockerfile_parse import DockerfileParser
-
+    """Raises BuildError with the place of a bad directive or a null byte, and for more instructions than can be
+    meant."""
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
-    directives = _directives(text, file)
-    escape = directives.get("escape", "\\")
     physical = text.split("\n")
-    structure = DockerfileParser(fileobj=io.BytesIO(text.encode("utf-8", "replace"))).structure
-    covered: set[int] = set()
-    starts: list[tuple[int, int]] = []
-    for item in structure:
-        covered.update(range(item["startline"], item["endline"] + 1))
-        if item["instruction"] != "COMMENT":
-            starts.append((item["startline"], item["endline"]))
-    for number, line in enumerate(physical):
-        if number not in covered and line.strip():
-            starts.append((number, number))
-    out = []
+    if (null := text.find("\0")) >= 0:
+        line = text.count("\n", 0, null) + 1
+        raise BuildError(
+            "the Dockerfile has a null byte",
+            where=SourceRange(file, line, line),
+            hint="it is a text file in UTF-8: is another file meant?",
+        )
+    directives = _directives(physical, file)
+    escape = directives.get("escape", "\\")
+    out: list[Line] = []
+    todo = _starts(text, physical)
+    todo.reverse()
     reached = -1
-    todo = sorted(starts, reverse=True)
     while todo:
         start, told = todo.pop()
-        if start <= reached or not physical[start].strip() or _COMMENT.match(physical[start]):
+        if start <= reached or _passed_over(physical[start]):
             continue
-        rest, end = _join(physical, start, escape)
-        reached = end
-        # dockerfile-parse takes an escaped escape character at the end for a continuation: what it joined
-        # beyond the end stands for itself.
-        todo += [(number, number) for number in range(told, end, -1)]
+        rest, reached = _join(physical, start, escape)
+        # What dockerfile-parse took for a part of this instruction, and is none.
+        todo += [(number, number) for number in range(told, reached, -1)]
         words = rest.split(None, 1)
         if not words:
             continue
         name, value = words[0], words[1] if len(words) > 1 else ""
-        place = SourceRange(file, start + 1, end + 1)
-        out.append(Line(name.upper(), value.strip(), "\n".join(physical[start : end + 1]), place))
+        place = SourceRange(file, start + 1, reached + 1)
+        if len(out) == _MOST:
+            raise BuildError(f"the Dockerfile has more than {_MOST} instructions", where=place)
+        out.append(Line(name.upper(), value.strip(), "\n".join(physical[start : reached + 1]), place))
     return Lines(tuple(out), escape, directives)
+
+
+def _starts(text: str, physical: list[str]) -> list[tuple[int, int]]:
+    """The lines where instructions may begin, and where they may end, in order."""
+    if len(physical) > _LONG:
+        return [(number, number) for number in range(len(physical))]
+    from dockerfile_parse import DockerfileParser
+
+    structure = DockerfileParser(fileobj=io.BytesIO(text.encode("utf-8", "replace"))).structure
+    covered: set[int] = set()
+    found: list[tuple[int, int]] = []
+    for item in structure:
+        covered.update(range(item["startline"], item["endline"] + 1))
+        if item["instruction"] != "COMMENT":
+            found.append((item["startline"], item["endline"]))
+    found += [(number, number) for number in range(len(physical)) if number not in covered]
+    return sorted(found)
+
+
+def _passed_over(line: str) -> bool:
+    return not line or line.isspace() or _COMMENT.match(line) is not None
 
 
 def _join(physical: list[str], start: int, escape: str) -> tuple[str, int]:
     """The instruction's text with continuations taken out, and its last line; comment and empty lines inside
-    are passed over.
-
-    dockerfile-parse says where an instruction starts; joining is done here because it keeps comment lines
-    apart from empty ones, which the reference treats alike. An escaped escape character continues nothing.
-    """
-    mark = re.escape(escape)
-    pattern = re.compile(rf"(?<!{mark}){mark}[ \t]*$")
-    out = ""
+    are passed over. An escaped escape character continues nothing."""
+    out: list[str] = []
     number = last = start
     while number < len(physical):
         line = physical[number]
-        if number > start and (_COMMENT.match(line) or not line.strip()):
-            number += 1
-            continue
-        last = number
-        match = pattern.search(line)
-        if match is None:
-            out += line
-            break
-        out += line[: match.start()]
         number += 1
-    return out, last
-
-
-def _directives(text: str, file: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for number, line in enumerate(text.split("\n")):
-        match = _DIRECTIVE.match(line)
-        if match is None:
+        if number - 1 > start and _passed_over(line):
+            continue
+        last = number - 1
+        body = line.rstrip(" \t")
+        if not body.endswith(escape) or body.endswith(escape * 2):
+            out.append(line)
             break
-        name, value = match[1].lower(), match[2]
-        if name not in ("escape", "syntax", "check"):
+        out.append(body[:-1])
+    return "".join(out), last
+
+
+def _directives(physical: list[str], file: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for number, line in enumerate(physical):
+        head, equals, value = line.partition("=")
+        head, value = head.strip(), value.strip()
+        name = head[1:].strip().lower()
+        if not head.startswith("#") or not equals or name not in ("escape", "syntax", "check"):
             break
         place = SourceRange(file, number + 1, number + 1)
         if name in found:

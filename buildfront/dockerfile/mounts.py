@@ -103,7 +103,7 @@ def number(text: str, key: str, value: str) -> int:
         raise BuildError(
             f"RUN --mount={text}: {key}={value}: a number is wanted", hint="names are not looked up"
         )
-    return int(value)
+    return int(value.lstrip("0") or "0")
 
 
 def mode(text: str, value: str) -> int:

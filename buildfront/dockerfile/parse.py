@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 
 from ..errors import BuildError, SourceRange, nearest
+from ..text import SURROGATE
 from . import flags, lines, words
 from .instructions import (
     Arg,
@@ -47,6 +48,8 @@ KNOWN = (
 _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
 _STAGE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
 _DURATION = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
+_LONGEST_DURATION = 100
+_MOST_MOUNTS = 1000
 _UNITS = {
     "ns": 1,
     "us": 1000,
@@ -75,6 +78,11 @@ def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
     out = []
     for line in split.lines:
         try:
+            if not line.text.isascii() and SURROGATE.search(line.text):
+                raise BuildError(
+                    f"{line.name} has bytes that are not UTF-8",
+                    hint="save the Dockerfile in UTF-8, as BuildKit wants it",
+                )
             item = instruction(line.name, line.rest, line.source, split.escape)
             out.append(item if split.escape == "\\" else replace(item, escape=split.escape))
         except BuildError as error:
@@ -83,7 +91,9 @@ def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
 
 
 def trigger(text: str, source: SourceRange) -> Instruction:
-    """One instruction from an image's ONBUILD trigger."""
+    """One instruction from an image's ONBUILD trigger. Raises BuildError."""
+    if "\0" in text:
+        raise BuildError(f"the base image's trigger ONBUILD {text!r} has a null byte")
     name, rest = _name_and_rest(text)
     return instruction(name.upper(), rest, source, "\\")
 
@@ -103,12 +113,7 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
     if not rest:
         raise BuildError(f"{name} needs an argument")
     if name in ("RUN", "COPY", "ADD") and "<<" in rest and json_array(rest) is None:
-        for match in _HEREDOC.finditer(rest):
-            if not _quoted(rest, match.start()):
-                raise BuildError(
-                    f"{name} with a here-document (<<{match[1]}) is not supported yet",
-                    hint="write the lines with && and continuation, or put them in a file and COPY it",
-                )
+        _refuse_heredoc(name, rest)
     if name == "FROM":
         return _from(rest, source, text, escape)
     if name == "RUN":
@@ -119,6 +124,8 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
             raise BuildError(f"RUN --network={network}: known are default, none, host")
         if not rest:
             raise BuildError("RUN needs a command after its flags")
+        if len(mounts["mount"]) > _MOST_MOUNTS:
+            raise BuildError(f"RUN has more than {_MOST_MOUNTS} mounts")
         return Run(source, text, command(rest), network, tuple(map(parse_mount, mounts["mount"])))
     if name in ("COPY", "ADD"):
         return _copy(name, rest, source, text, escape)
@@ -148,20 +155,24 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
     return _onbuild(rest, source, text, escape)
 
 
-def _quoted(text: str, at: int) -> bool:
-    """Whether the character at ``at`` is inside quotation marks."""
+def _refuse_heredoc(name: str, text: str) -> None:
+    """Raises BuildError for the first ``<<WORD`` that stands outside of quotation marks."""
     quote = ""
-    escaped = False
-    for char in text[:at]:
-        if escaped:
-            escaped = False
-        elif char == "\\" and quote != "'":
-            escaped = True
-        elif quote:
-            quote = "" if char == quote else quote
-        elif char in "'\"":
-            quote = char
-    return bool(quote)
+    at = 0
+    for match in _HEREDOC.finditer(text):
+        while at < match.start():
+            if text[at] == "\\" and quote != "'":
+                at += 1
+            elif quote:
+                quote = "" if text[at] == quote else quote
+            elif text[at] in "'\"":
+                quote = text[at]
+            at += 1
+        if not quote:
+            raise BuildError(
+                f"{name} with a here-document (<<{match[1]}) is not supported yet",
+                hint="write the lines with && and continuation, or put them in a file and COPY it",
+            )
 
 
 def json_array(text: str) -> list[str] | None:
@@ -177,11 +188,16 @@ def json_array(text: str) -> list[str] | None:
         value = json.loads(text)
     except ValueError:
         return None
+    except RecursionError:
+        value = [None]  # arrays in each other, which are no strings
     if not all(isinstance(item, str) for item in value):
         raise BuildError(
             f"{text}: a JSON array must hold strings alone", hint="put each word in double quotes"
         )
-    return list(value)
+    if any("\0" in item for item in value):
+        raise BuildError(f"{text}: a word has a null byte", hint="no argument or path can hold one")
+    # Half of a character is none, and neither is a byte that is not UTF-8: JSON has U+FFFD for it, in BuildKit too.
+    return [SURROGATE.sub("\ufffd", item) for item in value]
 
 
 def command(rest: str, *, empty: bool = False) -> Command:
@@ -255,12 +271,15 @@ def duration(text: str) -> int:
     """``1m30s`` in nanoseconds (Go's time.ParseDuration). Raises BuildError that quotes the text."""
     if text == "0":
         return 0
-    matches = list(_DURATION.finditer(text))
+    # Python refuses to read a very long number, and looking for its unit again from each digit would take long.
+    matches = list(_DURATION.finditer(text)) if len(text) <= _LONGEST_DURATION else []
     if not matches or "".join(match[0] for match in matches) != text:
         raise BuildError(f"invalid duration {text!r}", hint="for instance 30s or 1m30s")
     total = 0
     for whole, fraction, unit in (match.groups("") for match in matches):
         total += int(whole or "0") * _UNITS[unit] + int(fraction or "0") * _UNITS[unit] // 10 ** len(fraction)
+    if total >= 1 << 63:
+        raise BuildError(f"the duration {text!r} is too long", hint="it is more than 292 years")
     if 0 < total < 10**6:
         raise BuildError(f"the duration {text!r} is too short", hint="one millisecond is the least")
     return total
@@ -277,8 +296,8 @@ def _healthcheck(rest: str, source: SourceRange, text: str, escape: str) -> Heal
     if kind.upper() != "CMD" or not tail:
         raise BuildError(f"HEALTHCHECK {rest}: the form is HEALTHCHECK [FLAGS] CMD command, or NONE")
     retries = found.get("retries", "0")
-    if not (retries.isascii() and retries.isdigit()):
-        raise BuildError(f"HEALTHCHECK --retries={retries}: a whole number is wanted")
+    if not (retries.isascii() and retries.isdigit() and len(retries) < 10):
+        raise BuildError(f"HEALTHCHECK --retries={retries}: a whole number of less than ten digits is wanted")
     times = {key: duration(value) for key, value in found.items() if key != "retries"}
     return Healthcheck(
         source,

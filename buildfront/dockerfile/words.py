@@ -1,16 +1,41 @@
 """Words: quoting and variables, as the Dockerfile reference says under "Environment replacement".
 
-Pure functions over strings. Which variables exist is the caller's.
+Pure functions over strings. Which variables exist is the caller's. The text is a stranger's: runs of ordinary
+characters are taken at once, and what variables may add has a limit.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ..errors import BuildError
 
-_NAME_START = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_"
-_NAME = _NAME_START + "0123456789"
+LARGEST = 1 << 20
+"""Characters that variables may add to one text. Without a limit forty lines ``ENV A=$A$A`` are a terabyte."""
+
+_DEEPEST = 100
+"""Variables in the defaults of variables."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_IN_BRACES = re.compile(r"[A-Za-z0-9_]+")
+_DIGITS = re.compile(r"[0-9]+")
+_SPACE = re.compile(r"\s+")
+
+
+class _Runs:
+    """Runs of characters that mean nothing, for one escape character."""
+
+    def __init__(self, escape: str) -> None:
+        mark = re.escape(escape)
+        self.outside = re.compile(rf"[^$'\"{mark}]+")
+        self.in_braces = re.compile(rf"[^$'\"{mark}}}]+")
+        self.in_quotes = re.compile(rf"[^$\"{mark}]+")
+        self.in_word = re.compile(rf"[^\s'\"{mark}]+")
+        self.until_quote = re.compile(rf"[^\"{mark}]+")
+
+
+_RUNS = {escape: _Runs(escape) for escape in "\\`"}
 
 
 class _Reader:
@@ -20,8 +45,11 @@ class _Reader:
         self.text = text
         self.at = 0
         self.escape = escape
+        self.runs = _RUNS[escape]
         self.variables = variables
         self.used = used
+        self.added = 0
+        self.depth = 0
 
     def peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -31,28 +59,46 @@ class _Reader:
         self.at += 1
         return char
 
+    def take(self, run: re.Pattern[str]) -> str:
+        """The characters of this kind that come now, perhaps none."""
+        found = run.match(self.text, self.at)
+        if found is None:
+            return ""
+        self.at = found.end()
+        return found[0]
+
     def variable(self) -> str:
         """After ``$``: the value, or the text itself where this is no variable."""
         char = self.peek()
         if char == "{":
             self.at += 1
-            return self._braced()
-        if char and char in _NAME_START:
-            return self._value(self._name()) or ""
-        if char and char in "0123456789":
-            while self.peek() and self.peek() in "0123456789":
-                self.at += 1
+            self.depth += 1
+            if self.depth > _DEEPEST:
+                raise BuildError(
+                    f"more than {_DEEPEST} variables in each other's defaults",
+                    hint="set a variable of its own in between",
+                )
+            value = self._braced()
+            self.depth -= 1
+            return value
+        name = self.take(_NAME)
+        if name:
+            return self._grown(self._value(name) or "")
+        if self.take(_DIGITS):
             return ""
         if char and char in "@*#?-!$":
             self.at += 1  # the shell's special parameters: none here
             return ""
         return "$"
 
-    def _name(self) -> str:
-        start = self.at
-        while self.peek() and self.peek() in _NAME:
-            self.at += 1
-        return self.text[start : self.at]
+    def _grown(self, value: str) -> str:
+        self.added += len(value)
+        if self.added > LARGEST:
+            raise BuildError(
+                f"the variables in one value come to more than {LARGEST} characters",
+                hint="does a variable hold itself, as in ENV A=$A$A?",
+            )
+        return value
 
     def _value(self, name: str) -> str | None:
         if self.used is not None:
@@ -60,7 +106,7 @@ class _Reader:
         return None if self.variables is None else self.variables.get(name)
 
     def _braced(self) -> str:
-        name = self._name()
+        name = self.take(_IN_BRACES)
         if not name:
             raise BuildError(
                 f"bad substitution in {self.text!r}", hint="a variable's name is missing after ${"
@@ -68,21 +114,21 @@ class _Reader:
         value = self._value(name)
         char = self.next()
         if char == "}":
-            return value or ""
+            return self._grown(value or "")
         colon = char == ":"
         operator = self.next() if colon else char
         if operator in ("-", "+", "?") and operator:
             word = self._until_brace()
             unset = value is None or (colon and value == "")
             if operator == "-":
-                return word if unset else value or ""
+                return word if unset else self._grown(value or "")
             if operator == "+":
                 return "" if unset else word
             if unset:
                 raise BuildError(
                     f"{name}: {word or 'the variable is not set'}", hint="give it with --build-arg or ENV"
                 )
-            return value or ""
+            return self._grown(value or "")
         if operator == "":
             raise BuildError(f"bad substitution in {self.text!r}", hint="the closing } is missing")
         raise BuildError(
@@ -91,42 +137,41 @@ class _Reader:
         )
 
     def _until_brace(self) -> str:
-        out = ""
+        out = []
         while True:
+            out.append(self.take(self.runs.in_braces))
             char = self.peek()
             if char == "":
                 raise BuildError(f"bad substitution in {self.text!r}", hint="the closing } is missing")
             if char == "}":
                 self.at += 1
-                return out
-            out += self.piece()
+                return "".join(out)
+            out.append(self.piece())
 
     def piece(self) -> str:
-        """One character, quotation, escape or variable, replaced."""
+        """One quotation, escape or variable, replaced, or the character that is none."""
         char = self.next()
         if char == "'":
-            out = ""
-            while True:
-                inner = self.next()
-                if inner == "":
-                    raise BuildError(f"unexpected end in {self.text!r}", hint="a closing ' is missing")
-                if inner == "'":
-                    return out
-                out += inner
+            start, end = self.at, self.text.find("'", self.at)
+            if end < 0:
+                raise BuildError(f"unexpected end in {self.text!r}", hint="a closing ' is missing")
+            self.at = end + 1
+            return self.text[start:end]
         if char == '"':
-            out = ""
+            out = []
             while True:
+                out.append(self.take(self.runs.in_quotes))
                 inner = self.next()
                 if inner == "":
                     raise BuildError(f"unexpected end in {self.text!r}", hint='a closing " is missing')
                 if inner == '"':
-                    return out
+                    return "".join(out)
                 if inner == "$":
-                    out += self.variable()
+                    out.append(self.variable())
                 elif inner == self.escape and self.peek() in ('"', "$", self.escape):
-                    out += self.next()
+                    out.append(self.next())
                 else:
-                    out += inner
+                    out.append(inner)
         if char == "$":
             return self.variable()
         if char == self.escape:
@@ -137,48 +182,56 @@ class _Reader:
 def expand(text: str, variables: Mapping[str, str], escape: str = "\\", used: set[str] | None = None) -> str:
     """``text`` with variables replaced and quotes taken away; names that were looked up are added to ``used``.
 
-    Raises BuildError for an open quote or brace, a modifier that is not known, or ``${name:?message}``.
+    Raises BuildError for an open quote or brace, a modifier that is not known, ``${name:?message}``, and for
+    variables that add more than LARGEST characters.
     """
     reader = _Reader(text, escape, variables, used)
-    out = ""
-    while reader.peek():
-        out += reader.piece()
-    return out
+    out = []
+    while reader.at < len(text):
+        out.append(reader.take(reader.runs.outside))
+        if reader.at < len(text):
+            out.append(reader.piece())
+    return "".join(out)
 
 
 def split(text: str, escape: str = "\\") -> list[str]:
     """The blank-separated words of ``text``, quotes and escapes left in, as they were written."""
+    runs = _RUNS[escape]
     words: list[str] = []
-    word = ""
-    quote = ""
-    at = 0
+    at, start = 0, -1
     while at < len(text):
-        char = text[at]
-        if quote:
-            word += char
-            if char == quote:
-                quote = ""
-            elif char == escape and quote == '"' and at + 1 < len(text):
-                at += 1
-                word += text[at]
-        elif char in "'\"":
-            quote = char
-            word += char
-        elif char == escape and at + 1 < len(text):
-            word += char + text[at + 1]
-            at += 1
-        elif char.isspace():
-            if word:
-                words.append(word)
-            word = ""
+        if (space := _SPACE.match(text, at)) is not None:
+            if start >= 0:
+                words.append(text[start:at])
+            at, start = space.end(), -1
+            continue
+        start = at if start < 0 else start
+        if (run := runs.in_word.match(text, at)) is not None:
+            at = run.end()
+        elif text[at] in "'\"":
+            at = after_quote(text, at, escape)
         else:
-            word += char
-        at += 1
-    if quote:
-        raise BuildError(f"a closing {quote} is missing in {text!r}")
-    if word:
-        words.append(word)
+            at = min(at + 2, len(text))  # the escape character and what it escapes
+    if start >= 0:
+        words.append(text[start:])
     return words
+
+
+def after_quote(text: str, at: int, escape: str) -> int:
+    """The place after the quotation that begins at ``at``. Raises BuildError where it does not end."""
+    quote, place = text[at], at + 1
+    if quote == "'":
+        place = text.find("'", place) + 1
+        if place > 0:
+            return place
+    run = _RUNS[escape].until_quote
+    while quote == '"' and place < len(text):
+        found = run.match(text, place)
+        place = found.end() if found is not None else place
+        if text.startswith('"', place):
+            return place + 1
+        place += 2
+    raise BuildError(f"a closing {quote} is missing in {text!r}")
 
 
 def pairs(text: str, instruction: str, escape: str = "\\") -> list[tuple[str, str]]:

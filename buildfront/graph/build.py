@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import posixpath
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +15,7 @@ from ..dockerfile.ignore import literal
 from ..dockerfile.parse import refuse_url, trigger
 from ..errors import BuildError, SourceRange, nearest
 from . import config as fold
+from .limits import MOST_STEPS, Budget, refuse_bytes, refuse_null_bytes, whole_characters
 from .model import (
     CONTENT,
     CopyOp,
@@ -74,6 +76,7 @@ class _Scope:
     """What a stage knows while its instructions are read."""
 
     config: dict[str, Any]
+    env: fold.Environment
     args: dict[str, str] = field(default_factory=dict)
     declared: set[str] = field(default_factory=set)
     author: str = ""
@@ -81,8 +84,9 @@ class _Scope:
     cmd_set: bool = False
     escape: str = "\\"
 
-    def variables(self) -> dict[str, str]:
-        return {**self.args, **fold.env_of(self.config)}
+    def variables(self) -> Mapping[str, str]:
+        """The variables, as they stand now and later."""
+        return ChainMap(self.env.values, self.args)
 
     @property
     def shell(self) -> tuple[str, ...]:
@@ -104,12 +108,17 @@ def platform_args(platform: str) -> dict[str, str]:
 class _Builder:
     def __init__(self, instructions: Iterable[ast.Instruction], options: GraphOptions) -> None:
         self.options = options
+        refuse_bytes(options.build_args, "--build-arg")
+        refuse_bytes(dict(options.labels), "--label")
         self.automatic = platform_args(options.platform)
         self.globals: dict[str, str] = {}
         self.global_names: set[str] = set()
         self.warnings: list[tuple[SourceRange | None, str]] = []
         self.used_args: set[str] = set()
         self.stage_args: dict[int, dict[str, str]] = {}
+        self.operations: dict[Operation, int] = {}
+        """The first step with each operation."""
+        self.budget = Budget()
         self.stages = self._split(instructions)
         self.names = {stage.head.name: stage.index for stage in self.stages if stage.head.name}
         self.target = self._target()
@@ -121,7 +130,7 @@ class _Builder:
         stages: list[_RawStage] = []
         for item in instructions:
             if isinstance(item, ast.From):
-                scope = {**self.automatic, **self.globals}
+                scope = ChainMap(self.globals, self.automatic)
                 image = self._expand(item.image, scope, item)
                 platform = self._expand(item.platform, scope, item) if item.platform else ""
                 if not image:
@@ -156,7 +165,12 @@ class _Builder:
                 self.used_args.add(name)
                 self.globals[name] = self.options.build_args[name]
             elif default is not None:
-                self.globals[name] = self._expand(default, {**self.automatic, **self.globals}, item)
+                value = self._expand(default, ChainMap(self.globals, self.automatic), item)
+                self.globals[name] = value
+                try:
+                    self.budget.spend(len(value))
+                except BuildError as error:
+                    raise error.at(item.source) from None
 
     def _expand(self, text: str, variables: Mapping[str, str], item: ast.Instruction) -> str:
         try:
@@ -172,7 +186,7 @@ class _Builder:
             return len(self.stages) - 1
         if wanted.lower() in self.names:
             return self.names[wanted.lower()]
-        if wanted.isdecimal() and int(wanted) < len(self.stages):
+        if wanted.isdecimal() and len(wanted) < 10 and int(wanted) < len(self.stages):
             return int(wanted)
         hint = nearest(wanted, tuple(self.names)) or "known are " + (", ".join(self.names) or "no names")
         raise BuildError(f"no stage is called {wanted!r}", hint=hint)
@@ -298,7 +312,10 @@ class _StageBuilder:
         self.images: dict[str, int] = {}
 
     def build(self) -> Stage:
-        scope, base = self._start()
+        try:
+            scope, base = self._start()
+        except BuildError as error:
+            raise error.at(self.raw.head.source) from None
         triggers = list(scope.config.pop("OnBuild", None) or [])
         for text in triggers:
             try:
@@ -332,8 +349,11 @@ class _StageBuilder:
         if base_stage is not None:
             earlier = self.stages[base_stage]
             self.last = self.first = earlier.last
+            self.whole.budget.spend(len(repr(earlier.config)) + 100 * len(earlier.history))
+            config = copy.deepcopy(earlier.config)
             scope = _Scope(
-                copy.deepcopy(earlier.config),
+                config,
+                fold.Environment(config),
                 dict(self.whole.stage_args[base_stage]),  # a stage inherits the arguments of its base
                 author=earlier.author,
                 history=list(earlier.history),
@@ -346,18 +366,26 @@ class _StageBuilder:
         self._add(SourceOp(reference, platform), self.raw.head.text, self.raw.head.source, None)
         self.first = self.last if self.last is not None else -1
         image = self.bases.get(reference, {}) if reference != SCRATCH else {}
-        config = copy.deepcopy(dict(image.get("config") or {}))
-        if not any(entry.startswith("PATH=") for entry in config.get("Env") or []):
-            fold.set_env(config, "PATH", fold.DEFAULT_PATH)
-        return _Scope(config, author=str(image.get("author", ""))), reference
+        config = whole_characters(dict(image.get("config") or {}))
+        refuse_null_bytes(config, reference)
+        env = fold.Environment(config)
+        if "PATH" not in env.values:
+            env.set("PATH", fold.DEFAULT_PATH)
+        return _Scope(config, env, author=whole_characters(str(image.get("author", "")))), reference
 
     def _add(self, op: Operation, title: str, source: SourceRange, parent: int | None, *more: int) -> int:
         number = len(self.steps)
         inputs = tuple(item for item in (parent, *more) if item is not None)
-        self.steps.append(Step(number, self.raw.index, title, source, op, parent, inputs))
+        self._append(Step(number, self.raw.index, title, source, op, parent, inputs))
         if not isinstance(op, SourceOp) or parent is None:
             self.last = number
         return number
+
+    def _append(self, step: Step) -> None:
+        if len(self.steps) == MOST_STEPS:
+            raise BuildError(f"more than {MOST_STEPS} steps are needed", where=step.source)
+        self.steps.append(step)
+        self.whole.operations.setdefault(step.op, step.id)
 
     def _trigger(self, item: ast.Instruction, scope: _Scope) -> None:
         """An ONBUILD trigger of the base. What it copies from must be known without it."""
@@ -376,6 +404,7 @@ class _StageBuilder:
         return words.expand(text, scope.variables(), scope.escape)
 
     def _note(self, scope: _Scope, created_by: str, step: int | None = None) -> None:
+        self.whole.budget.spend(len(created_by) + 100)
         scope.history.append(History(created_by, step))
 
     def _apply(self, item: ast.Instruction, scope: _Scope) -> None:
@@ -405,9 +434,10 @@ class _StageBuilder:
             ]
             if item.kind == "ENV":
                 for name, value in pairs:
-                    fold.set_env(config, name, value)
+                    scope.env.set(name, value)
             else:
-                config["Labels"] = {**(config.get("Labels") or {}), **dict(pairs)}
+                labels = config["Labels"] = config.get("Labels") or {}
+                labels.update(pairs)
             note = f"{item.kind} " + " ".join(f"{name}={value}" for name, value in pairs)
         elif isinstance(item, ast.Word):
             value = self._expand(item.value, scope) if item.kind != "MAINTAINER" else item.value
@@ -426,6 +456,7 @@ class _StageBuilder:
                 )
             if item.kind == "EXPOSE":
                 fold.expose(config, values)
+                self.whole.budget.spend(10 * len(config["ExposedPorts"]))
             else:
                 fold.volume(config, values)
         elif isinstance(item, ast.Entry):
@@ -442,41 +473,46 @@ class _StageBuilder:
         elif isinstance(item, ast.Healthcheck):
             fold.healthcheck(config, item, scope.shell)
         elif isinstance(item, ast.Onbuild):
-            config["OnBuild"] = [*(config.get("OnBuild") or []), item.trigger]
+            triggers = config["OnBuild"] = config.get("OnBuild") or []
+            triggers.append(item.trigger)
         self._note(scope, note)
 
     def _arg(self, item: ast.Arg, scope: _Scope) -> None:
         given = self.whole.options.build_args
-        before = scope.variables()  # as with ENV
+        found: dict[str, str] = {}  # as with ENV, all of them see the variables from before
         for name, default in item.args:
             scope.declared.add(name)
             if name in given:
                 self.whole.used_args.add(name)
-                scope.args[name] = given[name]
+                found[name] = given[name]
             elif default is not None:
-                scope.args[name] = words.expand(default, before, item.escape)
+                found[name] = words.expand(default, scope.variables(), item.escape)
             elif name in self.whole.globals:
-                scope.args[name] = self.whole.globals[name]
+                found[name] = self.whole.globals[name]
             elif name in self.whole.automatic:
-                scope.args[name] = self.whole.automatic[name]
+                found[name] = self.whole.automatic[name]
+        scope.args.update(found)
+        self.whole.budget.spend(sum(map(len, found.values())))
         self._note(scope, item.text)
 
     def _run(self, item: ast.Run, scope: _Scope) -> None:
-        env = fold.env_of(scope.config)
+        env = scope.env.values
         exported = tuple(f"{name}={value}" for name, value in scope.args.items() if name not in env)
         given = self.whole.options.build_args
         proxy = tuple(f"{n}={given[n]}" for n in sorted(PROXY_ARGS & set(given)) if n not in scope.declared)
         argv = tuple(fold.command_words(item.command, scope.shell))
         mounts = self._mounts(item, scope)
+        volumes = tuple(scope.config.get("Volumes") or ())
+        self.whole.budget.spend(scope.env.size + sum(map(len, (*exported, *argv, *volumes))))
         op = RunOp(
             command=argv,
-            env=tuple(scope.config.get("Env") or ()),
+            env=scope.env.entries(),
             args=exported,
             proxy=proxy,
             user=str(scope.config.get("User") or ""),
             cwd=str(scope.config.get("WorkingDir") or "/"),
             network=item.network,
-            volumes=tuple(scope.config.get("Volumes") or ()),
+            volumes=volumes,
             mounts=mounts,
         )
         more = dict.fromkeys(mount.origin for mount in mounts if mount.origin is not None)
@@ -522,11 +558,11 @@ class _StageBuilder:
 
     def _shared(self, op: Operation, title: str, source: SourceRange, parent: int | None) -> int:
         """The step with this operation that is no stage's, made when there is none yet."""
-        known = next((step.id for step in self.steps if step.op == op), None)
+        known = self.whole.operations.get(op)
         if known is None:
             known = len(self.steps)
             inputs = () if parent is None else (parent,)
-            self.steps.append(Step(known, self.raw.index, title, source, op, parent, inputs, internal=True))
+            self._append(Step(known, self.raw.index, title, source, op, parent, inputs, internal=True))
         return known
 
     def _copy(self, item: ast.Copy, scope: _Scope) -> None:
@@ -547,6 +583,7 @@ class _StageBuilder:
         absolute = posixpath.normpath(posixpath.join("/", cwd, dest)).replace("//", "/")
         if (dest.endswith("/") or dest in (".", "..") or dest.endswith(("/.", "/.."))) and absolute != "/":
             absolute += "/"
+        self.whole.budget.spend(len(absolute))
         origin, extra = self._origin(item)
         op = CopyOp(
             sources=sources,

@@ -1,4 +1,4 @@
-"""How metadata instructions change an image's config (OCI image spec, config.md). Pure folds over dicts."""
+"""How metadata instructions change an image's config (OCI image spec, config.md): the dict that they are given."""
 
 from __future__ import annotations
 
@@ -11,21 +11,44 @@ from ..errors import BuildError
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PORT = re.compile(r"(\d+)(?:-(\d+))?(?:/(tcp|udp|sctp))?", re.IGNORECASE)
+_PORT = re.compile(r"0*(\d{1,5})(?:-0*(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE | re.ASCII)
 
 Config = dict[str, Any]
 
 
-def set_env(config: Config, name: str, value: str) -> None:
-    """Replace in place, or append."""
-    env = list(config.get("Env") or [])
-    for index, entry in enumerate(env):
-        if entry.partition("=")[0] == name:
-            env[index] = f"{name}={value}"
-            break
-    else:
-        env.append(f"{name}={value}")
-    config["Env"] = env
+class Environment:
+    """The environment of a config, changed in the config itself. A name is looked up, not searched: a Dockerfile may
+    have any number of them."""
+
+    def __init__(self, config: Config) -> None:
+        self._entries: list[str] = list(config.get("Env") or [])
+        config["Env"] = self._entries
+        self._places: dict[str, list[int]] = {}
+        for at, entry in enumerate(self._entries):
+            self._places.setdefault(entry.partition("=")[0], []).append(at)
+        self.values = env_of(config)
+        """The variables, as they stand now and later."""
+        self.size = sum(map(len, self._entries))
+        self._shared: tuple[str, ...] | None = None
+
+    def set(self, name: str, value: str) -> None:
+        """Replace in place, or append."""
+        entry = f"{name}={value}"
+        places = self._places.get(name)
+        if places is None:
+            places = self._places[name] = [len(self._entries)]
+            self._entries.append("")
+        for at in places:  # a base image may have a name twice
+            self.size += len(entry) - len(self._entries[at])
+            self._entries[at] = entry
+        self.values[name] = value
+        self._shared = None
+
+    def entries(self) -> tuple[str, ...]:
+        """``NAME=value`` in order."""
+        if self._shared is None:
+            self._shared = tuple(self._entries)
+        return self._shared
 
 
 def env_of(config: Config) -> dict[str, str]:
@@ -47,7 +70,7 @@ def command_words(command: Command, shell: tuple[str, ...]) -> list[str]:
 
 def expose(config: Config, words: list[str]) -> None:
     """EXPOSE: ``80``, ``80/udp``, ``8000-8010``."""
-    ports = dict(config.get("ExposedPorts") or {})
+    ports = config["ExposedPorts"] = config.get("ExposedPorts") or {}
     for word in words:
         match = _PORT.fullmatch(word)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
@@ -55,14 +78,14 @@ def expose(config: Config, words: list[str]) -> None:
             raise BuildError(f"EXPOSE {word!r}: the form is PORT[-PORT][/tcp|/udp|/sctp]")
         for port in range(first, last + 1):
             ports[f"{port}/{(match[3] or 'tcp').lower()}"] = {}
-    config["ExposedPorts"] = ports
 
 
 def volume(config: Config, paths: list[str]) -> None:
     """VOLUME."""
     if any(not path.strip() for path in paths):
         raise BuildError("VOLUME has an empty path")
-    config["Volumes"] = {**(config.get("Volumes") or {}), **{path: {} for path in paths}}
+    volumes = config["Volumes"] = config.get("Volumes") or {}
+    volumes.update({path: {} for path in paths})
 
 
 def healthcheck(config: Config, item: Healthcheck, shell: tuple[str, ...]) -> None:

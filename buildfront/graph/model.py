@@ -153,6 +153,8 @@ class StepGraph:
 
     def step(self, number: int) -> Step:
         """The step with this id."""
+        if number < len(self.steps) and self.steps[number].id == number:
+            return self.steps[number]
         return next(step for step in self.steps if step.id == number)
 
     @property

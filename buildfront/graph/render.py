@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..text import visible
 from .model import Operation, Step, StepGraph
 
 
@@ -54,20 +55,38 @@ def _operation(op: Operation) -> dict[str, Any]:
     }
 
 
-def label(graph: StepGraph, step: Step) -> str:
-    """``stage`` of a step as people call it; "internal" for one that no stage has."""
-    if step.internal:
-        return "internal"
-    stage = next((item for item in graph.stages if item.index == step.stage), None)
-    return (stage.name if stage else "") or f"stage-{step.stage}"
+def labels(graph: StepGraph) -> Callable[[Step], str]:
+    """What people call the stage of a step; "internal" for one that no stage has."""
+    names = {stage.index: stage.name for stage in graph.stages}
+
+    def name(step: Step) -> str:
+        return "internal" if step.internal else names.get(step.stage) or f"stage-{step.stage}"
+
+    return name
+
+
+def places(graph: StepGraph) -> dict[int, str]:
+    """Of each step its stage, and which of the stage's steps it is: ``build 2/5``."""
+    name = labels(graph)
+    counts: dict[int, int] = {}
+    numbers: dict[int, int] = {}
+    for step in graph.steps:
+        if not step.internal:
+            numbers[step.id] = counts[step.stage] = counts.get(step.stage, 0) + 1
+    return {
+        step.id: name(step) + ("" if step.internal else f" {numbers[step.id]}/{counts[step.stage]}")
+        for step in graph.steps
+    }
 
 
 def to_text(graph: StepGraph, notes: Mapping[int, str] | None = None) -> str:
     """A table: number, stage, inputs, what the cache holds, instruction."""
     rows = [("STEP", "STAGE", "NEEDS", "CACHE", "INSTRUCTION")]
+    name = labels(graph)
     for step in graph.steps:
         needs = ",".join(str(item) for item in step.inputs) or "-"
-        rows.append((str(step.id), label(graph, step), needs, (notes or {}).get(step.id, "-"), step.title))
+        note = (notes or {}).get(step.id, "-")
+        rows.append((str(step.id), name(step), needs, note, visible(step.title)))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     return "\n".join(
         "  ".join([*(row[column].ljust(widths[column]) for column in range(4)), row[4]]).rstrip()
@@ -76,21 +95,21 @@ def to_text(graph: StepGraph, notes: Mapping[int, str] | None = None) -> str:
 
 
 def _quote(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
+    return visible(text).replace("\\", "\\\\").replace('"', '\\"')
 
 
 def to_dot(graph: StepGraph) -> str:
     """Graphviz."""
     out = ["digraph build {", "  rankdir=TB;", "  node [shape=box];"]
+    members: dict[int, list[Step]] = {}
+    for step in graph.steps:
+        if not step.internal:
+            members.setdefault(step.stage, []).append(step)
     for stage in graph.stages:
         out.append(
             f'  subgraph "cluster_{stage.index}" {{ label="{_quote(stage.name or f"stage-{stage.index}")}";'
         )
-        out += [
-            f'    s{step.id} [label="{_quote(step.title)}"];'
-            for step in graph.steps
-            if step.stage == stage.index and not step.internal
-        ]
+        out += [f'    s{step.id} [label="{_quote(step.title)}"];' for step in members.get(stage.index, ())]
         out.append("  }")
     out += [f'  s{step.id} [label="{_quote(step.title)}"];' for step in graph.steps if step.internal]
     for step in graph.steps:
@@ -104,7 +123,10 @@ def to_mermaid(graph: StepGraph) -> str:
     """Mermaid flowchart."""
     out = ["flowchart TD"]
     for step in graph.steps:
-        text = step.title.replace('"', "#quot;")
+        # Its own marks for characters: quotes would end the text, and it takes HTML.
+        text = visible(step.title)
+        for char, mark in (("#", "#35;"), ('"', "#quot;"), ("<", "#lt;"), (">", "#gt;")):
+            text = text.replace(char, mark)
         out.append(f'  s{step.id}["{text}"]')
     for step in graph.steps:
         out += [f"  s{item} {'-->' if item == step.parent else '-.->'} s{step.id}" for item in step.inputs]

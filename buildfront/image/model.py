@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..text import SURROGATE
+
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -54,7 +56,11 @@ def digest_of(data: bytes) -> str:
 
 def dumps(value: Any) -> bytes:
     """Compact JSON with keys in a fixed order, so that equal values have equal digests."""
-    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False).encode()
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:  # halves of characters, from a base image: U+FFFD, as in Go
+        return SURROGATE.sub("\ufffd", text).encode()
 
 
 def chain_id(diff_ids: Sequence[str]) -> str:

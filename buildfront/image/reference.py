@@ -13,6 +13,7 @@ _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_LONGEST = 1000
 DEFAULT_DOMAIN = "docker.io"
 
 
@@ -43,6 +44,8 @@ class Reference(NamedTuple):
 
 def parse(text: str) -> Reference:
     """Raises BuildError that quotes ``text`` and says what is wrong."""
+    if len(text) > _LONGEST:
+        raise BuildError(f"invalid image reference {text[:100]!r}…: it has {len(text)} characters")
     rest, at, digest = text.partition("@")
     if at and not _DIGEST.fullmatch(digest):
         raise BuildError(f"invalid image reference {text!r}: {digest!r} is not sha256:<64 hex digits>")

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..engine.model import Event
 from ..errors import BuildError
+from ..text import visible
 
 MODES = ("auto", "tty", "plain", "rawjson", "quiet")
 
@@ -68,7 +69,7 @@ class OnDemand:
                     self._graph = event
                     return
                 if event.kind == "cached":
-                    sys.stderr.write(f" CACHED {event.title}\n")
+                    sys.stderr.write(f" CACHED {visible(event.title)}\n")
                     return
                 from .tty import Live
 

@@ -7,45 +7,45 @@ import time
 from typing import TextIO
 
 from ..engine.model import Event
-from ..graph import StepGraph
-from ..graph.render import label
+from ..graph.render import places
+from ..text import step_line, visible
 from . import usage_text
+from .streams import Lines
 
 _KEPT = 1000
 
 
 class Plain:
-    """See :class:`buildfront.progress.Progress`. A step's unfinished last line is held until it is complete.
+    """See :class:`buildfront.progress.Progress`. A step's unfinished last line is held until it is complete, or longer
+    than can be held: then it comes in pieces, and all but the first begin with ``…``.
 
-    ``written`` is the text so far, of a short build; a long one's is not kept.
+    On a terminal a step's lines have their colours and nothing else that would speak to it; elsewhere they pass as
+    they are. ``written`` is the text so far of a build that has printed nothing of its steps.
     """
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
         self._lock = threading.Lock()
-        self._graph: StepGraph | None = None
         self._began: dict[int, float] = {}
-        self._partial: dict[tuple[int, str], bytes] = {}
+        self._lines: dict[tuple[int, str], Lines] = {}
+        self._places: dict[int, str] = {}
+        self._to_terminal = out.isatty()
+        self._kept = True
         self.written: list[str] = []
 
     def __call__(self, event: Event) -> None:
         with self._lock:
             if event.kind == "graph":
-                self._graph = event.data["graph"]
+                self._places = places(event.data["graph"])
             elif event.step is None:
-                self._write(f"{'warning: ' if event.kind == 'warning' else ''}{event.data.get('text', '')}\n")
+                text = visible(str(event.data.get("text", "")))
+                self._write(f"{'warning: ' if event.kind == 'warning' else ''}{text}\n")
             else:
                 self._step(event, event.step)
 
     def _title(self, event: Event, step: int) -> str:
-        if self._graph is None:
-            return event.title
-        found = self._graph.step(step)
-        place = label(self._graph, found)
-        if not found.internal:
-            same = [item for item in self._graph.steps if item.stage == found.stage and not item.internal]
-            place += f" {same.index(found) + 1}/{len(same)}"
-        return f"[{place}] {event.title}"
+        title = visible(event.title)
+        return f"[{self._places[step]}] {title}" if step in self._places else title
 
     def _step(self, event: Event, step: int) -> None:
         number = step + 1
@@ -57,34 +57,44 @@ class Plain:
         elif event.kind == "output":
             self._output(number, step, str(event.data["stream"]), event.data["bytes"])
         elif event.kind == "warning":
-            self._write(f"#{number} warning: {event.data['text']}\n")
+            self._write(f"#{number} warning: {visible(str(event.data['text']))}\n")
         elif event.kind in ("done", "failed"):
             self._flush(number, step)
             if event.kind == "done":
                 used = usage_text(event.data.get("usage"))
                 self._write(f"#{number} DONE {event.data['seconds']:.1f}s{used and f' ({used})'}\n")
             else:
-                self._write(f"#{number} ERROR: {event.data['error']}\n")
+                self._write(f"#{number} ERROR: {visible(str(event.data['error']))}\n")
 
     def _output(self, number: int, step: int, stream: str, data: bytes) -> None:
-        *lines, rest = (self._partial.pop((step, stream), b"") + data).split(b"\n")
-        self._partial[step, stream] = rest
-        elapsed = time.monotonic() - self._began.get(step, time.monotonic())
-        for line in lines:
-            text = line.decode("utf-8", "replace").rstrip("\r")
-            self._write(f"#{number} {elapsed:.3f} {text}\n")
+        if self._kept:
+            self._kept = False
+            self.written.clear()
+        now = time.monotonic()
+        elapsed = now - self._began.get(step, now)
+        if (step, stream) not in self._lines:
+            self._lines[step, stream] = Lines()
+        for inside, line in self._lines[step, stream].feed(data):
+            self._line(f"#{number} {elapsed:.3f}", inside, line)
 
     def _flush(self, number: int, step: int) -> None:
         for stream in ("stdout", "stderr"):
-            rest = self._partial.pop((step, stream), b"")
-            if rest:
-                self._write(f"#{number} {rest.decode('utf-8', 'replace')}\n")
+            lines = self._lines.pop((step, stream), None)
+            for inside, line in lines.end() if lines is not None else ():
+                self._line(f"#{number}", inside, line)
+
+    def _line(self, head: str, inside: bool, line: bytes) -> None:
+        text = line.decode("utf-8", "replace").rstrip("\r")
+        if self._to_terminal:
+            text = step_line(text, colours=True)
+        self._write(f"{head} {'…' if inside else ''}{text}\n")
 
     def _write(self, text: str) -> None:
         self._out.write(text)
-        self.written.append(text)
-        if len(self.written) > _KEPT:
-            self.written.clear()
+        if self._kept:
+            self.written.append(text)
+            if len(self.written) > _KEPT:
+                self.written.clear()
 
     def close(self) -> None:
         self._out.flush()

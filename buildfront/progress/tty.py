@@ -10,11 +10,13 @@ from rich.live import Live as RichLive
 from rich.text import Text
 
 from ..engine.model import Event
-from ..graph import StepGraph
-from ..graph.render import label
+from ..graph.render import labels
+from ..text import visible
 from . import usage_text
+from .streams import Tail
 
 _LINES = 5
+_TITLE = 500
 
 
 class Live:
@@ -24,9 +26,9 @@ class Live:
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)
         self._lock = threading.Lock()
-        self._graph: StepGraph | None = None
+        self._stages: dict[int, str] = {}
         self._running: dict[int, tuple[str, float]] = {}
-        self._tail: dict[int, list[str]] = {}
+        self._tail: dict[int, Tail] = {}
         self._live = RichLive(
             get_renderable=self._render, console=self._console, refresh_per_second=8, transient=True
         )
@@ -37,32 +39,35 @@ class Live:
             rows: list[Text] = []
             for step, (title, began) in sorted(self._running.items()):
                 rows.append(Text(f" => {title}  {time.monotonic() - began:.1f}s", style="cyan", no_wrap=True))
-                rows += [Text(f"    {line}", style="dim", no_wrap=True) for line in self._tail.get(step, [])]
+                rows += [Text(f"    {line}", style="dim", no_wrap=True) for line in self._lines(step)]
             return Group(*rows)
 
     def _title(self, event: Event, step: int) -> str:
-        stage = label(self._graph, self._graph.step(step)) if self._graph else ""
-        return f"[{stage}] {event.title}" if stage else event.title
+        title = visible(event.title, _TITLE)
+        return f"[{self._stages[step]}] {title}" if step in self._stages else title
+
+    def _lines(self, step: int) -> list[str]:
+        return list(self._tail[step].lines) if step in self._tail else []
 
     def __call__(self, event: Event) -> None:
         line: Text | None = None
         with self._lock:
             step = event.step
             if event.kind == "graph":
-                self._graph = event.data["graph"]
+                graph = event.data["graph"]
+                names = labels(graph)
+                self._stages = {step.id: names(step) for step in graph.steps}
             elif step is None:
                 style = "yellow" if event.kind == "warning" else "dim"
-                line = Text(str(event.data.get("text", "")), style=style)
+                line = Text(visible(str(event.data.get("text", ""))), style=style)
             elif event.kind == "start":
                 self._running[step] = (self._title(event, step), time.monotonic())
             elif event.kind == "output":
-                text = event.data["bytes"].decode("utf-8", "replace").replace("\r", "\n")
-                clean = [
-                    "".join(c for c in part if c.isprintable()) for part in text.split("\n") if part.strip()
-                ]
-                self._tail[step] = [*self._tail.get(step, []), *clean][-_LINES:]
+                if step not in self._tail:
+                    self._tail[step] = Tail(_LINES)
+                self._tail[step].feed(str(event.data["stream"]), event.data["bytes"])
             elif event.kind == "warning":
-                line = Text(f"warning: {event.data['text']}", style="yellow")
+                line = Text(f"warning: {visible(str(event.data['text']))}", style="yellow")
             else:
                 self._running.pop(step, None)
                 self._tail.pop(step, None)

@@ -114,11 +114,17 @@ def _paths(root: Root, source: str, what: str) -> list[str]:
     if not has_wildcard(cleaned):
         return [cleaned]
     bases = [""]
+    walked = False
     for part in cleaned.split("/"):
+        if (
+            walked
+        ):  # as in BuildKit no link below a wildcard is followed: two links to . double the names each time
+            bases = [base for base in bases if _is_directory(root, base)]
         if not has_wildcard(part):
             bases = [posixpath.join(base, part) for base in bases]
             continue
-        pattern = compile_pattern(part.replace("**", "*"))
+        walked = True
+        pattern = compile_pattern(part, directories=False)
         bases = [
             posixpath.join(base, name)
             for base in bases
@@ -126,6 +132,11 @@ def _paths(root: Root, source: str, what: str) -> list[str]:
             if pattern.fullmatch(name)
         ]
     return [base for base in bases if root.lstat(base) is not None]
+
+
+def _is_directory(root: Root, path: str) -> bool:
+    status = root.lstat(path)
+    return status is not None and stat.S_ISDIR(status.st_mode)
 
 
 def _names(root: Root, directory: str) -> list[str]:

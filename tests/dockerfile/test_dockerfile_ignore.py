@@ -59,12 +59,81 @@ def test_patterns(text, out, kept):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("a\n!\n", "line 2: a pattern is missing"), ("[a", "a closing ] is missing")]
+    ("text", "message"),
+    [
+        ("a\n!\n", "line 2: a pattern is missing"),
+        ("[a", "line 1: bad pattern '[a' (a closing ] is missing)"),
+        ("# c\n\nb\n!x[a-", "line 4: bad pattern 'x[a-' (a closing ] is missing)"),
+        ("[]", "a ] in [ ] stands for itself after a \\ alone"),
+        ("[^]a]", "a ] in [ ] stands for itself"),
+        ("[a-]", "a ] in [ ] stands for itself"),
+        ("[-a]", "a - in [ ] stands for itself"),
+        ("[b-a]", "the range b-a in [b-a] is upside down"),
+        ("[\\]", "a closing ] is missing"),
+        ("a\\", "escapes nothing"),
+        ("**\\", "escapes nothing"),
+    ],
 )
 def test_malformed(text, message):
     with pytest.raises(BuildError) as caught:
         ignore.parse(text)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches", "others"),
+    [
+        ("[!a]", "!a", "b"),  # Go knows ^ alone
+        ("[^a]", "b!", "a"),
+        (r"[\]a]", "]a", "\\"),
+        (r"[\^a]", "^a", "b"),
+        (r"[\\]", "\\", "a"),
+        ("[a-ce]", "abce", "df"),
+        ("[é-ü]", "éü", "ea"),
+        ("[a^]", "a^", "b"),
+        ("]", "]", "["),
+        (r"\[", "[", "\\"),
+    ],
+)
+def test_characters_in_brackets(pattern, matches, others):
+    compiled = ignore.compile_pattern(pattern)
+    assert [char for char in matches + others if compiled.fullmatch(char)] == list(matches)
+
+
+def test_stars_of_a_name_do_not_count_as_directories():
+    compiled = ignore.compile_pattern("a***b", directories=False)
+    assert compiled.fullmatch("axb")
+    assert not compiled.fullmatch("a/b")
+
+
+def slow(pattern, text, directories):
+    """Whether the pattern matches all of the text: everything is tried."""
+    if directories and pattern.startswith("**") and not set("*?[/") & set(pattern[2:]):
+        return text.endswith(pattern[2:])
+    return slow_inner(pattern, text, directories)
+
+
+def slow_inner(pattern, text, directories):
+    if not pattern:
+        return not text
+    if directories and pattern.startswith("**"):
+        rest = pattern[2:].removeprefix("/")
+        if not rest:
+            return True
+        below = [text[n + 1 :] for n, char in enumerate(text) if char == "/"]
+        return any(slow_inner(rest, part, directories) for part in [text, *below])
+    if pattern[0] == "*":
+        ends = range((text + "/").index("/") + 1)
+        return any(slow_inner(pattern[1:], text[n:], directories) for n in ends)
+    if pattern[0] == "[":
+        end = pattern.index("]")
+        negated = pattern[1] == "^"
+        return bool(text) and (
+            ((text[0] in pattern[1 + negated : end]) != negated)
+            and slow_inner(pattern[end + 1 :], text[1:], directories)
+        )
+    here = bool(text) and (text[0] == pattern[0] or (pattern[0] == "?" and text[0] != "/"))
+    return here and slow_inner(pattern[1:], text[1:], directories)
 
 
 def test_exceptions_are_known():
@@ -107,6 +176,53 @@ names = st.text(alphabet="ab", min_size=1, max_size=3)
 parts = st.one_of(
     st.text(alphabet="ab*?", min_size=1, max_size=3).filter(lambda text: "**" not in text), st.just("**")
 )
+
+
+pieces = st.sampled_from(["a", "b", "/", "*", "**", "**/", "?", "[ab]", "[^a]", "[^/]", "[b/]"])
+written = st.lists(pieces, min_size=1, max_size=6).map("".join)
+texts = st.text(alphabet="ab/", max_size=7)
+
+
+@settings(max_examples=1500)
+@given(written, texts, st.booleans())
+def test_like_trying_everything(pattern, text, directories):
+    found = ignore.compile_pattern(pattern, directories=directories).fullmatch(text)
+    assert found is slow(pattern, text, directories)
+
+
+@settings(max_examples=500)
+@given(st.lists(st.tuples(st.booleans(), written), max_size=5), st.lists(texts, min_size=1, max_size=5))
+def test_many_patterns_and_paths_at_once_are_each_one_alone(rules, paths):
+    """The automaton of all patterns, and what is remembered of the path before, change nothing."""
+    whole = ignore.Ignore(tuple(ignore.Rule(text, not keep, 1) for keep, text in rules))
+    for path in paths:
+        parts = path.split("/")
+        prefixes = ["/".join(parts[: n + 1]) for n in range(len(parts))]
+        wanted = False
+        for keep, text in rules:
+            plain = not ignore.has_wildcard(text)
+            if any(prefix == text if plain else slow(text, prefix, True) for prefix in prefixes):
+                wanted = not keep
+        assert whole.excludes(path) is wanted
+
+
+@given(st.text(alphabet="ab*?[]\\^-/", max_size=12))
+def test_a_pattern_of_a_path_matches_it_alone(path):
+    pattern = ignore.literal(path)
+    assert ignore.as_written(pattern) == path
+    if ignore.has_wildcard(path):
+        compiled = ignore.compile_pattern(pattern, directories=False)
+        assert compiled.fullmatch(path)
+        assert not compiled.fullmatch(path + "a")
+        assert not compiled.fullmatch(path.replace("*", "b") + "b")
+
+
+@given(st.text(max_size=30), st.text(max_size=30))
+def test_any_ignore_file_is_read_or_refused(text, path):
+    try:
+        ignore.parse(text).excludes(path)
+    except BuildError as error:
+        assert "line" in error.what
 
 
 @settings(max_examples=300)

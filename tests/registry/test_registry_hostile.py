@@ -107,7 +107,6 @@ GOOD = {
     "as it is": (MANIFEST, manifest()),
     "without a media type": ("application/json", manifest(mediaType=MANIFEST, annotations={"a": "b"})),
     "type in the header": (MANIFEST + "; charset=utf-8", dumps({**IMAGE.manifest, "mediaType": ""})),
-    "layers twice": (MANIFEST, manifest(layers=IMAGE.manifest["layers"] * 2)),
     "index of one": (INDEX, index(HERE)),
     "index by its form": ("", dumps({"manifests": [HERE]})),
     "index of two": (

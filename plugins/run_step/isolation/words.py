@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-_HOOK = re.compile(r"error running (?:(\w+) )?hook #(\d+)")
+_HOOK = re.compile(r"error running (?:(\w+) )?hook #(\d{1,9})")
 """runc (libcontainer/configs, HooksList.RunHooks); the stage since 1.2."""
 
 AT_CREATE = ("prestart", "createRuntime", "createContainer", "poststart")

@@ -82,6 +82,11 @@ def _load(file: TextFile) -> Mapping[str, Any]:
     return definition
 
 
+_PATH_MAX = 4096
+"""No program has a longer path. The expressions are the host's, the command is a stranger's: a simple ``.*sh`` takes
+the square of its length."""
+
+
 def _matches(when: Mapping[str, Any], draft: Draft, request: RunRequest, path: str) -> bool:
     """All the conditions that are there must hold. One that is false holds never, as in the tools that defined it."""
     conditions = [when[name] is True for name in ("always",) if name in when]
@@ -93,7 +98,7 @@ def _matches(when: Mapping[str, Any], draft: Draft, request: RunRequest, path: s
         conditions.append(any(names.search(key) and values.search(text) for key, text in have.items()))
     if when.get("commands"):
         patterns = [_expression(pattern, path) for pattern in when["commands"]]
-        conditions.append(any(pattern.search(draft.process["args"][0]) for pattern in patterns))
+        conditions.append(any(pattern.search(draft.process["args"][0][:_PATH_MAX]) for pattern in patterns))
     return bool(conditions) and all(conditions)
 
 

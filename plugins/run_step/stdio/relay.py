@@ -25,6 +25,8 @@ Output = Callable[[str, bytes], None]
 _CHUNK = 1 << 16
 _LOOK = 0.2
 """Seconds between two looks at what can't be waited for: a cancelling event, a size without a signal."""
+_MOST_LEFT = 512
+"""Chunks that a pipe may hold when a step ends: 32 MiB, where root can make a pipe of 1 MiB and more."""
 _END_OF_FILE = b"\x04"  # VEOF of a terminal in its usual mode (termios(3))
 
 
@@ -186,10 +188,12 @@ class Relay:
                     if self.timed_out or (cancel is not None and cancel.is_set()):
                         stopped = True
                         kill(self.run)
-            # The step is over. What a process that still holds the pipe may write later is nobody's output.
+            # The step is over. What a process that still holds the pipe may write later is nobody's output: more than
+            # a pipe can hold is not waited for.
             for fd in (*self.pipes, *([self._controller] if self._controller >= 0 else [])):
-                while self._pass_on(fd, again=True):
-                    pass
+                left = _MOST_LEFT
+                while left and self._pass_on(fd, again=True):
+                    left -= 1
             value: dict[str, Any] = json.loads(self._raw[LENGTH.size :])
             return value
 

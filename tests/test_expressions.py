@@ -1,0 +1,136 @@
+"""Every regular expression of the house, and what reads strangers' text with them, on text that makes backtracking
+expressions slow. The limits are generous: what takes the square of the length takes minutes here, the rest no time."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import pytest
+
+import buildfront
+import run_step
+from buildfront.dockerfile import mounts, parse, words
+from buildfront.dockerfile.parse import duration
+from buildfront.engine.redact import Redactor
+from buildfront.engine.redact import words as secret_words
+from buildfront.errors import BuildError, nearest
+from buildfront.image.platform import normalise
+from buildfront.image.reference import parse as reference
+from buildfront.registry.challenge import challenges
+from buildfront.text import step_line, visible
+from run_step import RequestError
+from run_step.isolation.words import explain
+from run_step.pipeline.cdi import NAME
+from run_step.pipeline.volumes import parse_size
+
+MANY = 50_000
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < seconds
+
+
+def expressions() -> dict[str, re.Pattern[str] | re.Pattern[bytes]]:
+    found = {}
+    for package in (buildfront, run_step):
+        for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+            if module.name.endswith("__main__"):
+                continue
+            for name, value in vars(importlib.import_module(module.name)).items():
+                if isinstance(value, re.Pattern):
+                    found[f"{module.name}.{name}"] = value
+    found |= {
+        f"words.{escape}.{name}": value
+        for escape, runs in words._RUNS.items()
+        for name, value in vars(runs).items()
+    }
+    return found
+
+
+EXPRESSIONS = expressions()
+ANCHORED = {
+    "buildfront.dockerfile.lines._COMMENT": "it is matched at the beginning of a line",
+    "run_step.pipeline.cdi.NAME": "it is matched with the whole text",
+}
+BOUNDED = {"buildfront.dockerfile.parse._DURATION": "it is given 100 characters at most"}
+"""Expressions that would take long if they were used in another way."""
+
+PIECES = (
+    *("a", "A", "_", "0", "9", "-", ".", "/", ":", "=", ",", " ", "\t", "\n", '"', "'", "\\", "$", "}", "#", "<", "é"),
+    *("a-", "a.", "a_", "a__", "a/", "0-", "0,", "1h", "a=", 'a="', " 0", "\\ "),
+    *("\x1b[", "\x1b[0;", "<<", " <<", " 0<<a"),
+    *("[:", "[*]", "%", "@", "a@", "sha256:", "error running ", "error running a ", "msg=", "\\040"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPRESSIONS) - set(BOUNDED)))
+def test_no_expression_takes_the_square_of_the_text(name: str) -> None:
+    expression = EXPRESSIONS[name]
+    ways = [expression.match, expression.fullmatch, *([] if name in ANCHORED else [expression.search])]
+    with within(20):
+        for piece in PIECES:
+            for end in ("", "!"):
+                text = piece * (20_000 // len(piece)) + end
+                data = text if isinstance(expression.pattern, str) else text.encode()
+                for way in ways:
+                    way(data)
+
+
+def test_what_is_left_out_is_there() -> None:
+    assert not {*ANCHORED, *BOUNDED} - set(EXPRESSIONS)
+
+
+def _dockerfile(form: str, text: str) -> None:
+    parse("FROM scratch\n" + form.replace("{}", text))
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "reference": reference,
+    "platform": normalise,
+    "duration": duration,
+    "challenge": lambda text: challenges(["Bearer " + text]),
+    "expand": lambda text: words.expand(text, {}),
+    "split": words.split,
+    "mount": mounts.parse,
+    "mount size": partial(mounts.size, "x"),
+    "mount mode": partial(mounts.mode, "x"),
+    "mount uid": partial(mounts.number, "x", "uid"),
+    "size": parse_size,
+    "CDI name": NAME.fullmatch,
+    "words of a runtime": lambda text: explain(text, {"prestart": []}),
+    "nearest": lambda text: nearest(text, ("abc", "a" * 50)),
+    "visible": visible,
+    "visible, all of it": lambda text: visible(text, len(text)),
+    "line": step_line,
+    "line with colours": partial(step_line, colours=True),
+    "secrets": lambda text: Redactor(secret_words([b"a-a-a-a-b", b"0000000001"])).feed(text.encode()),
+    **{
+        form: partial(_dockerfile, form)
+        for form in (
+            *("RUN {}", "ENV {}", "ENV a={}", "LABEL a='{}'", "ARG {}", "COPY {} /", "COPY --from={} a b", "USER {}"),
+            *("COPY --chown={} a b", "EXPOSE {}", "VOLUME {}", "CMD {}", "CMD [{}]", "SHELL [{}]", "ONBUILD {}"),
+            *("HEALTHCHECK {}", "HEALTHCHECK --interval={} CMD a", "RUN --mount={} a", "RUN --{} a", "FROM {}"),
+            *("FROM --platform={} a", "FROM a AS {}", "# {}", "{}", "RUN a \\\n{}", "RUN <<{}", "RUN ' {}"),
+        )
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_no_reader_takes_the_square_of_the_text(name: str) -> None:
+    with within(30):
+        for piece in PIECES:
+            for end in ("", "!"):
+                try:
+                    READERS[name](piece * (MANY // len(piece)) + end)
+                except (BuildError, RequestError):
+                    pass
