@@ -86,7 +86,8 @@ class HostFacts:
     ``default_mounts`` are the lines of mounts.conf, and ``paths`` has those of their sources that can be copied.
     ``has_rro``: the OCI runtime that will run the step knows the mount option ``rro``, read-only all the way down
     (runtime-spec, config.md, "Linux mount options"). ``address`` is this host's own on its way out;
-    ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order.
+    ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order;
+    ``thermal_cpus`` are the numbers of the CPUs that have ``thermal_throttle`` below /sys.
     """
 
     uid: int = 0
@@ -127,6 +128,7 @@ class HostFacts:
     has_rro: bool = False
     stdio_is_terminal: bool = False
     proxy: tuple[str, ...] = ()
+    thermal_cpus: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :meth:`from_json` reads."""
@@ -263,6 +265,17 @@ def _address() -> str:
     return ""
 
 
+def _thermal_cpus(directory: str = "/sys/devices/system/cpu") -> tuple[int, ...]:
+    """Of the CPUs that are there, online or not."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return ()
+    numbers = (int(name[3:]) for name in names if name.startswith("cpu") and name[3:].isdecimal())
+    there = (number for number in numbers if os.path.isdir(f"{directory}/cpu{number}/thermal_throttle"))
+    return tuple(sorted(there))
+
+
 def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
     """Look at this host. ``runtimes=False`` leaves out the only slow part, running each OCI runtime once, for which
     something is made in ``work_dir``."""
@@ -305,4 +318,5 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         has_mounts=os.geteuid() != 0 or _can_mount(),
         stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
         proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
+        thermal_cpus=_thermal_cpus(),
     )
