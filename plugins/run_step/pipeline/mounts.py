@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, TakeSource
-from ..request import RunRequest
+from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, PutDirectory, TakeSource
+from ..request import KERNEL, RunRequest
 from . import run_mounts, secrets
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
@@ -127,6 +127,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         if not (isinstance(action, CopyVolume) and f"{BUNDLE}/volumes/{action.name}" not in kept)
         and not (isinstance(action, CopyTree) and f"{BUNDLE}/{action.name}" not in kept)
     ]
+    draft.actions[:0] = _own_directories(draft)
     _mount_points(draft, {item["source"] for item in given if item["type"] == "bind"}, host)
 
 
@@ -170,8 +171,15 @@ def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None
         directory = not item["source"].startswith(_FILES)
         if item["source"] in host_sources:
             directory = _is_directory(item["source"], host)
-        if draft.root.stat(path) is None:
+        if draft.root.stat(path) is None and PutDirectory(path) not in draft.actions:
             draft.actions.append(MountPoint(path, directory, _mode(item)))
+
+
+def _own_directories(draft: Draft) -> list[PutDirectory]:
+    """The places of the kernel's filesystems where the image has no directories. By their names, and not by what they
+    lead to, runtimes make device nodes and links there: through a link of the image they would be made on the host."""
+    found = ((path, draft.root.lstat(path)) for path in KERNEL)
+    return [PutDirectory(path) for path, status in found if status and not stat.S_ISDIR(status.st_mode)]
 
 
 def _mode(item: Mount) -> int:
