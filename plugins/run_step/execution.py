@@ -403,7 +403,7 @@ class _Step:
         if answer is None:
             from .isolation.cgroup import remove_noted
 
-            remove_noted(self.bundle)
+            remove_noted(self.bundle, own=self.job["container_id"])
             raise HostError("the step's supervisor ended before the step did; was it killed?")
         for name in ("error", "setup"):
             if name in answer:
