@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .codec import decode, encode
+from .errors import RequestError
 from .linux.process import CAPABILITIES
 from .linux.seccomp import available
 from .rootless import ALL_IDS, is_machine_root, sub_ids
@@ -138,7 +139,12 @@ class HostFacts:
     @classmethod
     def from_json(cls, data: Any) -> HostFacts:
         """Raises RequestError for anything that is no host facts object."""
-        return decode(cls, data, "host facts")
+        facts = decode(cls, data, "host facts")
+        for name, length in (("uid_map", 3), ("gid_map", 3), ("subuids", 2), ("subgids", 2)):
+            for row in getattr(facts, name):
+                if len(row) != length or min(row) < 0 or max(row) >= 1 << 32:
+                    raise RequestError(f"host facts.{name}: {length} numbers below 2**32 are wanted in a row")
+        return facts
 
     @property
     def is_machine_root(self) -> bool:

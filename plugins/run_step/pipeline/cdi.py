@@ -8,7 +8,6 @@ Source: Container Device Interface specification (SPEC.md), versions 0.3.0 to 1.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .. import documents
 from ..errors import HostError
 from ..host import HostFacts, TextFile
 
@@ -152,15 +152,9 @@ def _parse(file: TextFile) -> Any:
     """JSON values: what YAML has beyond them is refused, and what is null left out, as if it were not there."""
     try:
         if file.path.endswith(".json"):
-            return _tidy(json.loads(file.text))
-        import yaml
-
-        try:
-            value = yaml.safe_load(file.text)
-        except yaml.YAMLError as error:
-            raise ValueError(" ".join(str(error).split())) from None
-        return _tidy(json.loads(json.dumps(value)))
-    except (ValueError, TypeError, RecursionError) as error:
+            return _tidy(documents.parse(file.text, limit=documents.SPECIFICATION))
+        return _tidy(documents.parse_yaml(file.text))
+    except ValueError as error:
         form = "JSON" if file.path.endswith(".json") else "YAML that JSON could hold"
         raise _Broken("", f"it is no {form}: {error}") from None
 

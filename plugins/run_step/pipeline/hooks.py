@@ -5,12 +5,12 @@ Schema 1.0.0 of that page is read, and nothing else: not the deprecated 0.1.0. I
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from .. import documents
 from ..errors import HostError
 from ..host import HostFacts, TextFile
 from ..planning import Draft
@@ -63,8 +63,8 @@ def _load(file: TextFile) -> Mapping[str, Any]:
     if file.error:
         raise HostError(f"{where} can't be used: {file.error}")
     try:
-        value = json.loads(file.text)
-    except (ValueError, RecursionError) as error:
+        value = documents.parse(file.text, limit=documents.SPECIFICATION)
+    except ValueError as error:
         raise HostError(f"{where} is no JSON: {error}") from None
     if isinstance(value, dict) and value.get("version", "0.1.0") == "0.1.0":
         raise HostError(
