@@ -11,6 +11,7 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from . import documents
 from .codec import decode, encode
 from .errors import RequestError
 from .linux.process import CAPABILITIES
@@ -146,6 +147,15 @@ class HostFacts:
                     raise RequestError(f"host facts.{name}: {length} numbers below 2**32 are wanted in a row")
         return facts
 
+    @classmethod
+    def from_file(cls, path: str) -> HostFacts:
+        """The facts that a file has as JSON. Raises OSError, and RequestError for a file that is none."""
+        data = documents.read(path, documents.LARGEST)
+        try:
+            return cls.from_json(documents.parse(data))
+        except ValueError as error:
+            raise RequestError(str(error)) from None
+
     @property
     def is_machine_root(self) -> bool:
         """Root of the machine, and not only of a user namespace with part of its IDs."""
@@ -181,8 +191,7 @@ class HostFacts:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read()
+        return documents.read(path, documents.LARGEST).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 

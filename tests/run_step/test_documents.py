@@ -672,3 +672,15 @@ def test_S15_groups_of_a_hostile_image(tmp_path, kind):
     assert done.stdout == (
         "/etc/group of the image can't be read: it is larger than 8 MiB\n" if too_large else "7\n"
     )
+
+
+def test_an_odd_file_of_facts_is_told(odd_file, tmp_path):
+    path = odd_file(tmp_path / "facts")
+    with pytest.raises((RequestError, OSError)) as caught:
+        HostFacts.from_file(path)
+    assert 0 < len(str(caught.value)) < 1000
+
+
+def test_facts_of_a_file(tmp_path):
+    (tmp_path / "facts").write_text(json.dumps(made_up_host().to_json()))
+    assert HostFacts.from_file(str(tmp_path / "facts")) == made_up_host()
