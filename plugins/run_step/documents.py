@@ -135,12 +135,15 @@ def parse_yaml(text: str, *, limit: int = SPECIFICATION) -> Any:
 
 
 def _nodes(node: Any, known: dict[int, int], levels: int) -> int:
-    """How many values a node stands for, each alias counted as what it stands for. An alias to what it lies in goes
-    deeper and deeper."""
+    """How many values a node stands for, each alias counted as what it stands for. ``known`` has 0 for those that are
+    being counted."""
     if levels <= 0:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
     if id(node) in known:
+        if not known[id(node)]:
+            raise ValueError("Circular reference: an alias lies in what it stands for")
         return known[id(node)]
+    known[id(node)] = 0
     count = 1
     if isinstance(node.value, list):
         for item in node.value:

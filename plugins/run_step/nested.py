@@ -65,7 +65,7 @@ def settle(plan: RunPlan, root: Root, bundle: str, inputs: Inputs, made: Made) -
                 if source.startswith(_MADE) and _is_kernels(place.real):
                     continue
                 if problem:
-                    raise HostError(f"{path} leads to {place.real!r} by links: {problem}")
+                    raise HostError(f"{path} leads to {place.real} by links: {problem}")
                 if place.there is False and not place.above:
                     made(root.make_mount_point(place.real, _is_directory(source, name, inputs)))
             except OSError as error:  # of a cache, also what somebody else changes just now
@@ -131,6 +131,13 @@ def _is_directory(source: str, name: str, inputs: Inputs) -> bool:
     return not os.path.isabs(source) or os.path.isdir(source)
 
 
+def _above(places: Mapping[str, Root | None], path: str) -> str:
+    """The innermost mount that ``path`` is the top of, or lies in; empty for none."""
+    while path != "/" and path not in places:
+        path = posixpath.dirname(path)
+    return path if path in places else ""
+
+
 def _one_more(links: int, path: str) -> int:
     if links == _MAX_LINKS:
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -151,7 +158,7 @@ def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
             real = posixpath.dirname(real) if part == ".." else real
             continue
         here = posixpath.join(real, part)
-        above = max((top for top in places if here.startswith(top + "/")), key=len, default="")
+        above = _above(places, posixpath.dirname(here))
         through.add(above)
         if here in places:  # the top of a mount is no link
             real = here

@@ -131,7 +131,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_YAML_that_grows(name):
     began = time.monotonic()
-    with pytest.raises(ValueError, match=r"larger than|deeper than|more than"):
+    with pytest.raises(ValueError, match=r"larger than|deeper than|more than|Circular"):
         d.parse_yaml(BOMBS[name])
     assert time.monotonic() - began < 30
 
@@ -684,3 +684,58 @@ def test_an_odd_file_of_facts_is_told(odd_file, tmp_path):
 def test_facts_of_a_file(tmp_path):
     (tmp_path / "facts").write_text(json.dumps(made_up_host().to_json()))
     assert HostFacts.from_file(str(tmp_path / "facts")) == made_up_host()
+
+
+# As many and as deep as a request can have them
+
+
+@pytest.mark.parametrize("isolation", ["oci", "chroot"])
+def test_many_volumes_are_planned_in_time(place, isolation):
+    volumes = tuple(f"/usr:/many/{number}" for number in range(20_000))
+    request = RunRequest(("a",), place, isolation=isolation, volumes=volumes)
+    began = time.monotonic()
+    made = plan(request, look_up(request, made_up_host()))
+    assert time.monotonic() - began < 60
+    assert len(made.spec["mounts"]) > 20_000
+
+
+def test_deep_volumes_are_planned_in_their_order(place):
+    paths = ["/d" * count for count in range(1500, 0, -1)]
+    request = RunRequest(("a",), place, isolation="chroot", volumes=tuple(f"/usr:{path}" for path in paths))
+    made = plan(request, look_up(request, made_up_host()))
+    assert [item["destination"] for item in made.spec["mounts"]][:1500] == sorted(paths, key=len)
+
+
+EXPRESSIONS = [
+    "(" * 100_000,
+    "(" * 5_000 + ")" * 5_000,
+    "a{99999999999999999999}",
+    "[" * 300_000 + "]",
+    "[][][]" * 50_000,
+    "[[:alpha:]" * 30_000,
+    "[[:nosuch:]]",
+    "\\" * 300_001,
+    "$" * 300_000,
+    "x" * 500_000,
+]
+
+
+@pytest.mark.parametrize("number", range(len(EXPRESSIONS)))
+def test_X36_any_expression_of_a_hook_is_used_or_told(place, number):
+    pattern = EXPRESSIONS[number]
+    document = {**HOOK, "when": {"commands": [pattern]}}
+    facts = HostFacts(**vars(made_up_host()) | {"hooks": (TextFile("/h/a.json", json.dumps(document)),)})
+    began = time.monotonic()
+    in_words(lambda: plan(RunRequest(("a",), place, isolation="oci"), facts))
+    assert time.monotonic() - began < 60
+
+
+def test_X35_many_devices_of_one_file(place):
+    many = [{"name": f"d{number}", "containerEdits": {}} for number in range(20_000)]
+    facts = HostFacts(
+        **vars(made_up_host()) | {"cdi_specs": (TextFile("/a.json", json.dumps({**CDI, "devices": many})),)}
+    )
+    began = time.monotonic()
+    with pytest.raises(HostError, match=r"known are .*, …") as caught:
+        plan(RunRequest(("a",), place, isolation="oci", devices=("example.com/a=none",)), facts)
+    assert len(str(caught.value)) < 4000 and time.monotonic() - began < 60

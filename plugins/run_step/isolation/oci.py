@@ -328,8 +328,9 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
 def _listen() -> socket.socket:
     """The console socket, named relative to the bundle: a path of a socket has room for 107 bytes (unix(7))."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old = os.umask(0o177)  # nobody else connects to it, not for a moment
     listener.bind(CONSOLE)
-    os.chmod(CONSOLE, 0o600)
+    os.umask(old)
     listener.listen(1)
     listener.settimeout(5)
     return listener

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,9 @@ NAME = re.compile(
 
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 """Where specifications are looked for; a later directory's word counts more."""
+
+_MOST = 50
+"""How many names of devices an error tells."""
 
 SUFFIXES = (".json", ".yaml")
 
@@ -113,7 +117,7 @@ def _unknown(
         f"{kind}={item['name']}" for _, spec in specs if spec["kind"] == kind for item in spec["devices"]
     ]
     hint = (
-        f"known are {', '.join(dict.fromkeys(known))}"
+        f"known are {', '.join(list(dict.fromkeys(known))[:_MOST])}{', …' * (len(known) > _MOST)}"
         if known
         else f"no CDI specification of that kind is in {', '.join(places)}"
     )
@@ -202,8 +206,8 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def _twice(spec: dict[str, Any]) -> str:
-    names = [item["name"] for item in spec["devices"]]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(item["name"] for item in spec["devices"])
+    twice = next((name for name, count in counts.items() if count > 1), None)
     return f"it has the device {twice!r} twice" if twice is not None else ""
 
 
