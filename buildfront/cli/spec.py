@@ -56,9 +56,8 @@ def _facts(path: str) -> Any:
     from run_step import HostFacts, RequestError
 
     try:
-        with open(path, encoding="utf-8") as stream:
-            return HostFacts.from_json(json.load(stream))
+        return HostFacts.from_file(path)
     except OSError as error:
         raise BuildError(f"{path} can't be read: {error.strerror}", status=2) from None
-    except (ValueError, RequestError) as error:
+    except RequestError as error:
         raise BuildError(f"{path} holds no host facts: {error}", status=2) from None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .doctor import Finding, examine
     from .errors import HostError, RequestError, RunStepError, StepFailed
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
-    from .executor import LocalExecutor, recover, run
+    from .executor import LocalExecutor, run
     from .host import HostFacts, probe
     from .inputs import Inputs, Secret, parse_secret
     from .lookup import look_up, security_options
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
     from .planning import RunPlan, plan
+    from .recovery import recover
     from .request import (
         ConsoleSize,
         IDMapping,
@@ -61,7 +62,7 @@ _HOME = {
     "write_bundle": "execution",
     "LocalExecutor": "executor",
     "run": "executor",
-    "recover": "executor",
+    "recover": "recovery",
     "enter_user_namespace": "rootless",
     "is_machine_root": "rootless",
     "Inputs": "inputs",

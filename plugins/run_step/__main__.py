@@ -15,6 +15,7 @@ import os
 import sys
 from typing import Any
 
+from . import documents
 from .codec import encode
 from .errors import HostError, RequestError
 from .executor import LocalExecutor
@@ -28,6 +29,9 @@ USAGE = (
     "usage: python -m run_step plan|run [--request FILE] [--result FILE] [--source NAME=PATH] "
     "[--secret id=ID,src=FILE] [--ssh ID[=SOCKET|KEY]] < request.json"
 )
+_LONGEST = 4000
+"""Characters of an error that are told."""
+
 _MANY = ("--source", "--secret", "--ssh")
 
 
@@ -57,13 +61,21 @@ def _inputs(many: dict[str, list[str]]) -> Inputs:
 def _read(path: str | None) -> Any:
     try:
         if path is None:
-            return json.load(sys.stdin)
-        with open(path, encoding="utf-8") as stream:
-            return json.load(stream)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(f"{path or 'stdin'} is no JSON: {error}") from None
+            return documents.parse(
+                documents.read_all(sys.stdin.buffer, "stdin", documents.LARGEST), strict=True
+            )
+        return documents.parse(documents.read(path, documents.LARGEST), strict=True)
     except OSError as error:
-        raise RequestError(f"{path} can't be read: {error.strerror}") from None
+        raise RequestError(f"{path or 'stdin'} can't be read: {error.strerror}") from None
+    except ValueError as error:
+        raise RequestError(f"{path or 'stdin'} is no JSON: {error}") from None
+
+
+def _tell(error: Exception) -> None:
+    """An error may quote a value of the request, whatever its size."""
+    text = str(error)
+    text = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+    print("run_step: " + text.encode(errors="backslashreplace").decode(), file=sys.stderr)  # noqa: T201
 
 
 def main(argv: list[str]) -> int:
@@ -97,10 +109,10 @@ def main(argv: list[str]) -> int:
             print(f"run_step: {result.describe()}", file=sys.stderr)  # noqa: T201
         return result.exit_status
     except RequestError as error:
-        print(f"run_step: {error}", file=sys.stderr)  # noqa: T201
+        _tell(error)
         return 2
     except (HostError, OSError) as error:
-        print(f"run_step: {error}", file=sys.stderr)  # noqa: T201
+        _tell(error)
         return 1
     finally:
         executor.close()

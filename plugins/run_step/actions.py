@@ -11,7 +11,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import host_copy
 from .errors import HostError
@@ -27,6 +27,7 @@ from .planning import (
     MakeNode,
     MakeScratch,
     MountPoint,
+    PutDirectory,
     PutFile,
     PutSecret,
     Relabel,
@@ -36,10 +37,20 @@ from .planning import (
     host_id,
 )
 from .rootfs import Created, Root
-from .trees import copy_entry, copy_tree
+from .trees import copy_entry, copy_tree, remove_tree
 
 if TYPE_CHECKING:
     from .ssh.proxy import Proxy
+
+
+class _Put(NamedTuple):
+    """What was put in place at ``path``. ``kept``: where the image's own is, empty for none; the directory's status
+    before and after."""
+
+    path: str
+    kept: str
+    before: os.stat_result
+    after: os.stat_result
 
 
 class Undo:
@@ -48,9 +59,7 @@ class Undo:
     def __init__(self, root: Root, bundle: str) -> None:
         self.root = root
         self.bundle = bundle
-        self.created: list[Created] = []
-        self.put: list[tuple[str, str, os.stat_result, os.stat_result]] = []
-        """Path, where the image's own is kept (empty: there was none), and the directory before and after."""
+        self.done: list[Created | _Put] = []
         self.proxies: list[Proxy] = []
 
     def run(self) -> None:
@@ -58,30 +67,31 @@ class Undo:
         for proxy in self.proxies:
             proxy.close()
         self.proxies.clear()
-        for path, kept, before, after in reversed(self.put):
-            self._put_back(path, kept, before, after)
-        self.put.clear()
-        self.root.remove_mount_point(self.created)
-        self.created.clear()
+        while self.done:
+            last = self.done.pop()
+            if isinstance(last, Created):
+                self.root.remove_mount_point([last])
+            else:
+                self._put_back(last)
 
-    def _put_back(self, path: str, kept: str, before: os.stat_result, after: os.stat_result) -> None:
-        head, name = os.path.split(path)
+    def _put_back(self, put: _Put) -> None:
+        head, name = os.path.split(put.path)
         try:
             fd = self.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
             return  # the step itself removed or replaced the directory: the image's own went with it
         try:
-            untouched = os.fstat(fd).st_mtime_ns == after.st_mtime_ns
+            untouched = os.fstat(fd).st_mtime_ns == put.after.st_mtime_ns
             try:
                 os.unlink(name, dir_fd=fd)
             except FileNotFoundError:
                 pass
             except (IsADirectoryError, PermissionError):
-                shutil.rmtree(name, dir_fd=fd)
-            if kept:
-                _move(kept, fd, name)
+                remove_tree(f"/proc/self/fd/{fd}/{name}")  # a step may have put a tree there, however deep
+            if put.kept:
+                _move(put.kept, fd, name)
             if untouched:
-                os.utime(fd, ns=(before.st_atime_ns, before.st_mtime_ns))
+                os.utime(fd, ns=(put.before.st_atime_ns, put.before.st_mtime_ns))
         finally:
             os.close(fd)
 
@@ -104,9 +114,10 @@ _PLACES = {TakeSource: "sources", ForwardAgent: "agents", PutSecret: "private", 
 """The directories of a bundle that some actions need."""
 
 
-def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) -> None:
+def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) -> RunPlan:
     """Write the generated files and do every action; ``undo`` collects what has to be undone after the step.
 
+    Returns the plan with every mount and device where it comes to lie, so that a runtime meets no link on its way.
     Secrets are not among it: they are put in place by :mod:`run_step.private`. Raises HostError for what this host
     refuses, OSError for what the root filesystem does.
     """
@@ -116,11 +127,13 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
         os.chmod(os.path.join(bundle, name), 0o711)  # whatever our umask, here and elsewhere
     for action in plan.actions:
         if isinstance(action, MakeDirectory):
-            root.make_dirs(action.path, action.mode, action.uid, action.gid)
+            _make_directory(action, root)
         elif isinstance(action, MountPoint):
-            undo.created += _mount_point(root, action.path, action.directory, action.mode)
+            undo.done += _mount_point(root, action.path, action.directory, action.mode)
         elif isinstance(action, PutFile):
             _put(os.path.join(bundle, "files", action.name), action.path, undo)
+        elif isinstance(action, PutDirectory):
+            _put_directory(action.path, undo)
         elif isinstance(action, MakeNode):
             _make_node(action, undo)
         elif isinstance(action, CopyTree):
@@ -145,7 +158,14 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
             undo.proxies.append(
                 Proxy(directory, action.name, agent, mode=action.mode, uid=action.uid, gid=action.gid)
             )
-    settle(plan, root, inputs, undo.created)
+    return settle(plan, root, bundle, inputs, undo.done.extend)
+
+
+def _make_directory(action: MakeDirectory, root: Root) -> None:
+    try:
+        root.make_dirs(action.path, action.mode, action.uid, action.gid)
+    except OSError as error:
+        raise HostError(f"the directory {action.path} can't be made in the image: {error.strerror}") from None
 
 
 def _mount_point(root: Root, path: str, directory: bool, mode: int = 0o755) -> list[Created]:
@@ -164,7 +184,7 @@ def _take(action: TakeSource, source: str, bundle: str, undo: Undo) -> None:
     directory = os.path.isdir(source)
     there = undo.root.stat(action.path)
     if there is None:
-        undo.created += _mount_point(undo.root, action.path, directory)
+        undo.done += _mount_point(undo.root, action.path, directory)
     elif stat.S_ISDIR(there.st_mode) != directory:
         kinds = ("a file", "a directory")
         raise HostError(
@@ -173,27 +193,56 @@ def _take(action: TakeSource, source: str, bundle: str, undo: Undo) -> None:
         )
 
 
-def _put(source: str, path: str, undo: Undo) -> None:
+def _keep(path: str, undo: Undo, fd: int) -> None:
+    """Set aside what ``path`` is, an entry of the open directory ``fd``; the caller puts something else there."""
+    before = os.fstat(fd)
+    kept = ""
+    if undo.root.lstat(path) is not None:
+        kept = os.path.join(undo.bundle, f"kept-{len(undo.done)}")
+        _set_aside(fd, os.path.basename(path), kept)
+    undo.done.append(_Put(path, kept, before, before))
+
+
+def _complete(undo: Undo, fd: int) -> None:
+    """Something is in the place of what :func:`_keep` set aside; the step has not begun."""
+    last = undo.done[-1]
+    if isinstance(last, _Put):
+        undo.done[-1] = last._replace(after=os.fstat(fd))
+
+
+def _put_directory(path: str, undo: Undo) -> None:
+    status = undo.root.lstat(path)
+    if status is not None and stat.S_ISDIR(status.st_mode):
+        return
     head, name = os.path.split(path)
-    undo.created += undo.root.make_mount_point(head, True)
     fd = undo.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        before = os.fstat(fd)
-        kept = ""
+        _keep(path, undo, fd)
+        os.mkdir(name, 0o755, dir_fd=fd)
+        os.chmod(name, 0o755, dir_fd=fd)  # whatever our umask
+        _complete(undo, fd)
+    except OSError as error:
+        raise HostError(f"{path} of the image can't be set aside for the step: {error.strerror}") from None
+    finally:
+        os.close(fd)
+
+
+def _put(source: str, path: str, undo: Undo) -> None:
+    head, name = os.path.split(path)
+    undo.done += undo.root.make_mount_point(head, True)
+    fd = undo.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
+    try:
         status = undo.root.lstat(path)
-        if status is not None:
-            if stat.S_ISDIR(status.st_mode):
-                raise HostError(f"{path} in the image is a directory; a step needs a file of its own there")
-            kept = os.path.join(undo.bundle, f"kept-{len(undo.put)}")
-            _set_aside(fd, name, kept)
-        undo.put.append((path, kept, before, before))
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            raise HostError(f"{path} in the image is a directory; a step needs a file of its own there")
+        _keep(path, undo, fd)
         flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         with open(source, "rb") as reader, os.fdopen(os.open(name, flags, 0o600, dir_fd=fd), "wb") as writer:
             shutil.copyfileobj(reader, writer)
             mode = os.fstat(reader.fileno())
             os.fchown(writer.fileno(), mode.st_uid, mode.st_gid)
             os.fchmod(writer.fileno(), stat.S_IMODE(mode.st_mode))
-        undo.put[-1] = (path, kept, before, os.fstat(fd))
+        _complete(undo, fd)
     finally:
         os.close(fd)
 
@@ -202,13 +251,13 @@ def _make_node(action: MakeNode, undo: Undo) -> None:
     if undo.root.lstat(action.path) is not None:
         return
     head, name = os.path.split(action.path)
-    undo.created += undo.root.make_mount_point(head, True)
+    undo.done += undo.root.make_mount_point(head, True)
     fd = undo.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
     try:
         before = os.fstat(fd)
         os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(action.major, action.minor), dir_fd=fd)
         os.chmod(name, 0o666, dir_fd=fd)  # whatever our umask
-        undo.put.append((action.path, "", before, os.fstat(fd)))
+        undo.done.append(_Put(action.path, "", before, os.fstat(fd)))
     except PermissionError as error:
         raise HostError(f"the device {action.path} can't be made: {error.strerror}") from None
     finally:
@@ -252,12 +301,17 @@ def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
         fd = root.open(action.path, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise HostError(f"the volume {action.path} of the image can't be copied: {error.strerror}") from None
     try:
         made = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             copy_tree(fd, made)
         finally:
             os.close(made)
+    except OSError as error:
+        what = f"{action.path} of the image can't be copied: {error.filename or ''}: {error.strerror}"
+        raise HostError(f"the volume {what}") from None
     finally:
         os.close(fd)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
 
+from .documents import short
 from .errors import RequestError
 
 T = TypeVar("T")
@@ -57,39 +58,39 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
         return _decode(inner[0], data, where)
     if origin is tuple:
         if not isinstance(data, list | tuple):
-            raise RequestError(f"{where}: a list is wanted, not {data!r}")
+            raise RequestError(f"{where}: a list is wanted, not {short(data)}")
         item = typing.get_args(hint)[0]
         return tuple(_decode(item, value, f"{where}[{index}]") for index, value in enumerate(data))
     if origin is typing.Literal:
         allowed = typing.get_args(hint)
-        if data not in allowed:
-            raise RequestError(f"{where}: {data!r} is not one of {', '.join(map(str, allowed))}")
+        if not isinstance(data, str | int) or data not in allowed:
+            raise RequestError(f"{where}: {short(data)} is not one of {', '.join(map(str, allowed))}")
         return data
     if origin in (dict, Mapping):
         if not isinstance(data, dict):
-            raise RequestError(f"{where}: an object is wanted, not {data!r}")
+            raise RequestError(f"{where}: an object is wanted, not {short(data)}")
         value_hint = typing.get_args(hint)[1]
         return {str(key): _decode(value_hint, value, f"{where}.{key}") for key, value in data.items()}
     if dataclasses.is_dataclass(hint):
         return _decode_class(typing.cast(type, hint), data, where)
     if hint is bool or hint is str or hint is int:
         if not isinstance(data, hint) or (hint is int and isinstance(data, bool)):
-            raise RequestError(f"{where}: {hint.__name__} is wanted, not {data!r}")
+            raise RequestError(f"{where}: {hint.__name__} is wanted, not {short(data)}")
         return data
     raise TypeError(f"no way to decode {hint!r} at {where}")
 
 
 def _decode_class(cls: type, data: Any, where: str) -> Any:
     if not isinstance(data, dict):
-        raise RequestError(f"{where}: an object is wanted, not {data!r}")
+        raise RequestError(f"{where}: an object is wanted, not {short(data)}")
     hints = _hints(cls)
     unknown = sorted(set(data) - set(hints))
     if unknown:
         import difflib
 
-        near = difflib.get_close_matches(unknown[0], hints, n=1)
+        near = difflib.get_close_matches(unknown[0][:100], hints, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise RequestError(f"{where}: unknown field {unknown[0]!r}{hint}")
+        raise RequestError(f"{where}: unknown field {short(unknown[0])}{hint}")
     fields = {field.name: field for field in dataclasses.fields(cls)}
     for name, field in fields.items():
         required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -225,7 +225,7 @@ def execute(
         with Root(rootfs) as root:
             undo = Undo(root, bundle)
             try:
-                prepare(plan, root, bundle, undo, inputs)
+                plan = prepare(plan, root, bundle, undo, inputs)
                 step = _Step(plan, rootfs, bundle, source, quiet, runtime_timeout, inputs)
                 return step.run(supervisor, output or _passthrough, cancel, timeout)
             finally:
@@ -325,7 +325,7 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
     inputs.check(plan)
     rootfs = os.path.join(directory, "rootfs")
     with Root(rootfs) as root:
-        prepare(plan, root, directory, Undo(root, directory), inputs)
+        plan = prepare(plan, root, directory, Undo(root, directory), inputs)
     write_config(directory, _real_spec(plan.spec, rootfs, directory))
 
 
@@ -403,7 +403,7 @@ class _Step:
         if answer is None:
             from .isolation.cgroup import remove_noted
 
-            remove_noted(self.bundle)
+            remove_noted(self.bundle, own=self.job["container_id"])
             raise HostError("the step's supervisor ended before the step did; was it killed?")
         for name in ("error", "setup"):
             if name in answer:

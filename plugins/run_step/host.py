@@ -11,7 +11,9 @@ import socket
 from dataclasses import dataclass
 from typing import Any
 
+from . import documents
 from .codec import decode, encode
+from .errors import RequestError
 from .linux.process import CAPABILITIES
 from .linux.seccomp import available
 from .rootless import ALL_IDS, is_machine_root, sub_ids
@@ -86,7 +88,8 @@ class HostFacts:
     ``default_mounts`` are the lines of mounts.conf, and ``paths`` has those of their sources that can be copied.
     ``has_rro``: the OCI runtime that will run the step knows the mount option ``rro``, read-only all the way down
     (runtime-spec, config.md, "Linux mount options"). ``address`` is this host's own on its way out;
-    ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order.
+    ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order;
+    ``thermal_cpus`` are the numbers of the CPUs that have ``thermal_throttle`` below /sys.
     """
 
     uid: int = 0
@@ -127,6 +130,7 @@ class HostFacts:
     has_rro: bool = False
     stdio_is_terminal: bool = False
     proxy: tuple[str, ...] = ()
+    thermal_cpus: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :meth:`from_json` reads."""
@@ -136,7 +140,21 @@ class HostFacts:
     @classmethod
     def from_json(cls, data: Any) -> HostFacts:
         """Raises RequestError for anything that is no host facts object."""
-        return decode(cls, data, "host facts")
+        facts = decode(cls, data, "host facts")
+        for name, length in (("uid_map", 3), ("gid_map", 3), ("subuids", 2), ("subgids", 2)):
+            for row in getattr(facts, name):
+                if len(row) != length or min(row) < 0 or max(row) >= 1 << 32:
+                    raise RequestError(f"host facts.{name}: {length} numbers below 2**32 are wanted in a row")
+        return facts
+
+    @classmethod
+    def from_file(cls, path: str) -> HostFacts:
+        """The facts that a file has as JSON. Raises OSError, and RequestError for a file that is none."""
+        data = documents.read(path, documents.LARGEST)
+        try:
+            return cls.from_json(documents.parse(data))
+        except ValueError as error:
+            raise RequestError(str(error)) from None
 
     @property
     def is_machine_root(self) -> bool:
@@ -173,8 +191,7 @@ class HostFacts:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as stream:
-            return stream.read()
+        return documents.read(path, documents.LARGEST).decode("utf-8", "surrogateescape")
     except OSError:
         return ""
 
@@ -263,6 +280,17 @@ def _address() -> str:
     return ""
 
 
+def _thermal_cpus(directory: str = "/sys/devices/system/cpu") -> tuple[int, ...]:
+    """Of the CPUs that are there, online or not."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return ()
+    numbers = (int(name[3:]) for name in names if name.startswith("cpu") and name[3:].isdecimal())
+    there = (number for number in numbers if os.path.isdir(f"{directory}/cpu{number}/thermal_throttle"))
+    return tuple(sorted(there))
+
+
 def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
     """Look at this host. ``runtimes=False`` leaves out the only slow part, running each OCI runtime once, for which
     something is made in ``work_dir``."""
@@ -305,4 +333,5 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         has_mounts=os.geteuid() != 0 or _can_mount(),
         stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
         proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
+        thermal_cpus=_thermal_cpus(),
     )

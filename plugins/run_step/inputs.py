@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from . import documents
 from .errors import HostError, RequestError
 from .planning import ForwardAgent, PutSecret, RunPlan, SetSecret, TakeSource
 from .request import split_values
@@ -119,7 +120,10 @@ def parse_secret(text: str, environ: Mapping[str, str]) -> tuple[str, Secret]:
 
 def _read(text: str, path: str) -> bytes:
     try:
-        with open(os.path.expanduser(path), "rb") as stream:
-            return stream.read(LARGEST + 1)
+        return documents.read(os.path.expanduser(path), LARGEST)
+    except documents.TooLarge:
+        raise RequestError(
+            f"secret {text!r}: it has more than {LARGEST} bytes, and can't be a secret"
+        ) from None
     except OSError as error:
         raise RequestError(f"secret {text!r}: the file {path} can't be read: {error.strerror}") from None

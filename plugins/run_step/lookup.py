@@ -6,13 +6,14 @@ Planning itself never looks at the host. This is called at the edge, and its ans
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
+from . import documents
 from .errors import HostError, RequestError
 from .host import DeviceFact, HostFacts, PathFact, TextFile
 from .pipeline import cdi
@@ -123,10 +124,14 @@ def _has_rro(request: RunRequest, host: HostFacts) -> bool:
         done = subprocess.run(
             [path, "features"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False
         )
-        features = json.loads(done.stdout)
+        features = documents.parse(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return False
-    return isinstance(features, dict) and "rro" in (features.get("mountOptions") or [])
+    return isinstance(features, dict) and _has(features.get("mountOptions"), "rro")
+
+
+def _has(value: Any, item: str) -> bool:
+    return isinstance(value, list) and item in value
 
 
 _NO_DEVICES = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console")
@@ -184,8 +189,7 @@ def _cdi_files(directories: Iterable[str]) -> Iterator[TextFile]:
 
 def _read(path: str) -> TextFile:
     try:
-        with open(path, encoding="utf-8") as stream:
-            return TextFile(path, stream.read())
+        return TextFile(path, documents.read(path, documents.SPECIFICATION, regular=True).decode())
     except OSError as error:
         return TextFile(path, "", f"it can't be read: {error.strerror}")
     except UnicodeDecodeError:
@@ -261,9 +265,10 @@ def _profile(value: str) -> str:
     from .pipeline.seccomp import parse as parse_profile
 
     try:
-        with open(value, encoding="utf-8") as stream:
-            text = stream.read()
+        text = documents.read(value, documents.SPECIFICATION).decode()
     except OSError as error:
         raise HostError(f"the seccomp profile {value} can't be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise HostError(f"the seccomp profile {value} can't be read: it is no UTF-8 text") from None
     parse_profile(text)
     return text

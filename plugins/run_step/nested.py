@@ -9,20 +9,26 @@ from __future__ import annotations
 import errno
 import os
 import posixpath
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from .errors import HostError
 from .inputs import Inputs
 from .linux.openat2 import components
+from .pipeline import secrets
 from .planning import BUNDLE, RunPlan
-from .request import wrong_target
+from .request import KERNEL, wrong_target
 from .rootfs import Created, Root
 
 _SOURCES = f"{BUNDLE}/sources/"
-_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents"))
+_MADE = f"{BUNDLE}/files/"
+_FILES = (_MADE, *(f"{BUNDLE}/{name}/" for name in ("private", "agents", secrets.FILES)))
+Made = Callable[[list[Created]], None]
+
 _MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS
 
 
@@ -37,29 +43,31 @@ class _Place(NamedTuple):
     through: frozenset[str]
 
 
-def settle(plan: RunPlan, root: Root, inputs: Inputs, created: list[Created]) -> None:
-    """Make the mount points that mounts lead to through each other's links, adding to ``created`` what was made.
+def settle(plan: RunPlan, root: Root, bundle: str, inputs: Inputs, made: Made) -> RunPlan:
+    """Make the mount points that mounts lead to through each other's links, and tell ``made`` of them.
 
-    Raises HostError for a mount of the RUN instruction that leads where nothing can be mounted, and for one that needs
-    a place in a mount that can't be written to.
+    Returns the plan with the places of its mounts and devices where these links lead to. A file made for the step that
+    leads into a filesystem of the kernel is left out there: the step sees what is there.
+    Raises HostError for a mount that leads where nothing can be mounted, and for one that needs a place in a mount
+    that can't be written to.
     """
-    mounts = plan.spec["mounts"]
-    if not any(item["source"].startswith(_SOURCES) or _is_of_run(item) for item in mounts):
-        return
     places: dict[str, Root | None] = {}
     read_only: set[str] = set()
     shared: set[str] = set()
+    settled: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        for item in mounts:
+        for item in plan.spec["mounts"]:
             path, source = item["destination"], item["source"]
             name = source.removeprefix(_SOURCES) if source.startswith(_SOURCES) else ""
             try:
                 place = _find(root, places, path)
-                problem = wrong_target(place.real)
-                if problem and place.real != path and (name or _is_of_run(item)):
+                problem = wrong_target(place.real) if place.real != path else ""
+                if source.startswith(_MADE) and _is_kernels(place.real):
+                    continue
+                if problem:
                     raise HostError(f"{path} leads to {place.real} by links: {problem}")
                 if place.there is False and not place.above:
-                    created += root.make_mount_point(place.real, _is_directory(source, name, inputs))
+                    made(root.make_mount_point(place.real, _is_directory(source, name, inputs)))
             except OSError as error:  # of a cache, also what somebody else changes just now
                 raise HostError(f"{path} can't be mounted on: {error.strerror}") from None
             for cache in place.through & shared:
@@ -76,19 +84,43 @@ def settle(plan: RunPlan, root: Root, inputs: Inputs, created: list[Created]) ->
                 del places[hidden]
                 read_only.discard(hidden)
                 shared.discard(hidden)
-            directory = bool(name) and os.path.isdir(inputs.sources[name])
-            places[place.real] = stack.enter_context(Root(inputs.sources[name])) if directory else None
+            shown = inputs.sources[name] if name else _shown(item, bundle)
+            places[place.real] = stack.enter_context(Root(shown)) if os.path.isdir(shown) else None
             if name and "ro" in item["options"]:
                 read_only.add(place.real)
             if name in inputs.shared:
                 shared.add(place.real)
+            settled.append({**item, "destination": place.real})
+        linux = plan.spec["linux"]
+        if "devices" in linux:
+            linux = {**linux, "devices": [_device(item, root, places) for item in linux["devices"]]}
+    return replace(plan, spec={**plan.spec, "mounts": settled, "linux": linux})
 
 
-def _is_of_run(item: dict[str, Any]) -> bool:
-    """Secrets and agents, and every tmpfs but those of the step's own /dev."""
-    if item["type"] == "tmpfs":
-        return not (item["destination"] + "/").startswith("/dev/")
-    return str(item["source"]).startswith(_FILES[1:])
+def _device(item: dict[str, Any], root: Root, places: Mapping[str, Root | None]) -> dict[str, Any]:
+    """The node is made where the way to its directory leads; a link in its own place is in the way."""
+    head, name = posixpath.split(item["path"])
+    try:
+        place = _find(root, places, head)
+    except OSError as error:
+        raise HostError(f"the device {item['path']} can't be made: {error.strerror}") from None
+    return {**item, "path": posixpath.join(place.real, name)}
+
+
+def _shown(item: dict[str, Any], bundle: str) -> str:
+    """The directory that a mount shows, where it has links that a step or a stranger may have made; else empty."""
+    source: str = item["source"]
+    if item["type"] == "overlay":
+        lower = (option[9:] for option in item["options"] if option.startswith("lowerdir="))
+        return re.sub(r"\\(.)", r"\1", next(lower, ""))
+    if item["type"] != "bind" or (_is_kernels(source) and source == item["destination"]):
+        return ""
+    return source.replace(BUNDLE, bundle, 1) if source.startswith(BUNDLE) else source
+
+
+def _is_kernels(path: str) -> bool:
+    """Whether it is, or is in, a place where a step has a filesystem of the kernel's."""
+    return (path + "/").startswith(tuple(f"{top}/" for top in KERNEL))
 
 
 def _is_directory(source: str, name: str, inputs: Inputs) -> bool:
@@ -97,6 +129,19 @@ def _is_directory(source: str, name: str, inputs: Inputs) -> bool:
     if source.startswith(_FILES):
         return False
     return not os.path.isabs(source) or os.path.isdir(source)
+
+
+def _above(places: Mapping[str, Root | None], path: str) -> str:
+    """The innermost mount that ``path`` is the top of, or lies in; empty for none."""
+    while path != "/" and path not in places:
+        path = posixpath.dirname(path)
+    return path if path in places else ""
+
+
+def _one_more(links: int, path: str) -> int:
+    if links == _MAX_LINKS:
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return links + 1
 
 
 def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
@@ -113,7 +158,7 @@ def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
             real = posixpath.dirname(real) if part == ".." else real
             continue
         here = posixpath.join(real, part)
-        above = max((top for top in places if here.startswith(top + "/")), key=len, default="")
+        above = _above(places, posixpath.dirname(here))
         through.add(above)
         if here in places:  # the top of a mount is no link
             real = here
@@ -122,11 +167,13 @@ def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
         status = None if tree is None else tree.lstat(here[len(above) :])
         if status is None:
             rest = posixpath.normpath(posixpath.join(here, *todo))
+            if ".." in todo:  # it may lead back to what is there, and a link
+                links = _one_more(links, path)
+                real, todo = "/", components(rest)
+                continue
             return _Place(rest, above, None if tree is None else False, frozenset(through))
         if stat.S_ISLNK(status.st_mode) and tree is not None:
-            links += 1
-            if links > _MAX_LINKS:
-                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            links = _one_more(links, path)
             with tree.parent(here[len(above) :]) as (fd, name):
                 target = os.readlink(name, dir_fd=fd)
             real = "/" if target.startswith("/") else real

@@ -148,6 +148,14 @@ class PutFile:
 
 
 @dataclass(frozen=True)
+class PutDirectory:
+    """Put an empty directory in place at ``path`` where the root filesystem has something else, a link for one, and
+    that back after the step. Links above ``path`` are followed inside the root filesystem."""
+
+    path: str
+
+
+@dataclass(frozen=True)
 class MakeNode:
     """Make a character device node where the root filesystem has nothing at ``path``, and take it away again."""
 
@@ -158,6 +166,7 @@ class MakeNode:
 
 Action = (
     PutFile
+    | PutDirectory
     | MakeNode
     | CopyTree
     | MakeDirectory

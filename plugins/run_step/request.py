@@ -124,6 +124,10 @@ def _is_text(path: str) -> bool:
     return True
 
 
+KERNEL = ("/dev", "/proc", "/sys")
+"""Where a step has filesystems of the kernel."""
+
+
 def wrong_target(path: str) -> str:
     """Why nothing can be mounted at this absolute, clean path; empty where it can."""
     if "\0" in path:

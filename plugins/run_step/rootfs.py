@@ -104,22 +104,31 @@ class Root:
             os.close(fd)
         return found.removeprefix(top).lstrip("/")
 
-    def read_text(self, path: str, limit: int = 1 << 20) -> str | None:
-        """At most ``limit`` bytes of a regular file, or None where there is none.
+    def lines(self, path: str, limit: int = 8 << 20) -> Iterator[str]:
+        """The lines of a regular file, without their ends; none where there is no such file.
 
         Anything else is not opened at all: a FIFO put there by an image could hang the build, a device do worse.
+        Raises OSError, before the first line for a file of more than ``limit`` bytes: part of it would be no answer.
         """
         status = self.stat(path)
         if status is None or not stat.S_ISREG(status.st_mode):
-            return None
+            return
         try:
             fd = self.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
         except OSError as error:
             if error.errno in _ABSENT:
-                return None
+                return
             raise
         with os.fdopen(fd, "rb") as stream:
-            return stream.read(limit).decode("utf-8", "surrogateescape")
+            now = os.fstat(fd)
+            if not stat.S_ISREG(now.st_mode):
+                return
+            if now.st_size > limit:
+                raise OSError(errno.EFBIG, f"it is larger than {limit >> 20} MiB", path)
+            left = limit
+            while left > 0 and (line := stream.readline(left)):
+                left -= len(line)
+                yield line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
     def _reach(self, path: str, make: Callable[[str, bool], None]) -> None:
         """Walk to ``path``, links followed inside the root, also those to what is not there yet.

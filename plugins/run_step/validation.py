@@ -8,9 +8,13 @@ from __future__ import annotations
 import json
 import os
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from .errors import RequestError
+
+_MOST, _LONGEST = 100, 400
+"""How many errors are looked at for the one that says most, and how much of it is told."""
 
 
 @lru_cache(maxsize=4)
@@ -27,11 +31,12 @@ def problem(data: Any, name: str) -> str:
     import jsonschema
 
     found = jsonschema.Draft202012Validator(schema(name)).iter_errors(data)
-    error = jsonschema.exceptions.best_match(found)
+    error = jsonschema.exceptions.best_match(islice(found, _MOST))
     if error is None:
         return ""
     place = "".join(f"[{item}]" if isinstance(item, int) else f".{item}" for item in error.absolute_path)
-    return f"{place}: {error.message}"
+    message = error.message if len(error.message) <= _LONGEST else error.message[:_LONGEST] + "…"
+    return f"{place[:_LONGEST]}: {message}"
 
 
 def validate(data: Any, name: str = "run-request") -> None:

@@ -45,6 +45,17 @@ def test_S32_masked_paths_are_empty(step):
     assert step.text("ls -A /sys/firmware; ls -A /sys/dev; ls -A /sys/fs/selinux 2>/dev/null; true") == ""
 
 
+def test_S32_what_tells_of_others_load_is_masked(step):
+    """Files and directories, at whatever depth; one that this machine lacks is nothing to hide."""
+    others = "/sys/devices/virtual/powercap /proc/asound /sys/devices/system/cpu/cpu*/thermal_throttle"
+    line = f"cat /proc/interrupts; for p in {others}; do [ ! -e $p ] || ls -A $p; done; echo end"
+    for network in ("host", "none"):
+        assert step.text(line, network=network) == "end\n"
+    deep = "/sys/devices/system/cpu/cpu0"  # as deep as what not every machine has
+    assert step.text(f"ls -A {deep}; echo end", mask=(deep, "/sys/not/there", "/proc/not-there")) == "end\n"
+    assert step.text("cat /proc/interrupts", unmask=("/proc/inter*",)) != ""
+
+
 @pytest.mark.parametrize(
     "command",
     [

@@ -383,9 +383,13 @@ def test_S78_what_a_killed_builder_added_is_deleted_at_the_next_start(machine, p
     thread.join()
     step.process.wait()
     assert len(place.addresses()) == 2 and place.order() == ["ADD last if0"]
-    code = "import sys; from run_step import recover; recover(sys.argv[1])"
+    code = (
+        "import sys; from run_step import recover; print(recover(sys.argv[1], cni_plugin_dirs=sys.argv[2:]))"
+    )
     path = f"PYTHONPATH={os.path.join(as_user.PROJECT, 'plugins')}"
     machine.run("env", path, sys.executable, "-c", code, step.work_dir)
+    assert len(place.addresses()) == 2  # nobody but the builder's own options names that directory
+    machine.run("env", path, sys.executable, "-c", code, step.work_dir, str(place.plugins))
     assert place.addresses() == [] and place.order() == ["ADD last if0", "DEL last if0"]
     (_, _, _, added, _, _), (_, _, _, deleted, namespace, given) = place.calls()
     assert added == deleted and namespace == "" and given["prevResult"] == {"a": 1}

@@ -99,10 +99,62 @@ def test_S32_masked_and_read_only_paths(ask, host):
             for name in ("acpi", "kcore", "keys", "latency_stats", "timer_list", "timer_stats")
         ),
         *("/proc/sched_debug", "/proc/scsi", "/sys/firmware", "/sys/fs/selinux", "/sys/dev"),
+        *("/proc/asound", "/proc/interrupts", "/sys/devices/virtual/powercap"),
     }
     assert set(linux["readonlyPaths"]) == {
         f"/proc/{name}" for name in ("asound", "bus", "fs", "irq", "sys", "sysrq-trigger")
     }
+
+
+def masked(ask, host, *unmask, cpus=(0, 1, 64)):
+    facts = replace(host, thermal_cpus=cpus)
+    return {
+        isolation: set(plan(ask(isolation=isolation, unmask=unmask), facts).spec["linux"]["maskedPaths"])
+        for isolation in ("oci", "rootless", "chroot")
+    }
+
+
+def test_S32_the_throttling_of_each_cpu_is_masked(ask, host):
+    for paths in masked(ask, host).values():
+        assert {f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in (0, 1, 64)} <= paths
+    for paths in masked(ask, host, cpus=()).values():
+        assert not any("thermal" in path for path in paths)
+
+
+@pytest.mark.parametrize(
+    ("unmask", "shown", "hidden"),
+    [
+        ("ALL", ["/proc/interrupts", "/sys/devices/virtual/powercap", "/proc/asound"], []),
+        ("all", ["/sys/devices/system/cpu/cpu64/thermal_throttle"], []),
+        ("/proc/interrupts", ["/proc/interrupts"], ["/proc/asound", "/proc/keys"]),
+        ("/proc/interrupts/", ["/proc/interrupts"], ["/proc/asound"]),
+        ("/proc/a*", ["/proc/asound", "/proc/acpi"], ["/proc/interrupts"]),
+        (
+            "/sys/devices/system/cpu/cpu*/thermal_throttle",
+            [f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in (0, 1, 64)],
+            ["/sys/devices/virtual/powercap"],
+        ),
+        (
+            "/sys/devices/system/cpu/cpu?/thermal_throttle",
+            ["/sys/devices/system/cpu/cpu0/thermal_throttle"],
+            ["/sys/devices/system/cpu/cpu64/thermal_throttle"],
+        ),
+        ("/sys/*", ["/sys/firmware", "/sys/dev"], ["/sys/fs/selinux", "/sys/devices/virtual/powercap"]),
+        ("/*/*", ["/proc/keys"], ["/sys/devices/virtual/powercap"]),
+        ("*", [], ["/proc/keys", "/sys/firmware"]),
+        ("/sys/devices", [], ["/sys/devices/virtual/powercap"]),
+    ],
+)
+def test_X37_unmask(ask, host, unmask, shown, hidden):
+    for paths in masked(ask, host, unmask).values():
+        assert not paths & set(shown)
+        assert set(hidden) <= paths
+
+
+def test_X37_what_is_unmasked_can_be_written_again(ask, host):
+    """/proc/asound is in both lists."""
+    linux = plan(ask(unmask=("/proc/asound",)), host).spec["linux"]
+    assert "/proc/asound" not in linux["maskedPaths"] + linux["readonlyPaths"]
 
 
 # Namespaces

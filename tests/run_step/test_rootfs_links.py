@@ -321,16 +321,18 @@ def test_S54_what_the_step_replaced_is_left(tree, tmp_path):
     assert os.path.islink(tree + "/run")
 
 
-def test_reading_stops_at_the_limit_and_keeps_odd_bytes(tree):
+def test_reading_is_of_the_whole_file_and_keeps_odd_bytes(tree):
     with open(tree + "/odd", "wb") as stream:
-        stream.write(b"\xff" * 100)
+        stream.write(b"\xff\x0b\r\n\n" + b"\xff" * 10)
     with Root(tree) as root:
-        assert root.read_text("/odd", 10) == "\udcff" * 10
-        assert root.read_text("/etc") is None
-        assert root.read_text("/nothing") is None
+        assert list(root.lines("/odd", 15)) == ["\udcff\x0b", "", "\udcff" * 10]
+        with pytest.raises(OSError, match="larger than"):
+            next(root.lines("/odd", 14))
+        assert list(root.lines("/etc")) == []
+        assert list(root.lines("/nothing")) == []
 
 
 def test_a_fifo_does_not_hang(tree):
     os.mkfifo(tree + "/fifo")
     with Root(tree) as root:
-        assert root.read_text("/fifo") is None
+        assert list(root.lines("/fifo")) == []

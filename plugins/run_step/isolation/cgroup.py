@@ -12,18 +12,16 @@ from __future__ import annotations
 import errno
 import os
 import re
-import signal
+from contextlib import suppress
 from typing import Any
+
+from . import group_notes
 
 UNIFIED = ""
 """The key of the cgroup v2 hierarchy in a layout; the others are names of v1 controllers."""
 
 _MEASURED = {"cpuacct": "cpu", "memory": "memory", "blkio": "io"}
 """The controllers that measure, and what cgroup v2 calls them."""
-
-_NOTE = "cgroups"
-_PARENT_NOTE = "cgroup-parent"
-"""The files of a bundle that name the groups made for it, and their parent."""
 
 
 class CgroupError(Exception):
@@ -269,6 +267,7 @@ class Group:
             try:
                 os.mkdir(path, 0o755)
                 self.made.append(path)
+                group_notes.mark(path)
                 break
             except FileExistsError:
                 break  # controllers that are mounted together
@@ -349,13 +348,12 @@ class Group:
     def note(self, bundle: str, others: list[str] | None = None) -> None:
         """Write down in ``bundle`` what was made, and ``others`` that somebody may make, for :func:`remove_noted`
         should nobody come to remove it."""
-        paths = [*self.made, *(others or ())]
-        if paths:
-            with open(os.path.join(bundle, _NOTE), "w", encoding="utf-8", errors="surrogateescape") as stream:
-                stream.writelines(path + "\n" for path in paths)
-        if self.parent:
-            with open(os.path.join(bundle, _PARENT_NOTE), "w", encoding="utf-8") as stream:
-                stream.write(self.parent)
+        group_notes.write(bundle, [*self.made, *(others or ())], self.parent)
+
+    def mark(self) -> None:
+        """Mark the directories as those of one step of ours: of the group that a runtime made."""
+        for path in dict.fromkeys(self.directories.values()):
+            group_notes.mark(path)
 
     def remove_of(self, name: str) -> None:
         """Take away the directories called ``name`` that somebody made who did not come to remove them."""
@@ -370,11 +368,6 @@ def _inherit_cpuset(path: str) -> None:
         here = os.path.join(path, file)
         if not _read(here).strip():
             _write(here, _read(os.path.join(os.path.dirname(path), file)).strip())
-
-
-_MARK = "trusted.buildfront"
-"""The attribute of a parent group that we made, and so may remove when it is empty; one that somebody else made, with
-limits of their own perhaps, stays."""
 
 
 def _layout() -> dict[str, tuple[str, str]]:
@@ -397,7 +390,7 @@ def _make_base(controller: str, base: str) -> None:
     for path in reversed(missing):
         try:
             os.mkdir(path, 0o755)
-            os.setxattr(path, _MARK, b"1")
+            group_notes.mark(path, group_notes.PARENT)
         except FileExistsError:
             pass  # another step with the same parent
         except OSError:
@@ -415,30 +408,32 @@ def remove_parents(parent: str) -> None:
         path = _base(point, own, parent)
         while path.startswith(point + "/"):
             try:
-                os.getxattr(path, _MARK)
+                if not group_notes.is_parent(path):
+                    break
                 os.rmdir(path)
             except OSError:
-                break  # not ours, or still in use
+                break  # still in use
             path = os.path.dirname(path)
 
 
-def remove_noted(bundle: str) -> None:
-    """Kill what is left in the groups that were noted in ``bundle``, and remove them. Never raises."""
-    try:
-        paths = _read(os.path.join(bundle, _NOTE)).splitlines()
-    except OSError:
-        paths = []
+def remove_noted(bundle: str, own: str = "") -> None:
+    """Kill what is left in the groups that were noted in ``bundle``, and remove them: those that carry our mark, and
+    the ones called ``own`` of a caller who knows the name by itself. Never raises."""
+    points = {point for point, _ in _layout().values()}
+    paths, parent = group_notes.read(bundle)
     for path in reversed(paths):
-        try:
-            for pid in _read(os.path.join(path, "cgroup.procs")).split():
-                os.kill(int(pid), signal.SIGKILL)
-        except OSError:
-            pass  # gone already
-        remove(path)
-    try:
-        remove_parents(_read(os.path.join(bundle, _PARENT_NOTE)))
-    except OSError:
-        pass  # no parent was asked for
+        if not group_notes.is_below(path, points):
+            continue
+        if group_notes.is_marked(path, bundle) or (own and os.path.basename(path) == own):
+            group_notes.kill_all(path)
+            remove(path)
+        elif group_notes.is_of(path, bundle):
+            with suppress(
+                OSError
+            ):  # of a runtime that was killed before we could mark it; what is in it stays
+                os.rmdir(path)
+    if parent:
+        remove_parents(parent)
 
 
 def remove(path: str) -> None:

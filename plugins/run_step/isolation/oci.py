@@ -32,6 +32,9 @@ RUNTIME_NOTE = "runtime.path"
 SECONDS = 120.0
 """How long a runtime may take for create or start; hooks that pull something in are part of it."""
 
+_LOG = 1 << 20
+"""Bytes at the end of a runtime's log that are read."""
+
 RUNTIMES = ("crun", "runc", "youki")
 """Tried in this order when none is asked for (row S71)."""
 
@@ -197,11 +200,13 @@ class Container:
         words = []
         for path in (log + ".json", log):
             if os.path.exists(path):
-                with open(path, encoding="utf-8", errors="replace") as stream:
-                    for line in stream:
+                with open(path, "rb") as stream:
+                    stream.seek(max(0, os.path.getsize(path) - _LOG))
+                    for raw in stream:
+                        line = raw.decode("utf-8", "replace")
                         try:
                             words.append(str(json.loads(line).get("msg", "")))
-                        except (ValueError, AttributeError):
+                        except (ValueError, AttributeError, RecursionError):
                             words.append(line.strip())
         return (
             "; ".join(word for word in words if word)[-4000:]
@@ -270,7 +275,10 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     if path is None:
         return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
     os.chdir(job["bundle"])
-    with open(RUNTIME_NOTE, "w", encoding="utf-8", errors="surrogateescape") as stream:
+    flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(
+        os.open(RUNTIME_NOTE, flags, 0o600), "w", encoding="utf-8", errors="surrogateescape"
+    ) as stream:
         stream.write(path)  # for recover(): another runtime would not know the container
     if os.path.basename(path) == "crun":
         _receive(job["spec"])
@@ -288,6 +296,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     try:
         pid = container.create(streams, job["no_pivot"], listener is not None)
         group = Group.of(pid)
+        group.mark()
         if listener is not None:
             _forward(listener, streams[3], job["terminal"])
         for fd in streams:
@@ -319,8 +328,9 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
 def _listen() -> socket.socket:
     """The console socket, named relative to the bundle: a path of a socket has room for 107 bytes (unix(7))."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    old = os.umask(0o177)  # nobody else connects to it, not for a moment
     listener.bind(CONSOLE)
-    os.chmod(CONSOLE, 0o600)
+    os.umask(old)
     listener.listen(1)
     listener.settimeout(5)
     return listener

@@ -95,7 +95,7 @@ class Bridge:
             with self._pool.locked(), IPRoute() as ip:
                 _remove_stale(ip, self._pool)
                 networks = self._join(ip, namespace)
-                self.warnings += settings.noted(self._pool.directory, _WARNINGS) or []
+                self.warnings += settings.texts(self._pool.directory, _WARNINGS)
                 with _Inside(namespace) as inner:
                     self._configure(inner, networks)
         finally:

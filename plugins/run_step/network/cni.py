@@ -10,8 +10,10 @@ import json
 import os
 import socket
 import subprocess
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from ..documents import parse
 from ..isolation import waiting
 from . import NetworkError
 from .user_mode import die_with_parent, name_servers
@@ -26,25 +28,6 @@ NOTE = "cni.json"
 
 _LARGEST = 1 << 20
 """Bytes of an answer."""
-
-DEEPEST = 100
-"""Levels of the JSON of strangers: what is done with it by Python would end at some hundreds."""
-
-
-def parse(text: str | bytes) -> Any:
-    """The JSON of strangers. Raises ValueError for what is none, or is nested deeper than :data:`DEEPEST`."""
-    try:
-        value = json.loads(text)
-        if _is_shallow(value, DEEPEST):
-            return value
-    except RecursionError:
-        pass  # deeper by far
-    raise ValueError(f"it is nested deeper than {DEEPEST} levels")
-
-
-def _is_shallow(value: Any, levels: int) -> bool:
-    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
 class Networks:
@@ -301,14 +284,36 @@ def _loopback_up(namespace: int) -> None:
         os.close(own)
 
 
-def recover(bundle: str) -> None:
-    """DEL for what a killed step had added; its namespace is gone, so it is named by nothing. Never raises."""
-    path = os.path.join(bundle, NOTE)
+def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
+    """DEL for what a killed step had added; its namespace is gone, so it is named by nothing. Never raises.
+
+    Returns warnings of what could not be deleted. Plugins are run from the usual directories and from ``plugin_dirs``
+    alone, whatever the note says.
+    """
+    from .. import notes
+    from ..pipeline.networks import CNI_PLUGIN_DIRS
+
+    known = (*CNI_PLUGIN_DIRS, *plugin_dirs)
+    data = notes.read(bundle, NOTE)
+    warnings = []
     try:
-        with open(path, encoding="utf-8") as stream:
-            added = parse(stream.read())
-        for entry in reversed(added):
-            known = entry["calls"]
-            _delete(Calls(known["container_id"], known["plugin_dirs"], None), entry)
+        added = parse(data) if data is not None else []
+        for entry in reversed(_items({"added": added}, "added", dict)):
+            calls, config = _field(entry, "calls", dict, {}), _field(entry, "config", dict, {})
+            wanted = _items(calls, "plugin_dirs", str)
+            if not set(wanted) <= set(known):
+                warnings.append(
+                    f"the networks in {bundle} are left as they are: their note names plugins in "
+                    f"{', '.join(wanted)!r}, which is none of this machine's directories for them"
+                )
+                continue
+            where = Calls(_field(calls, "container_id", str, ""), wanted, None)
+            plugins = _items(config, "plugins", dict)
+            types = [_field(plugin, "type", str, "") for plugin in plugins]
+            if all(
+                notes.known_program(where._find(name), types, known) for name in types if where._find(name)
+            ):
+                warnings += _delete(where, entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # there was nothing to delete yet, or it is no note of ours
+        pass  # it is no note of ours
+    return warnings

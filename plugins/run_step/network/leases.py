@@ -6,14 +6,38 @@ after it has removed what the lease stood for. All changes are made under one lo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 
+from .. import notes
+
 PREFIX = "lease-"
 HOLDER = "holder-"
 _LAST, _LOCK = "last", "lock"
+_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def _make_private(directory: str) -> None:
+    """Make ``directory`` for us alone, and those above it that are missing; whatever our umask."""
+    missing = []
+    while not os.path.lexists(directory):
+        missing.append(directory)
+        directory = os.path.dirname(directory)
+    for path in reversed(missing):
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            pass  # another builder was faster
+        directory = path
+    if not notes.is_own_directory(directory):
+        raise PermissionError(
+            errno.EPERM,
+            "others may write it, or it is no directory of ours; remove it, or give it to root with mode 0700",
+            directory,
+        )
 
 
 class Pool:
@@ -24,9 +48,9 @@ class Pool:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps every other process out of the pool."""
-        os.makedirs(self.directory, mode=0o700, exist_ok=True)
-        fd = os.open(os.path.join(self.directory, _LOCK), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        """Keeps every other process out of the pool. Raises PermissionError for a directory that others may write."""
+        _make_private(self.directory)
+        fd = os.open(os.path.join(self.directory, _LOCK), _OPEN | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             yield
@@ -40,13 +64,14 @@ class Pool:
         """Every lease, and whether a process holds it. Call it under the lock."""
         found = {}
         for name in os.listdir(self.directory) if os.path.isdir(self.directory) else ():
-            if name.startswith(PREFIX) and name[len(PREFIX) :].isdecimal():
-                found[int(name[len(PREFIX) :])] = self._held(os.path.join(self.directory, name))
+            number = name.removeprefix(PREFIX)
+            if name.startswith(PREFIX) and number.isascii() and number.isdecimal() and len(number) < 6:
+                found[int(number)] = self._held(os.path.join(self.directory, name))
         return found
 
     @staticmethod
     def _held(path: str) -> bool:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        fd = os.open(path, _OPEN)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -58,7 +83,7 @@ class Pool:
     def hold(self) -> int:
         """A descriptor that keeps what belongs to the pool as a whole, with no number. Call it under the lock."""
         path = os.path.join(self.directory, f"{HOLDER}{os.getpid()}")
-        fd = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fd = os.open(path, _OPEN | os.O_CREAT, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         return fd
 
@@ -94,7 +119,7 @@ class Pool:
         for step in range(count):
             number = first + (start - first + step) % count
             if number not in taken and number not in others:
-                fd = os.open(self._path(number), os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+                fd = os.open(self._path(number), _OPEN | os.O_CREAT | os.O_EXCL, 0o600)
                 fcntl.flock(fd, fcntl.LOCK_EX)
                 with open(os.path.join(self.directory, _LAST), "w", encoding="ascii") as stream:
                     stream.write(str(number))
@@ -113,7 +138,7 @@ class Pool:
         """The number that the holder of a lease wrote into its file; 0 for none. Call it under the lock."""
         with open(self._path(number), encoding="ascii") as stream:
             text = stream.read(20)
-        return int(text) if text.isdecimal() else 0
+        return int(text) if text.isascii() and text.isdecimal() else 0
 
     def drop(self, number: int) -> None:
         """Take the file of a lease away. Call it under the lock."""

@@ -9,6 +9,8 @@ import os
 from contextlib import suppress
 from typing import Any
 
+from .. import notes
+
 _FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
 _ACCEPT_RA = "/proc/sys/net/ipv6/conf/{}/accept_ra"
@@ -69,8 +71,8 @@ def restore(directory: str, devices: set[str]) -> None:
 
     A machine with a device that it did not have then goes on forwarding: who made that found it forwarding, changed
     nothing, and needs it."""
-    known = noted(directory, _SETTINGS) or {}
-    alone = devices <= set(noted(directory, _DEVICES) or ())
+    known = _settings(directory) or {}
+    alone = devices <= set(texts(directory, _DEVICES))
     # A device that listened to routers keeps its 2 as long as the machine forwards: by a 1 it would lose its way out.
     # What new devices begin with goes back in any case: a bridge of somebody's containers must not listen to them.
     for path, (old, ours) in reversed(list(known.items())):
@@ -84,7 +86,7 @@ def _set(directory: str, wanted: dict[str, str], devices: set[str]) -> None:
     changed = {path: old for path, value in wanted.items() if (old := read(path)) != value}
     if not changed:
         return
-    known = noted(directory, _SETTINGS)
+    known = _settings(directory)
     if known is None:
         note(directory, _DEVICES, sorted(devices))
         known = {}
@@ -112,13 +114,38 @@ def note(directory: str, name: str, value: Any) -> None:
     os.rename(path + ".new", path)
 
 
-def noted(directory: str, name: str) -> Any:
-    """None where there is no such note."""
+def _noted(directory: str, name: str) -> Any:
+    """None where there is no such note, or none of ours."""
+    data = notes.read(directory, name)
     try:
-        with open(os.path.join(directory, name), encoding="utf-8") as stream:
-            return json.load(stream)
-    except FileNotFoundError:
+        return None if data is None else json.loads(data)
+    except (ValueError, RecursionError):
         return None
+
+
+def texts(directory: str, name: str) -> list[str]:
+    """A note that is a list of texts; what is none of them is left out."""
+    value = _noted(directory, name)
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _settings(directory: str) -> dict[str, tuple[str, str]] | None:
+    """How the settings were, and what we made of them: those that we change, and no other file of the machine."""
+    value = _noted(directory, _SETTINGS)
+    if not isinstance(value, dict):
+        return None
+    return {path: (pair[0], pair[1]) for path, pair in value.items() if _is_ours(path) and _is_pair(pair)}
+
+
+def _is_ours(path: str) -> bool:
+    head, tail = _ACCEPT_RA.split("{}")
+    device = path.removeprefix(head).removesuffix(tail)
+    listening = path == head + device + tail and "/" not in device and device not in ("", ".", "..")
+    return path in (_FORWARD, _FORWARD6) or (listening and "\0" not in device)
+
+
+def _is_pair(pair: Any) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(item in ("0", "1", "2") for item in pair)
 
 
 def forget(directory: str, name: str) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import RequestError
@@ -37,6 +37,7 @@ from . import (
     seccomp,
     terminal,
     user,
+    values,
 )
 
 Stage = Callable[[Draft, RunRequest, HostFacts], None]
@@ -70,6 +71,7 @@ STAGES: tuple[Stage, ...] = (
 
 def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPlan:
     """Pass a new draft through ``stages`` and freeze it."""
+    values.check(request)
     if not request.args:
         raise RequestError("the request has no command: args is empty")
     name = request.isolation or "oci"
@@ -77,8 +79,6 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
         raise RequestError(f"unknown isolation {name!r}; known are {', '.join(ISOLATIONS)}")
     if not request.rootfs.startswith("/"):
         raise RequestError(f"rootfs {request.rootfs!r}: the path must be absolute")
-    if "\0" in "".join((*_texts(request), *_texts(request.image))):
-        raise RequestError("the request has a null byte in a text; the kernel can't be given one")
     container_id = request.container_id or hashlib.sha256(repr(request).encode()).hexdigest()
     with Root(request.rootfs) as root:
         draft = Draft(root=root, isolation=name, container_id=container_id, spec=_empty_spec(request))
@@ -99,12 +99,6 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
         no_pivot=request.no_pivot,
         warnings=tuple(draft.warnings),
     )
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Every text that a dataclass holds, those in its tuples too."""
-    for item in vars(value).values():
-        yield from (text for text in (item if isinstance(item, tuple) else (item,)) if isinstance(text, str))
 
 
 def _empty_spec(request: RunRequest) -> dict[str, Any]:

@@ -8,14 +8,15 @@ Source: Container Device Interface specification (SPEC.md), versions 0.3.0 to 1.
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from .. import documents
 from ..errors import HostError
 from ..host import HostFacts, TextFile
 
@@ -27,6 +28,9 @@ NAME = re.compile(
 
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
 """Where specifications are looked for; a later directory's word counts more."""
+
+_MOST = 50
+"""How many names of devices an error tells."""
 
 SUFFIXES = (".json", ".yaml")
 
@@ -113,7 +117,7 @@ def _unknown(
         f"{kind}={item['name']}" for _, spec in specs if spec["kind"] == kind for item in spec["devices"]
     ]
     hint = (
-        f"known are {', '.join(dict.fromkeys(known))}"
+        f"known are {', '.join(list(dict.fromkeys(known))[:_MOST])}{', …' * (len(known) > _MOST)}"
         if known
         else f"no CDI specification of that kind is in {', '.join(places)}"
     )
@@ -152,15 +156,9 @@ def _parse(file: TextFile) -> Any:
     """JSON values: what YAML has beyond them is refused, and what is null left out, as if it were not there."""
     try:
         if file.path.endswith(".json"):
-            return _tidy(json.loads(file.text))
-        import yaml
-
-        try:
-            value = yaml.safe_load(file.text)
-        except yaml.YAMLError as error:
-            raise ValueError(" ".join(str(error).split())) from None
-        return _tidy(json.loads(json.dumps(value)))
-    except (ValueError, TypeError, RecursionError) as error:
+            return _tidy(documents.parse(file.text, limit=documents.SPECIFICATION))
+        return _tidy(documents.parse_yaml(file.text))
+    except ValueError as error:
         form = "JSON" if file.path.endswith(".json") else "YAML that JSON could hold"
         raise _Broken("", f"it is no {form}: {error}") from None
 
@@ -208,8 +206,8 @@ def _number(version: str) -> tuple[int, ...]:
 
 
 def _twice(spec: dict[str, Any]) -> str:
-    names = [item["name"] for item in spec["devices"]]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    counts = Counter(item["name"] for item in spec["devices"])
+    twice = next((name for name, count in counts.items() if count > 1), None)
     return f"it has the device {twice!r} twice" if twice is not None else ""
 
 

@@ -5,12 +5,13 @@ Schema 1.0.0 of that page is read, and nothing else: not the deprecated 0.1.0. I
 
 from __future__ import annotations
 
-import json
 import posixpath
 import re
 from collections.abc import Mapping
 from typing import Any
 
+from .. import documents
+from ..documents import short
 from ..errors import HostError
 from ..host import HostFacts, TextFile
 from ..planning import Draft
@@ -32,6 +33,9 @@ _POSIX_CLASSES = {
     "xdigit": "0-9A-Fa-f",
 }
 """What ``[:alpha:]`` and the like are in brackets (POSIX, base definitions, 7.3.1): Python has them not."""
+
+
+_NAMED, _START = re.compile(r"\[:([a-z]{1,9}):\]"), re.compile(r"\[\^?\]?")
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
@@ -63,8 +67,8 @@ def _load(file: TextFile) -> Mapping[str, Any]:
     if file.error:
         raise HostError(f"{where} can't be used: {file.error}")
     try:
-        value = json.loads(file.text)
-    except (ValueError, RecursionError) as error:
+        value = documents.parse(file.text, limit=documents.SPECIFICATION)
+    except ValueError as error:
         raise HostError(f"{where} is no JSON: {error}") from None
     if isinstance(value, dict) and value.get("version", "0.1.0") == "0.1.0":
         raise HostError(
@@ -109,32 +113,36 @@ def _binds(request: RunRequest) -> bool:
 
 def _expression(pattern: str, path: str) -> re.Pattern[str]:
     """A POSIX extended regular expression: Python's, with POSIX's classes, and an end that is the end."""
-    out, i, bracket = "", 0, False
+    parts: list[str] = []
+    i, bracket = 0, False
     while i < len(pattern):
-        named = re.match(r"\[:(\w+):\]", pattern[i:]) if bracket else None
+        named = _NAMED.match(pattern, i) if bracket else None
         letter = pattern[i]
         if named and named[1] in _POSIX_CLASSES:
-            out += _POSIX_CLASSES[named[1]]
-            i += named.end()
+            parts.append(_POSIX_CLASSES[named[1]])
+            i = named.end()
             continue
         if letter == "\\":
-            out += pattern[i : i + 2]
+            parts.append(pattern[i : i + 2])
             i += 2
             continue
         if not bracket and letter == "[":
             bracket = True
-            start = re.match(r"\[\^?\]?", pattern[i:])
+            start = _START.match(pattern, i)
             text = start[0] if start else letter  # a bracket that comes first stands for itself
-            out += text.replace("]", r"\]")
+            parts.append(text.replace("]", r"\]"))
             i += len(text)
             continue
         if bracket and letter == "]":
             bracket = False
-        out += r"\[" if bracket and letter == "[" else r"\Z" if not bracket and letter == "$" else letter
+        parts.append(
+            r"\[" if bracket and letter == "[" else r"\Z" if not bracket and letter == "$" else letter
+        )
         i += 1
     try:
-        return re.compile(out)
-    except re.error as error:
+        return re.compile("".join(parts))
+    except (re.error, OverflowError, RecursionError) as error:
+        why = "it is nested too deep" if isinstance(error, RecursionError) else error
         raise HostError(
-            f"the hook definition {path} has the regular expression {pattern!r}: {error}"
+            f"the hook definition {path} has the regular expression {short(pattern)}: {why}"
         ) from None

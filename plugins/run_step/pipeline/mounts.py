@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, TakeSource
-from ..request import RunRequest
+from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, PutDirectory, TakeSource
+from ..request import KERNEL, RunRequest
 from . import run_mounts, secrets
+from .run_mounts import above
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
 TTY_GROUP = 5
@@ -127,23 +128,17 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         if not (isinstance(action, CopyVolume) and f"{BUNDLE}/volumes/{action.name}" not in kept)
         and not (isinstance(action, CopyTree) and f"{BUNDLE}/{action.name}" not in kept)
     ]
+    draft.actions[:0] = _own_directories(draft)
     _mount_points(draft, {item["source"] for item in given if item["type"] == "bind"}, host)
 
 
 def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
     """The given order, but nothing before the mount that it lies in, which would hide it."""
     out: dict[str, Mount] = {}
-
-    def place(destination: str) -> None:
-        if destination in out:
-            return
-        for other in mounts:
-            if destination.startswith(other.rstrip("/") + "/"):
-                place(other)
-        out[destination] = mounts[destination]
-
     for destination in mounts:
-        place(destination)
+        for path in (*above(destination), destination):
+            if path in mounts:
+                out.setdefault(path, mounts[path])
     return list(out.values())
 
 
@@ -152,10 +147,11 @@ _FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", se
 
 
 def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None:
-    destinations = [item["destination"] for item in draft.spec["mounts"]]
+    destinations = {item["destination"] for item in draft.spec["mounts"]}
+    own = {action.path for action in draft.actions if isinstance(action, PutDirectory)}
 
     def is_inside(path: str) -> bool:
-        return any(path != other and path.startswith(other + "/") for other in destinations)
+        return any(other in destinations for other in above(path))
 
     draft.actions = [
         replace(action, path="") if isinstance(action, TakeSource) and is_inside(action.path) else action
@@ -170,8 +166,15 @@ def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None
         directory = not item["source"].startswith(_FILES)
         if item["source"] in host_sources:
             directory = _is_directory(item["source"], host)
-        if draft.root.stat(path) is None:
+        if path not in own and draft.root.stat(path) is None:
             draft.actions.append(MountPoint(path, directory, _mode(item)))
+
+
+def _own_directories(draft: Draft) -> list[PutDirectory]:
+    """The places of the kernel's filesystems where the image has no directories. By their names, and not by what they
+    lead to, runtimes make device nodes and links there: through a link of the image they would be made on the host."""
+    found = ((path, draft.root.lstat(path)) for path in KERNEL)
+    return [PutDirectory(path) for path, status in found if status and not stat.S_ISDIR(status.st_mode)]
 
 
 def _mode(item: Mount) -> int:

@@ -91,7 +91,7 @@ def _sysctls(draft: Draft, host: HostFacts) -> None:
 
 def hostname(text: str) -> str:
     """As sethostname(2) takes it and a line of /etc/hosts can hold it. Raises RequestError that quotes ``text``."""
-    if len(text.encode(errors="surrogateescape")) > 64 or not all(
+    if len(text.encode(errors="surrogatepass")) > 64 or not all(
         letter.isascii() and (letter.isalnum() or letter in "-._") for letter in text
     ):
         raise RequestError(f"hostname {text!r}: at most 64 letters, digits, dots and hyphens are wanted")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..documents import SPECIFICATION, parse
 from ..errors import HostError
 from ..host import HostFacts, TextFile
-from ..network.cni import parse
 from ..planning import Draft, NetworkPlan
 from ..request import NamespaceOption, RunRequest
 from .files import keeps_own
@@ -145,7 +145,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
     if item.error:
         return item.error
     try:
-        value = parse(item.text)
+        value = parse(item.text, limit=SPECIFICATION)
     except ValueError as error:
         return f"no JSON ({error})"
     if not isinstance(value, dict):

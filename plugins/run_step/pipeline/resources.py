@@ -10,7 +10,7 @@ from ..host import HostFacts
 from ..planning import Draft
 from ..request import Resources, RunRequest
 
-_CPU_LIST = re.compile(r"\d+(-\d+)?(,\d+(-\d+)?)*", re.ASCII)
+_CPU_LIST = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", re.ASCII)
 
 
 def _cpu_list(text: str, what: str) -> None:

@@ -26,6 +26,11 @@ _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
+def above(path: str) -> list[str]:
+    """The directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
+    return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
+
+
 def destination(item: RunMount, cwd: str, number: int = 0) -> str:
     """Where it is in the step, absolute and clean; empty for a secret that is a variable alone.
 
@@ -67,7 +72,7 @@ def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
         if item.kind in ("bind", "cache"):
             out[path] = _source(draft, item, path)
         elif item.kind == "tmpfs":
-            out[path] = _tmpfs(draft, item, path, any(path.startswith(f"{other}/") for other in out))
+            out[path] = _tmpfs(draft, item, path, any(other in out for other in above(path)))
         elif item.kind == "ssh":
             out[path] = _agent(draft, item, path, f"{number}", host)
         else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
+from .. import documents
+from ..documents import short
 from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import Draft
@@ -45,29 +46,86 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 def parse(text: str) -> dict[str, Any]:
     """A profile file's text. Raises RequestError that says what is wrong in it."""
     try:
-        profile = json.loads(text)
+        profile = documents.parse(text, limit=documents.SPECIFICATION)
     except ValueError as error:
         raise RequestError(f"the seccomp profile is no JSON: {error}") from None
     if not isinstance(profile, dict) or "defaultAction" not in profile:
         raise RequestError("the seccomp profile has no defaultAction")
-    actions = [profile["defaultAction"]]
-    for rule in profile.get("syscalls") or []:
-        if not isinstance(rule, dict) or not (rule.get("names") or rule.get("name")):
+    _action(profile["defaultAction"])
+    _number(profile, "defaultErrnoRet", 0xFFFF)
+    _texts(profile, "architectures", "flags")
+    for entry in _objects(profile, "archMap"):
+        _texts(entry, "subArchitectures")
+    for rule in _objects(profile, "syscalls"):
+        if not (rule.get("names") or rule.get("name")):
             raise RequestError("a rule of the seccomp profile names no system call")
-        actions.append(rule.get("action"))
-        for argument in rule.get("args") or []:
-            if str(argument.get("op")).removeprefix("SCMP_CMP_") not in _OPERATORS:
-                raise RequestError(
-                    f"the seccomp profile compares with {argument.get('op')!r}, which is unknown"
-                )
-    for action in actions:
-        if str(action).removeprefix("SCMP_ACT_") not in _ACTIONS:
-            raise RequestError(f"the seccomp profile has the unknown action {action!r}")
+        _texts(rule, "names")
+        if not _is_word(rule.get("name") or ""):
+            raise RequestError(f"the seccomp profile has a name {short(rule['name'])}, which is no text")
+        _action(rule.get("action"))
+        _number(rule, "errnoRet", 0xFFFF)
+        _arguments(rule)
+        for name in ("includes", "excludes"):
+            condition = _object(rule, name)
+            _texts(condition, "caps", "arches")
+            if not isinstance(condition.get("minKernel") or "", str):
+                raise RequestError(f"the seccomp profile has a minKernel {short(condition['minKernel'])}")
     return profile
 
 
+def _arguments(rule: dict[str, Any]) -> None:
+    for argument in _objects(rule, "args"):
+        if str(argument.get("op")).removeprefix("SCMP_CMP_") not in _OPERATORS:
+            raise RequestError(
+                f"the seccomp profile compares with {short(argument.get('op'))}, which is unknown"
+            )
+        for name, largest in (("index", 5), ("value", (1 << 64) - 1)):
+            if argument.get(name) is None:
+                raise RequestError(f"a comparison of the seccomp profile has no {name}")
+            _number(argument, name, largest)
+        _number(argument, "valueTwo", (1 << 64) - 1)
+
+
+def _action(action: Any) -> None:
+    if not isinstance(action, str) or action.removeprefix("SCMP_ACT_") not in _ACTIONS:
+        raise RequestError(f"the seccomp profile has the unknown action {short(action)}")
+
+
+def _number(value: dict[str, Any], name: str, largest: int) -> None:
+    number = value.get(name)
+    if number is not None and (type(number) is not int or not 0 <= number <= largest):
+        raise RequestError(
+            f"the seccomp profile has {name} {short(number)}: a number up to {largest} is wanted"
+        )
+
+
+def _texts(value: dict[str, Any], *names: str) -> None:
+    for name in names:
+        items = value.get(name)
+        if items is not None and not (isinstance(items, list) and all(map(_is_word, items))):
+            raise RequestError(f"the seccomp profile has {name} {short(items)}: a list of texts is wanted")
+
+
+def _is_word(item: Any) -> bool:
+    return isinstance(item, str) and item.isascii() and "\0" not in item
+
+
+def _object(value: dict[str, Any], name: str) -> dict[str, Any]:
+    item = value.get(name) or {}
+    if not isinstance(item, dict):
+        raise RequestError(f"the seccomp profile has {name} {short(item)}: an object is wanted")
+    return item
+
+
+def _objects(value: dict[str, Any], name: str) -> list[dict[str, Any]]:
+    items = value.get(name) or []
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise RequestError(f"the seccomp profile has {name} {short(items)}: a list of objects is wanted")
+    return items
+
+
 def _version(text: str) -> tuple[int, ...]:
-    match = re.match(r"(\d+)\.(\d+)", text)
+    match = re.match(r"(\d{1,9})\.(\d{1,9})", text, re.ASCII)
     return (int(match[1]), int(match[2])) if match else (0, 0)
 
 

@@ -16,6 +16,4 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     draft.process["terminal"] = wanted
     size = request.console_size
     if size is not None:
-        if size.width < 1 or size.height < 1:
-            raise RequestError(f"console size {size.width}x{size.height}: both must be at least 1")
         draft.process["consoleSize"] = {"height": size.height, "width": size.width}

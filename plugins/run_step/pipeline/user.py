@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..errors import HostError, RequestError
@@ -23,10 +24,16 @@ class Identity:
     home: str = "/"
 
 
-def _rows(root: Root, path: str, fields: int) -> list[list[str]]:
-    text = root.read_text(path)
-    rows = [line.split(":") for line in (text or "").splitlines() if line and not line.startswith("#")]
-    return [row for row in rows if len(row) >= fields]
+def _rows(root: Root, path: str, fields: int) -> Iterator[list[str]]:
+    """The fields of each line that has enough of them. Raises RequestError for a file that can't be read as a whole:
+    what it does not say would be no answer."""
+    try:
+        for line in root.lines(path):
+            row = line.split(":", 7)
+            if len(row) >= fields and not line.startswith("#") and "\0" not in line:
+                yield row
+    except OSError as error:
+        raise RequestError(f"{path} of the image can't be read: {error.strerror}") from None
 
 
 def _number(text: str, what: str) -> int | None:
@@ -41,7 +48,7 @@ def _number(text: str, what: str) -> int | None:
 def _id(text: str) -> int | None:
     """The number that ``text`` is; None for what can be no ID."""
     digits = text.lstrip("0") or "0"
-    if not (text.isascii() and text.isdigit()) or len(digits) > 10 or int(digits) > MAX_ID:
+    if not text or not (text.isascii() and text.isdigit()) or len(digits) > 10 or int(digits) > MAX_ID:
         return None
     return int(digits)
 
@@ -76,7 +83,7 @@ def resolve(root: Root, text: str) -> Identity:
     elif name:
         for row in _rows(root, "/etc/group", 4):
             row_gid = _id(row[2])
-            if row_gid is not None and name in row[3].split(","):
+            if row_gid is not None and f",{name}," in f",{row[3]},":
                 groups.append(row_gid)
     return Identity(uid, gid, tuple(sorted(set(groups) - {gid})), home)
 

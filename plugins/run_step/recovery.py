@@ -1,0 +1,77 @@
+"""What steps of a killed builder left on the machine, taken away by the next start. It reads notes, which are data: who
+may have written them, and what they name, is looked at before anything is done."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+
+def recover(
+    work_dir: str, *, runtimes: Sequence[str] = (), cni_plugin_dirs: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Remove what steps of a killed builder may have left in ``work_dir``: control groups, containers of OCI runtimes,
+    networks. Returns warnings of what was left because its notes are not to be trusted. Never raises.
+
+    Their processes were killed when the builder went; this is the second line. Only the bundles that
+    :func:`run_step.execute` made there are looked into, if they are ours and nobody else may write them: a runtime
+    believes the state that it is shown, hooks included. No program is run but a runtime or CNI plugin that this
+    machine knows by itself, or that is in the directories ``cni_plugin_dirs`` or among the paths ``runtimes``, which
+    come from the builder's own options; no group is touched that does not carry our mark.
+    """
+    from . import notes
+    from .isolation.cgroup import remove_noted
+    from .network import STATE, cni
+
+    warnings: list[str] = []
+    try:
+        names = sorted(name for name in os.listdir(work_dir) if name.startswith("bundle-"))
+    except (OSError, ValueError):
+        names = []
+    for name in names:
+        bundle = os.path.join(work_dir, name)
+        if not notes.is_own_directory(bundle):
+            warnings.append(f"{bundle} is left as it is: others may write it, or it is no directory of ours")
+            continue
+        warnings += _delete_containers(bundle, runtimes)
+        remove_noted(bundle)
+        warnings += cni.recover(bundle, cni_plugin_dirs)
+    if os.path.isdir(STATE):
+        from .network import bridge
+
+        bridge.recover()
+    return tuple(warnings)
+
+
+def _delete_containers(bundle: str, runtimes: Sequence[str]) -> list[str]:
+    from . import notes
+    from .isolation.oci import RUNTIME_NOTE, RUNTIMES
+
+    noted = notes.lines(bundle, RUNTIME_NOTE)
+    state = os.path.join(bundle, "runtime")
+    if not noted or not notes.is_own_directory(state):
+        return []  # chroot isolation, or it was killed before it came so far
+    containers = [name for name in os.listdir(state) if name.startswith("buildfront-")]
+    containers = [name for name in containers if notes.is_own_directory(os.path.join(state, name))]
+    if not containers:
+        return []
+    runtime = noted[0]
+    if len(noted) > 1 or not (runtime in runtimes or notes.known_program(runtime, RUNTIMES)):
+        return [
+            f"a container in {state} is left as it is: its note names {runtime!r}, which is no OCI runtime that this "
+            f"machine knows by itself ({', '.join(RUNTIMES)} on PATH, root's, and writable for nobody else)"
+        ]
+    for name in containers:
+        try:
+            subprocess.run(
+                [runtime, "--root", state, "delete", "--force", name],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                timeout=30,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            pass  # the runtime has gone, or hangs; processes and groups are removed without it
+    return []
