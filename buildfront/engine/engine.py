@@ -215,6 +215,11 @@ def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Resul
         return None
     if parent.snapshot is not None and snapshot.parent != parent.snapshot:
         return None  # its parent ran again meanwhile: this result lies on the files of the earlier run
+    if parent.snapshot is None and not state.store.has_lineage(snapshot.parent):
+        state.store.catalogue.forget_step(
+            key
+        )  # what lies below was looked at where the parent has a snapshot
+        return None
     return Result(key, row.snapshot, None, changed=True, cached=True)
 
 

@@ -183,7 +183,7 @@ class Caches:
     @staticmethod
     def _make(session: Session, path: str, kind: int, fill: Fill) -> int | None:
         """A new instance, locked before it has its name; None where another build was first."""
-        from .store import locked_directory
+        from .locks import locked_directory
 
         new = session.directory("cache")
         lock = os.open(os.path.join(new, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -243,7 +243,7 @@ class Caches:
 
     def remove(self, session: Session, row: CacheRow) -> bool:
         """Remove an instance, and the cache with its last; False where it is in use, or gone."""
-        from .store import locked_directory
+        from .locks import locked_directory
 
         path = os.path.join(self.directory, row.name, str(row.instance))
         lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,7 @@ from ..network import Network, connect
 from ..rootless import is_machine_root
 from . import waiting
 from .cgroup import Group, named, remove
+from .reach import open_way
 from .words import explain
 
 CONSOLE = "console.sock"
@@ -269,6 +270,10 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     path = find(job["runtime"])
     if path is None:
         return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
+    try:
+        open_way(job["spec"], job["bundle"])
+    except OSError as error:
+        return {"error": f"the step's user namespace can't reach its root filesystem: {error.strerror}"}
     os.chdir(job["bundle"])
     with open(RUNTIME_NOTE, "w", encoding="utf-8", errors="surrogateescape") as stream:
         stream.write(path)  # for recover(): another runtime would not know the container
