@@ -13,7 +13,7 @@ from .rootless import become_root
 
 
 def _printable(text: str) -> str:
-    """An id is a stranger's: it must not speak to the terminal."""
+    """An id is a stranger's, and a path may hold anything: they must not speak to the terminal."""
     return "".join(char if char.isprintable() else "?" for char in text)
 
 
@@ -31,7 +31,7 @@ def info_command(root: str | None, form: str) -> None:
         click.echo(json.dumps(found, indent=2))
         return
     click.echo(f"version    {found['version']}")
-    click.echo(f"store      {found['root']}")
+    click.echo(f"store      {_printable(found['root'])}")
     snapshots = found["snapshots"]
     click.echo(f"snapshots  {snapshots['count']} ({snapshots['driver'] or 'none yet'})")
     click.echo(f"images     {found['images']}")

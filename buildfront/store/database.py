@@ -44,6 +44,10 @@ class Database:
         self.warnings: list[str] = []
         self.read_only = ""
         self._opened = self._inode()
+        if self._opened and not os.access(path, os.W_OK):
+            # SQLite may read it, if only with the log of a program that was killed, and fail when it is to write.
+            self.connection = self._open_in_memory(sqlite3.OperationalError("it may not be written to"))
+            return
         try:
             self.connection = self._open()
             self._opened = self._inode()
