@@ -137,14 +137,16 @@ def _read(place: str) -> str | None:
         fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return None
-    with os.fdopen(fd, "rb") as stream:
+    try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode) or status.st_uid != _UID or status.st_size > _LIMIT:
             return None
-        try:
+        with os.fdopen(os.dup(fd), "rb") as stream:
             return stream.read(_LIMIT).decode("utf-8", "surrogateescape")
-        except (OSError, ValueError):
-            return None
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(fd)
 
 
 def _format(note: Note) -> str | None:
