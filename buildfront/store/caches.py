@@ -31,6 +31,9 @@ _LOOK = 0.01
 _POLL = 0.2
 """Seconds after which a wait for a lock looks whether the build was stopped."""
 
+_LONG = 1 << 20
+"""Characters of a cache's description, whatever lies there."""
+
 
 @dataclass(frozen=True)
 class CacheRow:
@@ -220,9 +223,11 @@ class Caches:
                 with open(
                     os.path.join(directory, "cache.json"), encoding="utf-8", errors="surrogateescape"
                 ) as stream:
-                    identity = str(json.load(stream)["id"])
+                    identity = str(json.loads(stream.read(_LONG))["id"])
             except (FileNotFoundError, NotADirectoryError):
                 continue  # pruned just now
+            except (ValueError, KeyError, TypeError, RecursionError):
+                identity = ""  # a power failure; it can be removed as any other
             for number in self._instances(directory):
                 yield name, identity, number
 

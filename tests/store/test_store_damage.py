@@ -1,235 +1,26 @@
-"""Whatever a store is like: success, or an error that says where, why and what to do. Never a traceback."""
+"""A catalogue or snapshots that are damaged, lost or of another version: success, or an error with the remedy."""
 
 import contextlib
-import json
 import os
-import resource
 import shutil
 import sqlite3
-import stat
 import subprocess
-import sys
 import threading
-import time
 
-import as_user
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from store_place import READING, Place, catalogue
 
-from buildfront.api import BuildOptions, build, images, inspect, tag
+from buildfront.api import BuildOptions, build, images
 from buildfront.errors import BuildError
 from buildfront.store import Store, database
-from buildfront.store.index import REF_NAME
 from buildfront.upkeep import info
 
-sys.path.append(os.path.join(as_user.PROJECT, "tests", "build"))
-from program import BUILDFRONT
-
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
-READING = (["images"], ["info"], ["inspect", "app"], ["plan", "."])
-ENTRY = {"mediaType": "m", "digest": "sha256:" + "a" * 64, "size": 1}
-
-
-class Place:
-    """A store with the image ``app`` of one layer, and the context that it is built from."""
-
-    def __init__(self, path):
-        self.path = path
-        self.root = str(path / "store")
-        self.context = path / "context"
-        self.context.mkdir()
-        (self.context / "file").write_text("content\n")
-        (self.context / "Dockerfile").write_text("FROM scratch\nCOPY file /file\nCOPY file /again\n")
-
-    def __call__(self, *words, root=None, **more):
-        """Run the program; it never shows a traceback."""
-        command = [BUILDFRONT, "--root", root or self.root, *map(str, words)]
-        done = subprocess.run(
-            command, capture_output=True, text=True, errors="replace", check=False, cwd=self.context, **more
-        )
-        assert "Traceback" not in done.stderr and done.returncode in (0, 1, 2, 130), done.stderr
-        return done
-
-    def build(self, *more, **other):
-        return self("build", "--progress", "plain", "-t", "app", *more, ".", **other)
-
-    def good(self, *words, **more):
-        done = self(*words, **more)
-        assert done.returncode == 0, done.stderr
-        return done
-
-    def fails(self, *words, says="", **more):
-        done = self(*words, **more)
-        assert done.returncode == 1 and "error:" in done.stderr, (done.returncode, done.stderr)
-        assert says in done.stderr, done.stderr
-        return done
-
-    def works_again(self):
-        done = self.build("--no-cache")
-        assert done.returncode == 0, done.stderr
-        done = self.build("--jobs", "1")
-        assert done.returncode == 0 and "CACHED" in done.stderr, done.stderr
-        assert os.listdir(f"{self.root}/tmp") == []
-
-
-@pytest.fixture
-def place(tmp_path):
-    made = Place(tmp_path)
-    done = made.build("--jobs", "1")
-    assert done.returncode == 0, done.stderr
-    return made
-
-
-# index.json
-
-
-def index(manifests):
-    return json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
-
-
-ODD = {
-    "empty": (b"", "no JSON"),
-    "no-json": (b"{", "line 1 is no JSON"),
-    "list": (b"[]", "no JSON object"),
-    "null": (b"null", "no JSON object"),
-    "manifests-object": (index({}), "manifests is no list"),
-    "manifests-number": (index(3), "manifests is no list"),
-    "manifests-text": (index("x"), "manifests is no list"),
-    "entry-null": (index([None]), "manifests[0] is no JSON object"),
-    "entry-text": (index([ENTRY, "x"]), "manifests[1] is no JSON object"),
-    "annotations-list": (index([{**ENTRY, "annotations": []}]), "annotations"),
-    "annotations-number": (index([{**ENTRY, "annotations": {"a": 1}}]), "annotations"),
-    "annotations-null": (index([{**ENTRY, "annotations": None}]), "annotations"),
-    "no-digest": (index([{"mediaType": "m", "size": 1}]), "has no digest"),
-    "digest-number": (index([{**ENTRY, "digest": 5}]), "digest that is no text"),
-    "digest-path": (index([{**ENTRY, "digest": "sha256:../../../etc/passwd"}]), "digest that is none"),
-    "digest-empty": (index([{**ENTRY, "digest": ""}]), "digest that is none"),
-    "digest-escape": (index([{**ENTRY, "digest": "sha256:\x1b[2J"}]), "digest that is none"),
-    "size-true": (index([{**ENTRY, "size": True}]), "size"),
-    "size-negative": (index([{**ENTRY, "size": -5}]), "size"),
-    "size-text": (index([{**ENTRY, "size": "1"}]), "size"),
-    "size-huge": (index([{**ENTRY, "size": 10**30}]), "size"),
-    "no-media-type": (index([{"digest": "sha256:" + "a" * 64, "size": 1}]), "has no mediaType"),
-    "half-a-character": (index([{**ENTRY, "annotations": {"a": "\ud800"}}]), "annotations"),
-    "not-utf-8": (b'{"manifests": ["\xff"]}', "no UTF-8"),
-    "utf-16": ('{"manifests": []}'.encode("utf-16"), "no UTF-8"),
-    "deep": (b'{"manifests": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too deep"),
-    "long-number": (b'{"manifests": ' + b"1" * 10_000 + b"}", "no JSON"),
-    "large": (b" " * (5 << 20), "larger than"),
-}
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_an_odd_index_is_named(place, name):
-    content, says = ODD[name]
-    with open(f"{place.root}/index.json", "wb") as stream:
-        stream.write(content)
-    with Store(place.root) as store:
-        for call in (store.index.read, lambda: store.index.find("x"), lambda: store.index.set("x", ENTRY)):
-            with pytest.raises(BuildError) as caught:
-                call()
-            assert (
-                says in caught.value.what
-                and place.root in caught.value.what
-                and "index.json" in caught.value.what
-            )
-            assert caught.value.hint
-    with open(f"{place.root}/index.json", "rb") as stream:
-        assert stream.read() == content, "it is left as it is"
-    assert not os.path.exists(f"{place.root}/index.json.new")
-
-
-def test_every_command_says_so(place):
-    (place.context / "x.tar").write_bytes(b"")
-    with open(f"{place.root}/index.json", "w", encoding="utf-8") as stream:
-        stream.write("[")
-    for words in (
-        *READING[:1],
-        *READING[2:],
-        ["tag", "app", "b"],
-        ["push", "app", "127.0.0.1:1/x"],
-        ["info"],
-        ["build", "."],
-    ):
-        if words != ["plan", "."]:  # it needs no name
-            place.fails(*words, says="index.json can't be used")
-    place.good("prune", "-f")
-
-
-def test_a_gigabyte_is_not_read(place):
-    with open(f"{place.root}/index.json", "wb") as stream:
-        stream.truncate(1 << 30)
-    limit = 600 << 20
-
-    def bounded():
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-
-    place.fails("images", says="larger than", preexec_fn=bounded)
-
-
-def test_many_names_are_no_matter_of_minutes(place):
-    with Store(place.root) as store:
-        entries = [
-            {
-                **ENTRY,
-                "digest": f"sha256:{number:064x}",
-                "annotations": {REF_NAME: f"n{number}"},
-            }
-            for number in range(10_000)
-        ]
-        began = time.monotonic()
-        store.index.change(lambda _: entries)
-        store.index.set("one", ENTRY)
-        assert len(store.index.read()) == 10_001
-        assert time.monotonic() - began < 30
-        with pytest.raises(BuildError, match="too many names"):
-            store.index.change(lambda _: [{**ENTRY, "annotations": {"a": "x" * (5 << 20)}}])
-        assert len(store.index.read()) == 10_001
-
-
-def test_an_index_in_Gos_manner_and_a_missing_one(place):
-    with open(f"{place.root}/index.json", "w", encoding="utf-8") as stream:
-        stream.write('{"schemaVersion": 2, "manifests": null}')
-    assert images(place.root) == []
-    os.unlink(f"{place.root}/index.json")
-    assert images(place.root) == []
-    place.works_again()
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(["mediaType", "digest", "size", "annotations", "manifests", "x"]), inner
-        )
-    ),
-    max_leaves=12,
-)
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=st.one_of(st.binary(max_size=200), JSON.map(lambda value: json.dumps(value).encode()),
-                         JSON.map(lambda value: index([value])), JSON.map(index)))  # fmt: skip
-def test_fuzz_index(place, content):
-    with open(f"{place.root}/index.json", "wb") as stream:
-        stream.write(content)
-    for call in (
-        lambda: images(place.root),
-        lambda: inspect("app", place.root),
-        lambda: tag("app", "b", place.root),
-        lambda: info(place.root),
-    ):
-        with contextlib.suppress(BuildError):
-            call()
 
 
 # the catalogue
-
-
-def catalogue(place):
-    return f"{place.root}/catalogue.sqlite"
 
 
 def cut(path, size):
@@ -431,230 +222,6 @@ def test_a_snapshot_that_is_missing_is_built_again(tmp_path, driver, what, which
     place.good("build", "--jobs", "1", "-t", "app", ".")
 
 
-# nothing can be written
-
-
-@contextlib.contextmanager
-def mounted(*words):
-    subprocess.run(["mount", *map(str, words)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(words[-1])], check=True)
-
-
-@pytest.mark.parametrize("log", ["closed", "open"])
-def test_a_read_only_store_still_answers(place, tmp_path, log):
-    if log == "open":  # as a program that was killed leaves it: not all is in the file itself
-        code = "import os, sqlite3, sys; db = sqlite3.connect(sys.argv[1]);"
-        code += "db.execute('INSERT INTO meta VALUES(1, 2)'); db.commit(); os._exit(0)"
-        subprocess.run([sys.executable, "-c", code, catalogue(place)], check=True)
-        assert os.path.getsize(catalogue(place) + "-wal")
-    with mounted("--bind", "-o", "ro", place.root, place.root):
-        subprocess.run(["mount", "-o", "remount,bind,ro", place.root], check=True)
-        for words in READING:
-            place.good(*words)
-        assert "CACHED" in place.build("--jobs", "1").stderr
-        place.good("build", "-t", "app", ".")
-        with Store(place.root) as store:
-            assert "Read-only" in store.catalogue.read_only
-            assert (store.catalogue.meta("1") == "2") == (log == "open")
-        for words in (
-            ["tag", "app", "b"],
-            ["build", "--no-cache", "."],
-            ["prune", "-f"],
-            ["import", "x", "-t", "x"],
-        ):
-            (place.context / "x").write_bytes(b"")
-            done = place.fails(*words, says="Read-only file system")
-            assert "hint:" in done.stderr
-        place.fails("load", says="Read-only file system", input="x")
-    place.works_again()
-
-
-class Small:
-    """A store on a filesystem of its own, filled up on request."""
-
-    def __init__(self, place, path, options):
-        self.place, self.root, self.path = place, f"{path}/store", path
-        self.options = options
-
-    def fill(self):
-        number = 0
-        with contextlib.suppress(OSError):
-            while True:
-                number += 1
-                with open(f"{self.path}/fill-{number}", "wb", buffering=0) as stream:
-                    if "nr_inodes" not in self.options:
-                        for size in (1 << 16, 4096, 1):
-                            with contextlib.suppress(OSError):
-                                while True:
-                                    stream.write(b"x" * size)
-
-    def free(self):
-        for name in os.listdir(self.path):
-            if name.startswith("fill-"):
-                os.unlink(os.path.join(self.path, name))
-
-
-@pytest.fixture(params=["size=8m", "size=8m,nr_inodes=80"], ids=["blocks", "inodes"])
-def small(request, tmp_path):
-    place = Place(tmp_path)
-    path = tmp_path / "small"
-    path.mkdir()
-    with mounted("-t", "tmpfs", "-o", f"mode=755,{request.param}", "small", path):
-        place.root = f"{path}/store"
-        yield Small(place, str(path), request.param)
-
-
-def left(root):
-    """What is there, apart from SQLite's log and the notes of cached builds."""
-    found = set()
-    for top, directories, files in os.walk(root):
-        found |= {os.path.relpath(os.path.join(top, name), root) for name in [*directories, *files]}
-    return {name for name in found if not name.startswith(("catalogue.sqlite-", "memo"))}
-
-
-def test_a_full_disk_is_told_and_nothing_is_left(small):
-    place = small.place
-    place.good("build", "-t", "app", ".")
-    (place.context / "large").write_bytes(os.urandom(20_000_000) if "inodes" not in small.options else b"x")
-    subprocess.run(["tar", "-C", place.context, "-cf", place.path / "large.tar", "large"], check=True)
-    place.good("build", "-o", f"type=oci,dest={place.path}/app.tar", ".", root=f"{place.path}/other")
-    before = left(small.root)
-    small.fill()
-    cases = {
-        "images": ["images"], "inspect": ["inspect", "app"], "info": ["info"], "plan": ["plan", "."],
-        "cached": ["build", "--jobs", "1", "-t", "app", "."], "noted": ["build", "-t", "app", "."],
-    }  # fmt: skip
-    for words in cases.values():
-        place.good(*words)
-    for words in (
-        ["build", "--no-cache", "."],
-        ["import", place.path / "large.tar", "-t", "large"],
-        ["load", "-i", place.path / "app.tar", "-t", "loaded"],
-        ["tag", "app", "other"],
-        ["pull", "127.0.0.1:1/x"],
-        ["prune", "-f"],
-    ):
-        done = place(*words)
-        assert done.returncode in (0, 1) and ("hint:" in done.stderr or not done.returncode), done.stderr
-        assert left(small.root) - {"index.lock"} <= before, words
-    done = place.fails("build", "--no-cache", ".", says="No space left on device")
-    assert "make room" in done.stderr
-    small.free()
-    place.works_again()
-
-
-LAYER = "FROM scratch\nCOPY large /large\n"
-
-
-def test_a_disk_that_becomes_full_meanwhile(tmp_path):
-    """While a COPY writes, while its layer is written, while an archive comes in."""
-    place = Place(tmp_path)
-    path = tmp_path / "small"
-    path.mkdir()
-    (place.context / "large").write_bytes(os.urandom(5_000_000))
-    subprocess.run(["tar", "-C", place.context, "-cf", place.path / "large.tar", "large"], check=True)
-    for size in ("3m", "7m"):  # no room for the file; room for the file, and none for its layer
-        with mounted("-t", "tmpfs", "-o", f"mode=755,size={size}", "small", path):
-            place.root = f"{path}/store"
-            place.good("build", "-t", "app", ".")
-            before = left(place.root)
-            (place.context / "Dockerfile").write_text(LAYER)
-            for words in (
-                ["build", "--progress", "plain", "."],
-                ["import", place.path / "large.tar", "-t", "x"],
-            ):
-                done = place(*words)
-                if words[0] == "build" or size == "3m":
-                    assert done.returncode == 1 and "No space left on device" in done.stderr, done.stderr
-                    assert "make room" in done.stderr
-                    assert left(place.root) - {"index.lock"} <= before, words
-            if size == "3m":
-                with open(place.path / "large.tar", "rb") as stream:
-                    done = place("load", stdin=stream)
-                assert done.returncode == 1 and "No space left on device" in done.stderr, done.stderr
-                assert left(place.root) - {"index.lock"} <= before
-            (place.context / "Dockerfile").write_text("FROM scratch\nCOPY file /file\nCOPY file /again\n")
-            place.good("build", "-t", "app", ".")
-
-
-def test_a_failed_layer_leaves_no_snapshot(place, monkeypatch):
-    from buildfront.engine import work
-
-    before = os.listdir(f"{place.root}/snapshots")
-
-    def fail(*_):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(work, "write_tar", fail)
-    (place.context / "file").write_text("other\n")
-    with pytest.raises(BuildError, match="Input/output error"):
-        build(BuildOptions(context=str(place.context), root=place.root))
-    assert sorted(os.listdir(f"{place.root}/snapshots")) == sorted(before)
-    with Store(place.root) as store:
-        rows = store.catalogue._db.execute("SELECT id FROM snapshots").fetchall()
-        assert sorted(str(row[0]) for row in rows) == sorted(before)
-
-
-@pytest.mark.parametrize("limit", range(8, 28, 4))
-def test_few_descriptors(place, limit):
-    def bounded():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
-
-    for words in (*READING, ["build", "--no-cache", "."], ["prune", "-f"]):
-        place(*words, preexec_fn=bounded)
-    place.works_again()
-
-
-# where it is
-
-
-@pytest.mark.parametrize(
-    "name", ["a?b#c%41", "new\nline", "esc\x1b[2J", b"not-utf-8-\xff", " ", "ä", "-x", "a:b,c=d"]
-)
-def test_odd_paths(tmp_path, name):
-    place = Place(tmp_path)
-    place.root = (
-        os.path.join(os.fsencode(tmp_path), name) if isinstance(name, bytes) else str(tmp_path / name)
-    )
-    place.root = os.fsdecode(place.root)
-    place.works_again()
-    for words in (*READING, ["prune", "-f"]):
-        done = place.good(*words)
-        assert "\x1b" not in done.stdout + done.stderr
-    assert stat.S_IMODE(os.stat(place.root).st_mode) == 0o700
-
-
-def test_paths_that_can_be_no_store(tmp_path):
-    place = Place(tmp_path)
-    (tmp_path / "file").write_text("")
-    for root in (
-        tmp_path / "file",
-        tmp_path / "file/store",
-        tmp_path / ("x" * 300),
-        "/" + "x/" * 3000,
-        "/proc/store",
-    ):
-        for words in (["images"], ["build", "."]):
-            done = place.fails(*words, root=str(root))
-            assert "hint:" in done.stderr
-    with pytest.raises(BuildError, match="NUL"):
-        Store("/a\0b")
-
-
-def test_a_filesystem_without_attributes_is_no_place_for_overlays(tmp_path):
-    place = Place(tmp_path)
-    (tmp_path / "ramfs").mkdir()
-    with mounted("-t", "ramfs", "ramfs", tmp_path / "ramfs"):
-        os.chmod(tmp_path / "ramfs", 0o755)
-        place.root = str(tmp_path / "ramfs" / "store")
-        place.works_again()
-        with Store(place.root) as store:
-            assert store.catalogue.meta("snapshots") == "copy"
-
-
 def test_threads_that_find_the_damage_together(place):
     with Store(place.root) as store:
         store.catalogue._db.execute("DROP TABLE steps")
@@ -674,3 +241,15 @@ def test_threads_that_find_the_damage_together(place):
         assert len(errors) == 8
     assert len([name for name in os.listdir(place.root) if name.endswith("damaged-1")]) == 1
     assert not os.path.exists(catalogue(place) + ".damaged-2")
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"id": ' + "[" * 50_000, "\xff"])
+def test_a_cache_whose_description_is_none(place, content):
+    with Store(place.root) as store, store.session() as session:
+        store.caches.take(session, "c", "", "shared", lambda _: None, threading.Event()).close()
+        name = store.caches.name("c", "")
+    with open(f"{place.root}/caches/{name}/cache.json", "w", encoding="utf-8") as stream:
+        stream.write(content)
+    assert len(info(place.root)["cache_mounts"]) == 1
+    place.good("prune", "-f")
+    assert info(place.root)["cache_mounts"] == []
