@@ -132,6 +132,8 @@ def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = _silent) -
         image_reference.parse(tag)
     platform = platforms.normalise(options.platform) if options.platform else platforms.host()
     store = stack.enter_context(Store(options.root))
+    for text in store.take_warnings():
+        emit(Event("warning", data={"text": text, "line": 0}))
     archive = options.context == "-" or os.path.isfile(options.context)
     session = stack.enter_context(store.session()) if archive else None
     source = open_source(options.context, options.dockerfile, options.ignorefile, session)

@@ -5,20 +5,23 @@ every file and directory that it looked at, and what it printed. The next call w
 looks at those again; when all of them are as they were, it prints the same and is done. Anything else, one
 changed time included, goes the ordinary way. So a note can be out of date, but never wrong.
 
-Hot path: imports os, sys and marshal. It holds no cache of its own; :mod:`buildfront.engine` does.
+A note is data: a list of texts (:func:`_parse`), each field checked, in a store that nobody else can write to, which
+is looked at before the note is.
+
+Hot path: imports os, stat and sys. It holds no cache of its own; :mod:`buildfront.engine` does.
 """
 
 from __future__ import annotations
 
-import marshal
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from . import __version__
-from .place import default_root
+from .place import default_root, untrusted
 
 if TYPE_CHECKING:
     from .api import BuildOutcome, Prepared
@@ -39,7 +42,22 @@ _FLAGS = ("-q", "--quiet")
 _ROOT, _UID = default_root(), os.geteuid()
 """As they are where the program starts: a rootless build becomes root later."""
 
-Signature = tuple[int, int, int, int, int, int]
+_FORMAT = "buildfront note 1"
+
+_LIMIT = 16 << 20
+"""Bytes of a note; a build that looks at more files than that takes longer than reading them anyway."""
+
+Signature = tuple[int, ...]
+"""Mode, inode, device, size, modification and change time."""
+
+
+class Note(NamedTuple):
+    """What a note holds. ``blobs`` are the digits of SHA-256 digests; the last line of ``out`` is the image ID."""
+
+    witnesses: list[tuple[str, Signature | None]]
+    blobs: list[str]
+    out: str
+    err: str
 
 
 def _options(argv: list[str]) -> dict[str, str] | None:
@@ -74,19 +92,19 @@ def _answerable(name: str, value: str) -> bool:
     return name != "--progress" or value in ("auto", "plain", "quiet")
 
 
-def _place(argv: list[str]) -> str | None:
-    """The file that holds the note for this command line; None when there can't be one."""
+def _place(argv: list[str]) -> tuple[str, str] | None:
+    """The store, and the file in it that holds the note for this command line; None when there can't be one."""
     options = _options(argv)
     if options is None or (sys.stderr.isatty() and "-q" not in options and "--quiet" not in options):
         return None
-    root = options.get("--root") or _ROOT
+    root = os.path.abspath(options.get("--root") or _ROOT)
     try:
         from _sha256 import sha256  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         from hashlib import sha256
     own = sorted(item for item in os.environ.items() if item[0].startswith("BUILDFRONT_"))
-    identity = marshal.dumps((__version__, argv, os.getcwd(), own, _UID, sys.version))
-    return os.path.join(root, "memo", sha256(identity).hexdigest())
+    identity = repr((__version__, argv, os.getcwd(), own, _UID, sys.version)).encode()
+    return root, os.path.join(root, "memo", sha256(identity).hexdigest())
 
 
 def signature(path: str) -> Signature | None:
@@ -98,39 +116,117 @@ def signature(path: str) -> Signature | None:
     return (s.st_mode, s.st_ino, s.st_dev, s.st_size, s.st_mtime_ns, s.st_ctime_ns)
 
 
-def replay(argv: list[str]) -> int | None:
-    """Print what the noted build printed and return 0; None when there is no note, or anything has changed."""
-    place = _place(argv)
-    if place is None:
+def _trusted(root: str) -> bool:
+    """Whether the store and its notes are ours, and nobody else could have left them. What is not is told, or mended,
+    on the ordinary way."""
+    try:
+        top, notes = os.lstat(os.path.realpath(root)), os.lstat(os.path.join(root, "memo"))
+        return (
+            untrusted(root) is None
+            and top.st_mode & 0o077 == 0
+            and stat.S_ISDIR(notes.st_mode)
+            and notes.st_uid == top.st_uid
+        )
+    except OSError:
+        return False
+
+
+def _read(place: str) -> str | None:
+    """The text of a note that is a file of ours."""
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
         return None
     try:
-        with open(place, "rb") as note:
-            witnesses, blobs, out, err = marshal.loads(note.read())
-    except (OSError, ValueError, EOFError, TypeError):
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode) or status.st_uid != _UID or status.st_size > _LIMIT:
+            return None
+        with os.fdopen(os.dup(fd), "rb") as stream:
+            return stream.read(_LIMIT).decode("utf-8", "surrogateescape")
+    except (OSError, ValueError):
         return None
-    for path, known in witnesses:
+    finally:
+        os.close(fd)
+
+
+def _format(note: Note) -> str | None:
+    """The note as text: fields with a NUL after each, which no path has; None for one that can't be kept so."""
+    fields = [_FORMAT, str(len(note.witnesses)), str(len(note.blobs)), note.out, note.err, *note.blobs]
+    for path, known in note.witnesses:
+        fields += [path, " ".join(map(str, known)) if known else ""]
+    text = "\0".join(fields)
+    return text if _parse(text) == note and len(text) < _LIMIT else None
+
+
+def _parse(text: str) -> Note | None:
+    """The note; None for what was not made by :func:`_format`."""
+    fields = text.split("\0")
+    if len(fields) < 5 or fields[0] != _FORMAT or not (_is_number(fields[1]) and _is_number(fields[2])):
+        return None
+    witnesses, blobs = int(fields[1]), int(fields[2])
+    out, err = fields[3:5]
+    if len(fields) != 5 + blobs + 2 * witnesses or not witnesses or not blobs:
+        return None
+    digests = fields[5 : 5 + blobs]
+    if not all(_is_digest(digest) for digest in digests):
+        return None
+    if not (out.startswith("sha256:") and out.endswith("\n") and _is_digest(out[7:-1]) and _is_plain(err)):
+        return None
+    rest = fields[5 + blobs :]
+    known: list[tuple[str, Signature | None]] = []
+    for path, words in zip(rest[::2], rest[1::2], strict=True):
+        numbers = words.split(" ") if words else []
+        if not path.startswith("/") or len(numbers) not in (0, 6) or not all(map(_is_number, numbers)):
+            return None
+        known.append((path, tuple(map(int, numbers)) if numbers else None))
+    return Note(known, digests, out, err)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.removeprefix("-").isdecimal() and len(text) <= 20
+
+
+def _is_digest(text: str) -> bool:
+    return len(text) == 64 and all(char in "0123456789abcdef" for char in text)
+
+
+def _is_plain(text: str) -> bool:
+    """Whether it says nothing to a terminal but letters and lines."""
+    return all(line.isprintable() for line in text.replace("\t", " ").split("\n"))
+
+
+def replay(argv: list[str]) -> int | None:
+    """Print what the noted build printed and return 0; None when there is no note, or anything has changed."""
+    found = _place(argv)
+    if found is None or not _trusted(found[0]):
+        return None
+    text = _read(found[1])
+    note = None if text is None else _parse(text)
+    if note is None:
+        return None
+    for path, known in note.witnesses:
         if signature(path) != known:
             return None
-    for path in blobs:
-        if not os.path.exists(path):
+    for digest in note.blobs:
+        if not os.path.exists(os.path.join(found[0], "blobs", "sha256", digest)):
             return None
     iidfile = (_options(argv) or {}).get("--iidfile")
     if iidfile:
         try:
             with open(iidfile, "w", encoding="utf-8") as stream:
-                stream.write(out.strip())
+                stream.write(note.out.strip())
         except OSError:
             return None  # the ordinary way says what is wrong
-    sys.stderr.write(err)
-    sys.stdout.write(out)
+    sys.stderr.write(note.err)
+    sys.stdout.write(note.out)
     sys.stdout.flush()
     return 0
 
 
 def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str) -> None:
     """Leave a note of a build that was wholly cached. Does nothing where that can't be done safely."""
-    place = _place(argv)
-    if place is None:
+    found = _place(argv)
+    if found is None:
         return
     from .names import read_manifest
 
@@ -138,23 +234,33 @@ def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str)
     if paths is None:
         return
     limit = _STARTED - _RACY_NS
-    witnesses: list[tuple[str, Any]] = []
-    for path in dict.fromkeys(paths):
+    witnesses: list[tuple[str, Signature | None]] = []
+    for path in dict.fromkeys(os.path.join(os.getcwd(), path) for path in paths):
         known = signature(path)
         if known is not None and max(known[4], known[5]) > limit:
             return
         witnesses.append((path, known))
     store = prepared.store
     digests = [outcome.digest, *(item.digest for item in read_manifest(store, outcome.digest).blobs)]
-    note = (witnesses, [store.blob_path(digest) for digest in digests], outcome.image_id + "\n", err)
+    witnesses += [(path, signature(path)) for path in map(store.blob_path, digests)]
+    blobs = [digest.removeprefix("sha256:") for digest in digests]
+    text = _format(Note(witnesses, blobs, outcome.image_id + "\n", err))
+    if text is not None:
+        _write(found[1], text)
+
+
+def _write(place: str, text: str) -> None:
+    temporary = f"{place}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-        temporary = f"{place}.{os.getpid()}"
         with open(temporary, "xb") as stream:
-            stream.write(marshal.dumps(note))
+            stream.write(text.encode("utf-8", "surrogateescape"))
         os.rename(temporary, place)
-    except OSError:
-        return  # a full disk or a read-only store: the next build is only slower
+    except OSError:  # a full disk or a read-only store: the next build is only slower
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
 
 
 def _looked_at(prepared: Prepared) -> Iterable[str] | None:

@@ -1,8 +1,30 @@
-"""Where the store is when nobody says. Hot path: imports os alone."""
+"""Where the store is when nobody says, and whether a place can be trusted. Hot path: imports os and stat alone.
+
+A store is trusted when it, and each directory on the way to it, belongs to us or to root, and nobody else may write
+to any of them: whoever could would decide what a build finds there, and what runs as us. Links on the way are
+followed one by one, and what they lie in is held to the same.
+
+* A directory with the sticky bit, as /tmp, may be open to all: of what is in it, only the next name has to be ours.
+* A directory that a group may write to is trusted when the group is the user's private one (it has the user's name,
+  is the user's own, and nobody else is in it: what distributions give users whose umask is 0002), and has no access
+  control list.
+* In a user namespace whose root is not the machine's, what the machine's root owns belongs to an unknown user, and
+  so does what other users own. There such an owner is taken for root on the way to the store, but not of the store
+  itself. The command line therefore looks before it enters one.
+"""
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
+
+_STARTED = os.geteuid()
+"""As it is where the program starts: a rootless build becomes root later, and names of users are those of before."""
+
+_LINKS = 40  # linux/namei.h, MAXSYMLINKS
+
+_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def default_root() -> str:
@@ -13,3 +35,118 @@ def default_root() -> str:
     if os.geteuid() == 0:
         return "/var/lib/buildfront"
     return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "buildfront")
+
+
+def untrusted(root: str) -> tuple[str, str] | None:
+    """The first place on the way to ``root`` that others could change, and why; None where there is none.
+
+    A store that is not there yet is as good as what it will lie in. Raises OSError where the way can't be looked at.
+    """
+    here, links = "/", 0
+    todo = [name for name in reversed(os.path.abspath(root).split("/")) if name]
+    status = os.lstat(here)
+    while True:
+        why = _owner(status, last=not todo) or _writers(here, status, last=not todo)
+        if why:
+            return here, why
+        if not todo:
+            return None
+        name = todo.pop()
+        if name in (".", ".."):
+            here = os.path.dirname(here) if name == ".." else here
+            status = os.lstat(here)
+            continue
+        path = os.path.join(here, name)
+        try:
+            status = os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return None  # to be made, or refused by who makes it
+        if not stat.S_ISLNK(status.st_mode):
+            here = path
+            continue
+        why = _owner(status, last=False)
+        if why:
+            return path, why
+        links += 1
+        if links > _LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), root)
+        target = os.readlink(path)
+        if target.startswith("/"):
+            here = "/"
+        todo += [part for part in reversed(target.split("/")) if part]
+        status = os.lstat(here)
+
+
+def check(root: str) -> None:
+    """Raises BuildError, with the remedy, for a place that others could change. Touches nothing."""
+    try:
+        found = untrusted(root)
+    except OSError as error:
+        from .errors import BuildError
+
+        raise BuildError(
+            f"the store {root!r} can't be reached: {error.strerror}",
+            hint="choose another place with --root or BUILDFRONT_ROOT",
+        ) from None
+    if found is None:
+        return
+    from .errors import BuildError
+
+    path, why = found
+    remedy = "give it to yourself (chown)" if "belongs to" in why else f"take that away (chmod go-w {path!r})"
+    raise BuildError(
+        f"the store {root!r} can't be trusted: {path!r} {why}",
+        hint=f"{remedy} if all in it is yours, or choose a place of your own with --root or BUILDFRONT_ROOT",
+    )
+
+
+def _owner(status: os.stat_result, *, last: bool) -> str:
+    """Why the owner is not one of us, or the empty string."""
+    if status.st_uid in (os.geteuid(), 0) or (not last and _is_unknown(status.st_uid)):
+        return ""
+    return f"belongs to the user {status.st_uid}"
+
+
+def _is_unknown(uid: int) -> bool:
+    """Whether this stands for owners that our user namespace has no number for (user_namespaces(7))."""
+    try:
+        with open("/proc/sys/kernel/overflowuid", encoding="ascii") as stream:
+            if uid != int(stream.read()):
+                return False
+        with open("/proc/self/uid_map", encoding="ascii") as stream:
+            return stream.read().split() != ["0", "0", "4294967295"]
+    except (OSError, ValueError):
+        return False
+
+
+def _writers(path: str, status: os.stat_result, *, last: bool) -> str:
+    """Why others can write to it, or the empty string."""
+    mode = status.st_mode
+    if not stat.S_ISDIR(mode) or not mode & _OTHERS or (mode & stat.S_ISVTX and not last):
+        return ""
+    if mode & stat.S_IWOTH:
+        return "may be written to by everybody"
+    if not _is_private(status.st_gid):
+        return f"may be written to by the group {status.st_gid}"
+    try:
+        os.getxattr(path, "system.posix_acl_access")
+    except OSError:
+        return ""  # it has none: the group's bits are the group's
+    return "has an access control list that lets others write to it"
+
+
+def _is_private(gid: int) -> bool:
+    """Whether a group is the user's alone, as far as the machine's files say."""
+    if gid != os.getegid():
+        return False
+    import grp
+    import pwd
+
+    try:
+        user = pwd.getpwuid(_STARTED)
+        group = grp.getgrgid(user.pw_gid)
+    except KeyError:
+        return False
+    if os.geteuid() == _STARTED and user.pw_gid != gid:
+        return False  # it is the group of this process alone (newgrp)
+    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import marshal
 import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from buildfront.memo import _options
+from buildfront.memo import Note, _format, _options, _parse
 
 BUILDFRONT = str(Path(sys.executable).parent / "buildfront")
 HEAVY = {
@@ -144,3 +148,121 @@ def test_other_command_lines_are_not_answered(argv: list[str]) -> None:
 def test_the_options_of_a_plain_build() -> None:
     argv = ["--root", "/s", "build", "-q", "--tag=a", "-t", "b", "--build-arg", "A=B=C", "."]
     assert _options(argv) == {"--root": "/s", "-q": "-q", "--tag": "a", "-t": "b", "--build-arg": "A=B=C"}
+
+
+# notes that nobody of us wrote
+
+
+def notes(build: Build) -> list[Path]:
+    return [path for path in (build.store / "memo").iterdir() if path.stat().st_size]
+
+
+def kept_note(build: Build) -> Path:
+    """The note of the plain command line; ``build`` calls with other words leave their own."""
+    return notes(build)[0]
+
+
+def change_field(number: int, value: str) -> Callable[[bytes], bytes]:
+    def change(content: bytes) -> bytes:
+        fields = content.split(b"\0")
+        fields[number] = value.encode()
+        return b"\0".join(fields)
+
+    return change
+
+
+HOSTILE: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda _: b"",
+    "marshal": lambda _: marshal.dumps(([], [], "hello\n", "")),
+    "cut": lambda content: content[:-20],
+    "longer": lambda content: content + b"\0x",
+    "other-format": change_field(0, "buildfront note 2"),
+    "count": change_field(1, "1000000000000"),
+    "negative": change_field(2, "-1"),
+    "no-image": change_field(3, "hello\n"),
+    "escapes-in-the-image": change_field(3, "\x1b[2J\n"),
+    "escapes": change_field(4, "\x1b]0;title\x07"),
+    "a-blob-elsewhere": change_field(5, "../../../../etc/passwd"),
+    "no-number": change_field(-1, "1 2 3 4 5 x"),
+    "large-number": change_field(-1, "1 2 3 4 5 " + "9" * 5000),
+    "relative": change_field(-2, "etc/passwd"),
+    "no-text": lambda content: content.replace(b"sha256:", b"\xff\xfe\xff"),
+    "large": lambda content: content + b" " * (17 << 20),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_note_that_is_none_is_not_believed(build: Build, name: str) -> None:
+    ordinary, _ = build()
+    note = kept_note(build)
+    note.write_bytes(HOSTILE[name](note.read_bytes()))
+    text, light = build()
+    assert not light and text == ordinary
+
+
+@pytest.mark.parametrize(
+    "kind", ["link", "fifo", "directory", "link-above", "eves", "open-store", "open-above"]
+)
+def test_a_note_is_read_only_where_nobody_else_could_leave_it(build: Build, kind: str) -> None:
+    ordinary, light = build()
+    assert light
+    note = kept_note(build)
+    if kind == "link":
+        note.rename(build.store.parent / "elsewhere")
+        note.symlink_to(build.store.parent / "elsewhere")
+    elif kind == "fifo":
+        note.unlink()
+        os.mkfifo(note)
+    elif kind == "directory":
+        note.unlink()
+        note.mkdir()
+    elif kind == "link-above":
+        (build.store / "memo").rename(build.store.parent / "memo")
+        (build.store / "memo").symlink_to(build.store.parent / "memo")
+    elif kind == "eves":
+        os.chown(note, 4322, 4322)
+    else:
+        (build.store if kind == "open-store" else build.store.parent).chmod(0o777)
+    try:
+        text, light = build()
+    except subprocess.CalledProcessError as error:
+        assert kind in ("link-above", "open-store", "open-above") and "Traceback" not in error.stderr
+        assert "can't be trusted" in error.stderr or "memo is a link" in error.stderr
+        return
+    assert not light and text == ordinary and kind not in ("open-store", "open-above")
+
+
+@given(st.text() | st.lists(st.text()).map(lambda fields: "\0".join(["buildfront note 1", *fields])))
+def test_whatever_a_note_says(text: str) -> None:
+    found = _parse(text)
+    assert found is None or _format(found) == text
+
+
+signatures = st.none() | st.tuples(*[st.integers(0, (1 << 64) - 1)] * 6)
+
+
+@given(
+    st.lists(
+        st.tuples(st.text("ab/ \udcff").map(lambda path: "/" + path), signatures), min_size=1, max_size=5
+    ),
+    st.lists(st.text("0123456789abcdef", min_size=64, max_size=64), min_size=1, max_size=3),
+    st.text("abc \n\t"),
+)
+def test_a_note_is_read_as_it_was_written(
+    witnesses: list[tuple[str, tuple[int, ...] | None]], blobs: list[str], err: str
+) -> None:
+    note = Note(witnesses, blobs, f"sha256:{blobs[0]}\n", err)
+    text = _format(note)
+    assert text is not None and _parse(text) == note
+
+
+def test_a_full_disk_leaves_no_half_note(build: Build) -> None:
+    note = kept_note(build)
+    note.unlink()
+    from buildfront import memo
+
+    memo._write(str(note), "x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        memo._write(str(note.with_name("other")), "x")
+    assert not [path for path in (build.store / "memo").iterdir() if path.name.startswith("other")]

@@ -89,7 +89,7 @@ def build_command(root: str | None, /, **values: Any) -> None:
         timeout=values["timeout"],
         stdin=_input(values) if values["stdin"] else None,
     )
-    become_root()
+    become_root(root)
     progress = create("quiet" if values["quiet"] else values["progress"])
 
     def note(prepared: Prepared, outcome: BuildOutcome) -> None:

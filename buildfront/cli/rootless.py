@@ -5,16 +5,20 @@ from __future__ import annotations
 import click
 
 
-def become_root() -> None:
+def become_root(root: str | None) -> None:
     """Enter a user namespace where the caller is an ordinary user, and say what can't work in it.
 
-    The process must have one thread still. Raises BuildError where the kernel allows none.
+    The process must have one thread still. Raises BuildError where the kernel allows none, and for a store that others
+    could change: who owns what is on the way to it can be told only here outside.
     """
     import os
 
     if os.geteuid() == 0:
         return
     from ..api import enter_user_namespace
+    from ..place import check, default_root
+
+    check(root or default_root())
 
     for warning in enter_user_namespace():
         click.echo(f"warning: {warning}", err=True)

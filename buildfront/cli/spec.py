@@ -38,7 +38,7 @@ def spec_command(root: str | None, /, **values: Any) -> None:
     from .rootless import become_root
 
     template = run_template(values, always=True)
-    become_root()
+    become_root(root)
     options = to_options(values, root, run=template)
     facts = _facts(values["host_facts"])
     with ExitStack() as stack:

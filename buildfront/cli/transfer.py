@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import sys
-import tempfile
 
 import click
 
@@ -26,19 +26,22 @@ def load_command(root: str | None, path: str, names: tuple[str, ...], platform: 
     from ..store import Store
     from ..transfer import load
 
-    with Store(root) as store, tempfile.NamedTemporaryFile(dir=store.tmp, prefix="load-") as spool:
+    chosen = normalise(platform) if platform else ""
+    if path == "-" and sys.stdin.isatty():
+        raise BuildError("load reads the archive from stdin, and that is a terminal", hint="use -i FILE")
+    with Store(root) as store, store.session() as session:
         if path == "-":
             import shutil
 
-            if sys.stdin.isatty():
-                raise BuildError(
-                    "load reads the archive from stdin, and that is a terminal", hint="use -i FILE"
-                )
-            shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
-            spool.flush()
-            path = spool.name
-        for name in load(store, path, names=names, platform=normalise(platform) if platform else ""):
+            path = session.place("load")
+            with open(path, "xb", opener=_private) as spool:
+                shutil.copyfileobj(sys.stdin.buffer, spool, 1 << 20)
+        for name in load(store, path, names=names, platform=chosen):
             click.echo(f"loaded {visible(name)}")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 @click.command("import")

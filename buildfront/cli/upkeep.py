@@ -21,13 +21,13 @@ def info_command(root: str | None, form: str) -> None:
     from ..upkeep import info
 
     check_format(form)
-    become_root()  # an ordinary user's caches hold files of other users of its namespace
+    become_root(root)  # an ordinary user's caches hold files of other users of its namespace
     found = info(root)
     if form == "json":
         click.echo(json.dumps(found, indent=2))
         return
     click.echo(f"version    {found['version']}")
-    click.echo(f"store      {found['root']}")
+    click.echo(f"store      {visible(found['root'])}")
     snapshots = found["snapshots"]
     click.echo(f"snapshots  {snapshots['count']} ({snapshots['driver'] or 'none yet'})")
     click.echo(f"images     {found['images']}")
@@ -57,7 +57,7 @@ def prune_command(root: str | None, filters: tuple[str, ...], force: bool, form:
     parse_filters(filters)
     if not force and sys.stdin.isatty():
         click.confirm("Remove the cache mounts that no build uses now?", abort=True, err=True)
-    become_root()
+    become_root(root)
     removed = prune(filters, root)
     if form == "json":
         click.echo(json.dumps([dataclasses.asdict(item) for item in removed], indent=2))

@@ -216,6 +216,10 @@ def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Resul
         return None
     if parent.snapshot is not None and snapshot.parent != parent.snapshot:
         return None  # its parent ran again meanwhile: this result lies on the files of the earlier run
+    if parent.snapshot is None and not state.store.has_lineage(snapshot.parent):
+        # What lies below was looked at where the parent has a snapshot.
+        state.store.catalogue.forget_step(key)
+        return None
     if snapshot.digest is not None and not is_whole(state.store, snapshot.digest, snapshot.size):
         return None  # its layer is missing or damaged, and made again
     return Result(key, row.snapshot, None, changed=True, cached=True)

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 from typing import IO, Any
@@ -121,6 +121,10 @@ class Worker:
         self._usage: dict[int, dict[str, Any]] = {}
         """What each RUN used, by the number of its step."""
         self._base_locks: dict[str, threading.Lock] = {}
+        self._made: dict[int, int | None] = {}
+        """The snapshots of this build's steps, and what each lies on."""
+        self._kept: set[int] = set()
+        """Those whose step counts as done."""
         self._layers: list[concurrent.futures.Future[None]] = []
 
     def run(self) -> None:
@@ -137,8 +141,19 @@ class Worker:
                 for future in self._layers:
                     future.result()
         finally:
+            self._drop_unfinished()
             if self._executor is not None:
                 self._executor.close()
+
+    def _drop_unfinished(self) -> None:
+        """Take away the snapshots whose layer could not be written, and what lies on them: nobody would find them."""
+        unfinished = self._made.keys() - self._kept
+        for number in sorted(self._made):  # what a snapshot lies on has a lower number
+            if self._made[number] in unfinished:
+                unfinished.add(number)
+        for number in sorted(unfinished, reverse=True):
+            with suppress(OSError, BuildError):  # the disk may be full; what went wrong first is told
+                self.session.drop(number)
 
     def _check(self) -> None:
         """What no step can have is told before the first, not when its turn comes: a source of a volume that is
@@ -233,6 +248,10 @@ class Worker:
         except (RequestError, HostError) as error:
             self.state.emit(Event("failed", step.id, step.title, {"error": str(error)}))
             raise BuildError(str(error), where=step.source) from error
+        except OSError as error:
+            failure = self.session.store.told(error)
+            self.state.emit(Event("failed", step.id, step.title, {"error": failure.what, **self._used(step)}))
+            raise failure.at(step.source) from error
 
     def _perform(self, step: Step, began: float) -> Result:
         op = step.op
@@ -411,6 +430,7 @@ class Worker:
                 result = self.state.results[step.parent if step.parent is not None else step.id]
                 return replace(result, key=keyed[0], changed=False, cached=False)
             number = self.session.commit(active, parent, empty=not entries)
+            self._made[number] = parent
         except BaseException:
             active.discard()
             raise
@@ -432,6 +452,14 @@ class Worker:
         self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: list[Entry], began: float
     ) -> None:
         """Write the layer's blob; only then the step counts as cached."""
+        try:
+            self._write_layer(step, keyed, number, entries, began)
+        except OSError as error:
+            raise self.session.store.told(error).at(step.source) from error
+
+    def _write_layer(
+        self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: list[Entry], began: float
+    ) -> None:
         store = self.session.store
         tree, _ = store.driver(self.session.path).comparison(store.snapshot_path(number))
         blob = self.session.blob()
@@ -471,6 +499,8 @@ class Worker:
             int(time.time()),
             cache.canonical(self._usage.get(step.id, {})),
         )
+        if number is not None and changed:
+            self._kept.add(number)
 
 
 def _copy_from(op: CopyOp, source: Root, selections: list[Selection], root: Root) -> bool:

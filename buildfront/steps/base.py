@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from typing import IO, Any
 
 from run_step import Root
@@ -41,14 +42,22 @@ def unpack(base: BaseImage, session: Session) -> int | None:
     for count in range(len(diff_ids), 0, -1):
         known = catalogue.chain(chain_id(diff_ids[:count]))
         # A chain ID alone is no proof: an image may give one layer the chain ID of another image's layers as diff ID.
-        if known is not None and session.store.has_snapshot(known):
+        if known is not None and session.store.has_lineage(known):
             lineage = [row.diff_id for row in reversed(catalogue.lineage(known))]
             if lineage == diff_ids[:count]:
                 parent, done = known, count
                 break
     for index in range(done, len(diff_ids)):
-        parent = _layer(base.layers[index], parent, session)
-        catalogue.set_chain(chain_id(diff_ids[: index + 1]), parent)
+        layer = base.layers[index]
+        parent = number = _layer(layer, parent, session)
+        try:
+            blob = layer.descriptor
+            catalogue.set_layer(number, layer.diff_id, blob.digest, blob.size, blob.media_type)
+            catalogue.set_chain(chain_id(diff_ids[: index + 1]), number)
+        except BaseException:
+            with suppress(OSError, BuildError):
+                session.drop(number)  # nobody would find it
+            raise
     return parent
 
 
@@ -67,12 +76,7 @@ def _layer(layer: Layer, parent: int | None, session: Session) -> int:
                 f"the layer {layer.descriptor.digest} does not hold what its image says: its diff ID is {found}, "
                 f"and {layer.diff_id} was expected"
             )
-        number = session.commit(active, parent)
+        return session.commit(active, parent)
     except BaseException:
         active.discard()
         raise
-    descriptor = layer.descriptor
-    session.store.catalogue.set_layer(
-        number, layer.diff_id, descriptor.digest, descriptor.size, descriptor.media_type
-    )
-    return number

@@ -58,7 +58,10 @@ class BlobWriter:
 
     def discard(self) -> None:
         """Throw it away."""
-        self._file.close()
+        try:
+            self._file.close()
+        except OSError:
+            pass  # what was still to be written is not wanted any more; the file is closed nevertheless
         try:
             os.unlink(self._path)
         except FileNotFoundError:

@@ -31,6 +31,9 @@ _LOOK = 0.01
 _POLL = 0.2
 """Seconds after which a wait for a lock looks whether the build was stopped."""
 
+_LONG = 1 << 20
+"""Characters of a cache's description, whatever lies there."""
+
 
 @dataclass(frozen=True)
 class CacheRow:
@@ -185,7 +188,7 @@ class Caches:
     @staticmethod
     def _make(session: Session, path: str, kind: int, fill: Fill) -> int | None:
         """A new instance, locked before it has its name; None where another build was first."""
-        from .store import locked_directory
+        from .locks import locked_directory
 
         new = session.directory("cache")
         lock = os.open(os.path.join(new, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -222,9 +225,11 @@ class Caches:
                 with open(
                     os.path.join(directory, "cache.json"), encoding="utf-8", errors="surrogateescape"
                 ) as stream:
-                    identity = str(json.load(stream)["id"])
+                    identity = str(json.loads(stream.read(_LONG))["id"])
             except (FileNotFoundError, NotADirectoryError):
                 continue  # pruned just now
+            except (ValueError, KeyError, TypeError, RecursionError):
+                identity = ""  # a power failure; it can be removed as any other
             for number in self._instances(directory):
                 yield name, identity, number
 
@@ -245,7 +250,7 @@ class Caches:
 
     def remove(self, session: Session, row: CacheRow) -> bool:
         """Remove an instance, and the cache with its last; False where it is in use, or gone."""
-        from .store import locked_directory
+        from .locks import locked_directory
 
         path = os.path.join(self.directory, row.name, str(row.instance))
         lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 import threading
 from typing import Any, NamedTuple
+
+from ..errors import BuildError
+from .database import Database, Schema
+from .failure import is_damage
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta(name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -71,67 +73,80 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
+def _is_sound(row: SnapshotRow) -> bool:
+    """Whether the values are of the types that they were written with; numbers grow, so a parent has a lower one."""
+    texts = (row.diff_id, row.digest, row.media_type)
+    return (
+        (row.parent is None or (isinstance(row.parent, int) and 0 < row.parent < row.id))
+        and all(text is None or isinstance(text, str) for text in texts)
+        and (row.size is None or isinstance(row.size, int))
+        and isinstance(row.created, int)
+    )
+
+
 class Catalogue:
-    """One connection, shared by the threads of a build under a lock."""
+    """One connection, shared by the threads of a build under a lock.
+
+    Opened, and made where it is missing; a damaged one is set aside and made anew (:mod:`.database`). Methods raise
+    BuildError for what the disk or the content does not allow. ``read_only`` says why nothing can be kept, where
+    that is so: what is set is known to this object alone then. ``warnings`` are for the user.
+    """
 
     def __init__(self, path: str) -> None:
         self._lock = threading.Lock()
-        self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-        if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-            self._enter_wal(os.path.dirname(path))
-        self._db.execute("PRAGMA synchronous=NORMAL")
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version == 0:
-            self._db.executescript(
-                _SCHEMA + _CONTENTS + _FILES + _LAYERS + f"PRAGMA user_version={_VERSION};"
-            )
-        elif version < _VERSION:
-            self._upgrade()
+        self._file = Database(path, Schema(_VERSION, _SCHEMA + _CONTENTS + _FILES + _LAYERS, self._upgrade))
+        self._db = self._file.connection
+        self.read_only = self._file.read_only
+        self.warnings = self._file.warnings
 
-    def _enter_wal(self, directory: str) -> None:
-        """Once in a store's life, and one program at a time: SQLite itself does not wait here when another one is
-        about the same, however long its timeout (sqlite3_busy_handler, "the busy handler is not invoked")."""
-        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            self._db.execute("PRAGMA journal_mode=WAL")
-        finally:
-            os.close(fd)
-
-    def _upgrade(self) -> None:
+    @staticmethod
+    def _upgrade(db: sqlite3.Connection) -> None:
         """Bring an older store's tables to this version; of two programs at once, one does it."""
-        self._db.execute("BEGIN IMMEDIATE")
+        db.execute("BEGIN IMMEDIATE")
         try:
-            found = self._db.execute("PRAGMA user_version").fetchone()[0]
+            found = db.execute("PRAGMA user_version").fetchone()[0]
             if found < 2:
-                self._db.execute("ALTER TABLE steps ADD COLUMN usage TEXT NOT NULL DEFAULT '{}'")
+                db.execute("ALTER TABLE steps ADD COLUMN usage TEXT NOT NULL DEFAULT '{}'")
             if found < 3:
-                self._db.execute("DROP TABLE IF EXISTS contents")
-                self._db.execute(_CONTENTS)
-                self._db.execute("DELETE FROM files")
-                self._db.execute(_LAYERS)
-            self._db.execute(f"PRAGMA user_version={_VERSION}")
-            self._db.execute("COMMIT")
+                db.execute("DROP TABLE IF EXISTS contents")
+                db.execute(_CONTENTS)
+                db.execute("DELETE FROM files")
+                db.execute(_LAYERS)
+            db.execute(f"PRAGMA user_version={_VERSION}")
+            db.execute("COMMIT")
         except BaseException:
-            self._db.execute("ROLLBACK")
+            db.execute("ROLLBACK")
             raise
 
     def close(self) -> None:
         """Close the connection."""
-        self._db.close()
+        self._file.close()
 
     def _one(self, sql: str, *args: Any) -> Any:
-        with self._lock:
+        with self._lock, self._file.telling():
             return self._db.execute(sql, args).fetchone()
 
     def _do(self, sql: str, *args: Any) -> int:
-        with self._lock:
+        with self._lock, self._file.telling():
             return self._db.execute(sql, args).lastrowid or 0
+
+    def _remember(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
+        """All rows or none; where there is no room for them they are only not known the next time."""
+        with self._lock, self._file.telling():
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany(sql, rows)
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                if is_damage(error):
+                    raise
 
     def meta(self, name: str) -> str | None:
         """A setting of this store."""
         row = self._one("SELECT value FROM meta WHERE name=?", name)
-        return row[0] if row else None
+        return str(row[0]) if row else None
 
     def set_meta(self, name: str, value: str) -> None:
         """Set it."""
@@ -161,23 +176,32 @@ class Catalogue:
         """One row."""
         sql = "SELECT id, parent, empty, diff_id, digest, size, media_type, created FROM snapshots WHERE id=?"
         row = self._one(sql, number)
-        return SnapshotRow(row[0], row[1], bool(row[2]), *row[3:]) if row else None
+        if row is None:
+            return None
+        found = SnapshotRow(row[0], row[1], bool(row[2]), *row[3:])
+        if not _is_sound(found):
+            raise self._file.damaged(f"the snapshot {number} is no snapshot")
+        return found
 
     def lineage(self, number: int | None) -> list[SnapshotRow]:
-        """The snapshot and its ancestors, the topmost first."""
-        out = []
+        """The snapshot and its ancestors, the topmost first; nothing of one that is not known.
+
+        Raises BuildError where an ancestor is not known."""
+        out: list[SnapshotRow] = []
         while number is not None:
             row = self.snapshot(number)
+            if row is None and out:
+                raise BuildError(f"the snapshot {out[0].id} has lost what it lies on", hint="build again")
             if row is None:
                 break
             out.append(row)
-            number = row.parent
+            number = row.parent  # always a lower one: see _is_sound
         return out
 
     def chain(self, chain_id: str) -> int | None:
         """The snapshot that holds a stack of image layers."""
         row = self._one("SELECT snapshot FROM chains WHERE chain_id=?", chain_id)
-        return row[0] if row else None
+        return row[0] if row and isinstance(row[0], int) else None
 
     def set_chain(self, chain_id: str, snapshot: int) -> None:
         """Remember it."""
@@ -186,7 +210,11 @@ class Catalogue:
     def step(self, key: str) -> StepRow | None:
         """The result of an earlier run with this key."""
         row = self._one("SELECT snapshot, changed, components FROM steps WHERE key=?", key)
-        return StepRow(row[0], bool(row[1]), row[2]) if row else None
+        if row is None:
+            return None
+        if not (row[0] is None or isinstance(row[0], int)) or not isinstance(row[2], str):
+            raise self._file.damaged(f"the step {key[:12]} is no step")
+        return StepRow(row[0], bool(row[1]), row[2])
 
     def set_step(
         self,
@@ -236,10 +264,7 @@ class Catalogue:
 
     def set_layers(self, pairs: list[tuple[str, str]]) -> None:
         """Remember blobs and their diff IDs."""
-        with self._lock:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR IGNORE INTO layers VALUES(?,?)", pairs)
-            self._db.execute("COMMIT")
+        self._remember("INSERT OR IGNORE INTO layers VALUES(?,?)", [*pairs])
 
     def file(self, dev: int, ino: int, size: int, mtime: int, ctime: int) -> str | None:
         """The digest of a file of the host that has not changed since it was hashed."""
@@ -251,7 +276,4 @@ class Catalogue:
     def set_files(self, rows: list[tuple[int, int, int, int, int, str]]) -> None:
         """Remember digests: (dev, ino, size, mtime_ns, ctime_ns, digest)."""
         rows = [(_signed(row[0]), _signed(row[1]), *row[2:]) for row in rows]
-        with self._lock:
-            self._db.execute("BEGIN")
-            self._db.executemany("INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?)", rows)
-            self._db.execute("COMMIT")
+        self._remember("INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?)", rows)

@@ -7,9 +7,10 @@ what a killed build leaves is exactly its session's directory, found by its free
 
 from __future__ import annotations
 
+import errno
 import fcntl
-import json
 import os
+import sqlite3
 import tempfile
 import threading
 import time
@@ -22,48 +23,36 @@ from ..place import default_root
 from .blobs import BlobWriter
 from .caches import Caches
 from .catalogue import Catalogue
+from .failure import telling, told
 from .index import ImageIndex
+from .layout import open_layout
+from .locks import UNFINISHED, locked_directory
 from .snapshots import Active, Driver, View, best, driver
+
+SESSION = "s-"
+"""What the name of a session begins with."""
+
+_SMALL = 8 << 20
+"""Bytes of a blob that is read as a whole: a manifest, a config."""
 
 
 class Store:
     """Open, and create when missing. Raises BuildError when the place can't be used."""
 
     def __init__(self, root: str | None = None) -> None:
-        self.root = os.path.abspath(root or default_root())
+        self.root = os.path.abspath(os.fsdecode(root or default_root()))
         self.blobs = os.path.join(self.root, "blobs", "sha256")
         self.tmp = os.path.join(self.root, "tmp")
         self._snapshots = os.path.join(self.root, "snapshots")
-        try:
-            if not os.path.exists(os.path.join(self.root, "oci-layout")):
-                self._create()
-        except OSError as error:
-            raise BuildError(
-                f"the store {self.root} can't be made: {error.strerror}",
-                hint="choose another place with --root or BUILDFRONT_ROOT",
-            ) from None
+        open_layout(self.root)
         self.index = ImageIndex(self.root)
-        self.catalogue = Catalogue(os.path.join(self.root, "catalogue.sqlite"))
+        with telling(self.root):
+            self.catalogue = Catalogue(os.path.join(self.root, "catalogue.sqlite"))
+        self.warnings = self.catalogue.warnings
         self.caches = Caches(os.path.join(self.root, "caches"))
         self._driver: Driver | None = None
         self._driver_lock = threading.Lock()
         self.can_mount = True
-
-    def _create(self) -> None:
-        # Root filesystems may hold programs with the set-user-ID bit, which no other user of the machine may reach.
-        modes = {self.root: 0o711, self.blobs: 0o755, self.tmp: 0o711, self._snapshots: 0o700}
-        for path, mode in modes.items():
-            made = not os.path.isdir(path)
-            os.makedirs(path, mode=mode, exist_ok=True)
-            if made or path == self.tmp:
-                os.chmod(path, mode)  # whatever our umask
-        fd, temporary = tempfile.mkstemp(prefix="oci-layout.", dir=self.root)
-        with open(fd, "w", encoding="utf-8") as stream:
-            json.dump({"imageLayoutVersion": "1.0.0"}, stream)
-        os.chmod(temporary, 0o644)
-        if not os.path.exists(os.path.join(self.root, "index.json")):
-            ImageIndex(self.root).change(lambda items: items)
-        os.rename(temporary, os.path.join(self.root, "oci-layout"))
 
     def close(self) -> None:
         """Close the catalogue."""
@@ -72,8 +61,33 @@ class Store:
     def __enter__(self) -> Store:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Close it. What the system or SQLite refused inside becomes a BuildError, where nobody has told it better."""
         self.close()
+        for text in self.take_warnings():
+            import logging
+
+            logging.getLogger("buildfront").warning("warning: %s", text)
+        if isinstance(error, OSError | sqlite3.Error):
+            with telling(self.root):
+                raise error
+
+    def take_warnings(self) -> list[str]:
+        """What is to be told of the store's state, once."""
+        taken, self.warnings[:] = list(self.warnings), []
+        return taken
+
+    def told(self, error: OSError | sqlite3.Error) -> BuildError:
+        """An error of the system as a BuildError that names the store, or the file."""
+        return told(self.root, error)
+
+    def require_writable(self) -> None:
+        """Raises BuildError where nothing can be kept."""
+        if self.catalogue.read_only:
+            raise BuildError(
+                f"the store {self.root!r} can't be written to: {self.catalogue.read_only}",
+                hint="make room or its filesystem writable, or choose another place with --root or BUILDFRONT_ROOT",
+            )
 
     # blobs
 
@@ -93,7 +107,7 @@ class Store:
         from ..image.documents import LIMIT
         from .verified import BlobReader
 
-        with BlobReader(self, digest) as blob:
+        with telling(self.root), BlobReader(self, digest) as blob:
             data = bytearray()
             while len(data) <= LIMIT and (chunk := blob.read(LIMIT)):
                 data += chunk
@@ -106,35 +120,21 @@ class Store:
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A directory that this process owns; gone at the end, in every outcome."""
-        session = Session(self)
+        self.require_writable()
+        with telling(self.root):
+            session = Session(self)
         try:
             yield session
         finally:
-            session.close()
+            with telling(self.root):
+                session.close()
 
     def stale_sessions(self) -> list[str]:
         """Directories of sessions whose process is gone."""
-        out = []
         with locked_directory(self.tmp):  # nobody is making a session now: one that has no name yet is dead
             names = os.listdir(self.tmp)
-        for name in names:
-            path = os.path.join(self.tmp, name)
-            try:
-                fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
-            except FileNotFoundError:
-                if os.path.isdir(path):
-                    out.append(path)  # died when it had no lock yet, or no more
-                continue
-            except NotADirectoryError:
-                continue  # no session
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                out.append(path)
-            except BlockingIOError:
-                continue
-            finally:
-                os.close(fd)
-        return out
+        paths = [os.path.join(self.tmp, name) for name in names if name.startswith((SESSION, UNFINISHED))]
+        return [path for path in paths if _is_stale(path)]
 
     def remove_stale(self, path: str) -> None:
         """Remove one of them."""
@@ -165,27 +165,52 @@ class Store:
         return os.path.join(self._snapshots, str(number))
 
     def has_snapshot(self, number: int) -> bool:
-        """Whether its directory is there."""
-        return os.path.isdir(self.snapshot_path(number))
+        """Whether its files are there."""
+        path = self.snapshot_path(number)
+        return os.path.isdir(os.path.join(path, "diff")) or os.path.isdir(os.path.join(path, "fs"))
+
+    def has_lineage(self, number: int | None) -> bool:
+        """Whether all that a snapshot lies on is there, itself included."""
+        while number is not None:
+            row = self.catalogue.snapshot(number)
+            if row is None or not self.has_snapshot(number):
+                return False
+            number = row.parent
+        return True
 
     def lineage(self, number: int | None) -> list[str]:
-        """The directories of a snapshot and its ancestors, topmost first; those that changed nothing left out."""
-        return [self.snapshot_path(row.id) for row in self.catalogue.lineage(number) if not row.empty]
+        """The directories of a snapshot and its ancestors, topmost first; those that changed nothing left out.
+
+        Raises BuildError where one of them is not known: a root filesystem must not lack a part."""
+        rows = self.catalogue.lineage(number)
+        if number is not None and not rows:
+            raise BuildError(f"the snapshot {number} is not in the store any more", hint="build again")
+        return [self.snapshot_path(row.id) for row in rows if not row.empty]
 
 
-_UNFINISHED = "new-"
-"""What the name of a session begins with until it has its lock."""
-
-
-@contextmanager
-def locked_directory(path: str) -> Iterator[None]:
-    """Hold the lock of a directory itself; the kernel gives it back, whatever ends the process."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _is_stale(path: str) -> bool:
+    """Whether this is the directory of a session of ours whose process is gone. Links are not followed."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False  # gone, or no session
+    try:
+        if os.fstat(directory).st_uid != os.geteuid():
+            return False
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            lock = os.open("lock", flags, dir_fd=directory)
+        except OSError:
+            return True  # died when it had no lock yet, or no more
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(lock)
+        return True
     finally:
-        os.close(fd)
+        os.close(directory)
 
 
 class Session:
@@ -195,12 +220,12 @@ class Session:
         self.store = store
         # It has its lock before it has its name, so that nobody can find it free.
         with locked_directory(store.tmp):
-            new = tempfile.mkdtemp(prefix=_UNFINISHED, dir=store.tmp)
+            new = tempfile.mkdtemp(prefix=UNFINISHED, dir=store.tmp)
             os.chmod(new, 0o711)
             flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC
             self._lock_fd = os.open(os.path.join(new, "lock"), flags, 0o600)
             fcntl.flock(self._lock_fd, fcntl.LOCK_EX)
-            self.path = os.path.join(store.tmp, "s-" + os.path.basename(new).removeprefix(_UNFINISHED))
+            self.path = os.path.join(store.tmp, SESSION + os.path.basename(new).removeprefix(UNFINISHED))
             os.rename(new, self.path)
         self._mutex = threading.Lock()
         self._count = 0
@@ -249,11 +274,28 @@ class Session:
     def commit(self, active: Active, parent: int | None, *, empty: bool = False) -> int:
         """Make an active root filesystem a snapshot; returns its number."""
         directory = active.finish()
-        number = self.store.catalogue.new_snapshot(parent, empty, int(time.time()))
+        catalogue = self.store.catalogue
+        number = catalogue.new_snapshot(parent, empty, int(time.time()))
+        place = self.store.snapshot_path(number)
         try:
-            os.rename(directory, self.store.snapshot_path(number))
+            try:
+                os.rename(directory, place)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                    raise
+                # The number is new: what lies there is of a catalogue that was lost, and nobody knows of it.
+                os.rename(place, self.place("unknown"))
+                os.rename(directory, place)
         except OSError:
-            self.store.catalogue.drop_snapshot(number)
+            catalogue.drop_snapshot(number)
             raise
         active.discard()
         return number
+
+    def drop(self, number: int) -> None:
+        """Take a snapshot away again that nothing else lies on."""
+        self.store.catalogue.drop_snapshot(number)
+        try:
+            os.rename(self.store.snapshot_path(number), self.place("dropped"))
+        except FileNotFoundError:
+            pass

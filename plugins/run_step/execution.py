@@ -220,7 +220,9 @@ def execute(
     supervisor = supervisor or Supervisor()
     # Before anything is opened that could get the number of a descriptor that is closed.
     source = _input(stdin)
-    bundle = tempfile.mkdtemp(prefix="bundle-", dir=work_dir)
+    # What is copied for the step into its bundle may have the set-user-ID bit: it lies where nobody else can reach it.
+    closed = work_dir or tempfile.mkdtemp(prefix="buildfront-")
+    bundle = tempfile.mkdtemp(prefix="bundle-", dir=closed)
     try:
         with Root(rootfs) as root:
             undo = Undo(root, bundle)
@@ -232,6 +234,8 @@ def execute(
                 undo.run()
     finally:
         remove_tree(bundle)
+        if work_dir is None:
+            os.rmdir(closed)
         os.close(source)
         if own:
             supervisor.close()

@@ -29,7 +29,10 @@ class User:
     def __init__(self, home: Path, *, root: bool = False, ranges: bool = True, snapshots: str = "") -> None:
         self.home = home
         self.snapshots = snapshots
-        as_user.make_home(str(home))
+        if root:
+            home.mkdir(exist_ok=True)  # root trusts no store in a directory of somebody else
+        else:
+            as_user.make_home(str(home))
         self.prefix = [] if root else as_user.words(home, ranges=ranges)
         self.root = ["--root", str(home / "store")] if root else []
 

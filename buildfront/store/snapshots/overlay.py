@@ -13,14 +13,19 @@ from .mounts import mount_overlay, unmount
 
 
 def works(directory: str) -> bool:
-    """Whether an overlay can be mounted with its upper directory here."""
+    """Whether an overlay can be mounted with its upper directory here, and a directory be replaced in it, which takes
+    an extended attribute of the filesystem below."""
     base = os.path.join(directory, "overlay-probe")
     names = [os.path.join(base, name) for name in ("lower", "upper", "work", "merged")]
     try:
-        for name in names:
+        for name in (*names, os.path.join(names[0], "directory")):
             os.makedirs(name)
         mount_overlay(names[3], [names[0]], names[1], names[2])
-        unmount(names[3])
+        try:
+            os.rmdir(os.path.join(names[3], "directory"))
+            os.mkdir(os.path.join(names[3], "directory"))
+        finally:
+            unmount(names[3])
         return True
     except OSError:
         return False

@@ -21,6 +21,7 @@ from ..network import Network, connect
 from ..rootless import is_machine_root
 from . import waiting
 from .cgroup import Group, named, remove
+from .reach import open_way
 from .words import explain
 
 CONSOLE = "console.sock"
@@ -274,6 +275,10 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     path = find(job["runtime"])
     if path is None:
         return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
+    try:
+        open_way(job["spec"], job["bundle"])
+    except OSError as error:
+        return {"error": f"the step's user namespace can't reach its root filesystem: {error.strerror}"}
     os.chdir(job["bundle"])
     flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(
