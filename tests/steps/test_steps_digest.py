@@ -14,6 +14,7 @@ from file_trees import make, seen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from buildfront.dockerfile.ignore import literal
 from buildfront.engine import cache
 from buildfront.graph import CopyOp, Origin
 from buildfront.steps.copy import Copier
@@ -184,7 +185,7 @@ def contexts(draw):
             tree[new] = ("hard", draw(st.sampled_from(plain)))
     usable = [name for name, item in tree.items() if not (isinstance(item, tuple) and item[0] == "link")]
     chosen = draw(st.lists(st.sampled_from(usable or ["."]), min_size=1, max_size=3))
-    return tree, tuple(name.replace("[", "[[]").replace("\\", "[\\]") for name in chosen)
+    return tree, tuple(map(literal, chosen))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -187,7 +187,7 @@ def test_what_is_missing_is_made_again(place, name):
         os.unlink(path)
     place("info")
     place.works_again()
-    if name not in ("caches", "memo"):
+    if name not in ("caches", "memo", "index.lock"):  # those are made when there is something for them
         assert os.path.exists(path)
 
 
