@@ -8,7 +8,7 @@ from typing import IO
 
 from run_step import Root
 
-from ..image.compression import reader
+from ..image.compression import layer_reader
 from ..image.diff import Comparison
 from ..image.layer import Applier, write_tar
 from ..image.model import Layer
@@ -27,7 +27,7 @@ def write_directory(
     with Root(directory) as root:
         for layer in layers:
             with open_blob(layer.descriptor.digest) as blob:
-                Applier(root, owner=owner).apply(reader(blob))
+                Applier(root, owner=owner).apply(layer_reader(blob, layer.descriptor.media_type))
 
 
 def write_rootfs_tar(out: IO[bytes], scratch: str, layers: Sequence[Layer], open_blob: Opener) -> None:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import IO, Any
 
 from run_step import Root
 
 from ..engine.model import BaseImage
 from ..errors import BuildError
-from ..image.compression import reader, unreadable
+from ..image.compression import layer_reader, unreadable
 from ..image.layer import Applier
 from ..image.model import Layer, chain_id
+from ..image.tar_header import ArchiveError
+from ..image.tar_reader import Cancellable
 from ..store import Session
 
 
@@ -28,11 +31,15 @@ class _Hashed:
         return data
 
 
-def unpack(base: BaseImage, session: Session) -> int | None:
+def _go_on() -> None:
+    return None
+
+
+def unpack(base: BaseImage, session: Session, check: Callable[[], None] = _go_on) -> int | None:
     """The snapshot that holds the image's root filesystem; None for an image with no layer.
 
-    Layers that the store has unpacked before are not unpacked again. Raises BuildError for a damaged layer;
-    nothing of it stays then.
+    Layers that the store has unpacked before are not unpacked again. ``check`` is called often, and may raise to end
+    it. Raises BuildError for a damaged layer; nothing of it stays then.
     """
     catalogue = session.store.catalogue
     diff_ids = [layer.diff_id for layer in base.layers]
@@ -44,18 +51,22 @@ def unpack(base: BaseImage, session: Session) -> int | None:
             parent, done = known, count
             break
     for index in range(done, len(diff_ids)):
-        parent = _layer(base.layers[index], parent, session)
+        parent = _layer(base.layers[index], parent, session, check)
         catalogue.set_chain(chain_id(diff_ids[: index + 1]), parent)
     return parent
 
 
-def _layer(layer: Layer, parent: int | None, session: Session) -> int:
+def _layer(layer: Layer, parent: int | None, session: Session, check: Callable[[], None]) -> int:
     active = session.prepare(parent)
     try:
         with open(session.store.blob_path(layer.descriptor.digest), "rb") as blob, Root(active.path) as root:
-            hashed: Any = _Hashed(reader(blob))
             try:
-                Applier(root).apply(hashed)
+                tar = layer_reader(Cancellable(blob, check), layer.descriptor.media_type)
+                hashed: Any = _Hashed(tar)
+                Applier(root).apply(Cancellable(hashed, check))
+            except ArchiveError as error:
+                error.what = f"the layer {layer.descriptor.digest}: {error.what}"
+                raise
             except unreadable() as error:
                 raise BuildError(f"the layer {layer.descriptor.digest} can't be unpacked: {error}") from None
             found = "sha256:" + hashed.hash.hexdigest()
