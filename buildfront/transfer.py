@@ -10,15 +10,13 @@ import json
 import os
 import posixpath
 import re
-import tarfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from typing import IO, Any
 
 from .errors import BuildError
 from .image import platform as platforms
 from .image import reference as references
-from .image.compression import damaged, kind, reader, unreadable
+from .image.compression import kind, reader, unreadable
 from .image.model import (
     CONFIG,
     INDEXES,
@@ -33,12 +31,15 @@ from .image.model import (
     dumps,
     image_manifest,
 )
+from .image.tar_header import BLOCK, ArchiveError
+from .image.tar_reader import TarReader
+from .layout_files import LayoutFiles as _Files
+from .layout_files import open_archive
 from .names import find
 from .store import Session, Store
 from .store.blobs import BlobWriter
 
 Report = Callable[[str], None]
-_JSON_LIMIT = 8 << 20
 _NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
 
@@ -127,75 +128,15 @@ def check_manifest(value: Mapping[str, Any], what: str) -> tuple[dict[str, Any],
 # archives and layouts
 
 
-class _Files:
-    """The files of a layout: a directory or a tar, read by their names."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.tar: tarfile.TarFile | None = None
-        self.members: dict[str, tarfile.TarInfo] = {}
-        if os.path.isdir(path):
-            return
-        try:
-            self.tar = tarfile.open(path, "r:*")
-            for member in self.tar:
-                self.members[posixpath.normpath("/" + member.name)[1:]] = member
-        except FileNotFoundError:
-            raise BuildError(f"{path} does not exist") from None
-        except unreadable() as error:
-            raise BuildError(f"{path} is no image archive, or is cut off: {error}") from None
-
-    def has(self, name: str) -> bool:
-        return name in self.members if self.tar else os.path.isfile(os.path.join(self.path, name))
-
-    def open(self, name: str) -> IO[bytes]:
-        if self.tar is None:
-            try:
-                fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                return os.fdopen(fd, "rb")
-            except OSError as error:
-                raise BuildError(f"{self.path} lacks {name}: {error.strerror}") from None
-        for _ in range(8):
-            member = self.members.get(name)
-            if member is None:
-                break
-            if not (member.issym() or member.islnk()):
-                stream = self.tar.extractfile(member)
-                if stream is not None:
-                    return stream
-                break
-            base = posixpath.dirname(name) if member.issym() else ""
-            name = posixpath.normpath(posixpath.join("/", base, member.linkname))[1:]
-        raise BuildError(f"{self.path} lacks {name}")
-
-    def read(self, name: str) -> bytes:
-        with self.open(name) as stream:
-            try:
-                data = stream.read(_JSON_LIMIT + 1)
-            except damaged() as error:
-                raise BuildError(f"{self.path} is cut off in {name}: {error}") from None
-        if len(data) > _JSON_LIMIT:
-            raise BuildError(f"{name} in {self.path} is too large")
-        return data
-
-    def chunks(self, name: str) -> Iterator[bytes]:
-        with self.open(name) as stream:
-            try:
-                while data := stream.read(1 << 20):
-                    yield data
-            except unreadable() as error:
-                raise BuildError(f"{self.path} is cut off in {name}: {error}") from None
-
-
 def load(store: Store, path: str, *, names: tuple[str, ...] = (), platform: str = "") -> list[str]:
     """Load an OCI or docker archive, or a layout directory; returns the names (or digests) that it gave.
 
     ``names`` replace the archive's own. Raises BuildError, the store then being as it was.
     """
     platform = platform or platforms.host()
-    files = _Files(path)
     full = [str(references.parse(name)) for name in names]
     with store.session() as session:
+        files = _Files(path, session.path)
         staging = Staging(session)
         if files.has("index.json") and files.has("oci-layout"):
             found = _load_layout(files, staging, platform)
@@ -283,7 +224,7 @@ def _load_docker(files: _Files, staging: Staging) -> list[tuple[Descriptor, list
             path = posixpath.normpath(name)
             with files.open(path) as stream:
                 total = hashlib.sha256()
-                head = stream.read(6)
+                head = stream.read(BLOCK)
                 stream.seek(0)
                 try:
                     uncompressed = reader(stream)
@@ -296,21 +237,31 @@ def _load_docker(files: _Files, staging: Staging) -> list[tuple[Descriptor, list
                 raise BuildError(
                     f"the layer {name} is damaged: its diff ID is {found}, and {diff_id} was expected"
                 )
-            media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}.get(kind(head), LAYER)
+            compressed = kind(head)
+            if compressed in ("xz", "bzip2"):  # no media type says so
+                with files.open(path) as stream:
+                    plain = reader(stream)
+                    chunks = iter(lambda plain=plain: plain.read(1 << 20), b"")  # type: ignore[misc]
+                    layers.append(Layer(staging.add(chunks, LAYER, diff_id), diff_id))
+                continue
+            media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}.get(compressed, LAYER)
             layers.append(Layer(staging.add(files.chunks(path), media_type), diff_id))
         manifest = staging.add([image_manifest(config, layers)], MANIFEST)
         out.append((manifest, [str(references.parse(tag)) for tag in entry.get("RepoTags") or []]))
     return out
 
 
-@contextmanager
-def _rewindable(path: str) -> Iterator[IO[bytes]]:
-    try:
-        stream = open(path, "rb")
-    except OSError as error:
-        raise BuildError(f"{path} can't be read: {error.strerror}") from None
-    with stream:
-        yield stream
+class _Hashed:
+    """Passes reads on and hashes what was read."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+        self.hash = hashlib.sha256()
+
+    def read(self, size: int) -> bytes:
+        data = self._stream.read(size)
+        self.hash.update(data)
+        return data
 
 
 def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", message: str = "") -> Descriptor:
@@ -323,32 +274,21 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
     from .image.assemble import rfc3339
 
     full = str(references.parse(name))
-    with store.session() as session, _rewindable(path) as stream:
+    with store.session() as session, open_archive(path, session.path) as stream:
         staging = Staging(session)
-        total = hashlib.sha256()
+        hashed = _Hashed(reader(stream))
         try:
-            check: Any = reader(stream)
-
-            class _Read:
-                def read(self, size: int = -1) -> bytes:
-                    data: bytes = check.read(size)
-                    total.update(data)
-                    return data
-
-            source: Any = _Read()
-            count = 0
-            with tarfile.open(fileobj=source, mode="r|") as tar:
-                for _member in tar:
-                    count += 1
-                    tar.members.clear()  # type: ignore[attr-defined]
-            while source.read(1 << 20):
-                pass
+            archive = TarReader(hashed)
+            count = sum(1 for _ in archive)
+            archive.drain()
+        except ArchiveError as error:
+            raise BuildError(f"{path} is no tar archive, or is cut off: {error.what}") from None
         except unreadable() as error:
             raise BuildError(f"{path} is no tar archive, or is cut off: {error}") from None
         if count == 0:
             raise BuildError(f"{path} is an empty archive")
         stream.seek(0)
-        compressed = kind(stream.read(6))
+        compressed = kind(stream.read(BLOCK))
         stream.seek(0)
         chosen = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "plain": LAYER}.get(compressed)
         if chosen is None:
@@ -357,7 +297,8 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
         else:
             stream_in = stream
         layer = Layer(
-            staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen), "sha256:" + total.hexdigest()
+            staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen),
+            "sha256:" + hashed.hash.hexdigest(),
         )
         now = rfc3339(int(time.time()))
         config_value = {
@@ -385,7 +326,7 @@ def load_layout_reference(store: Store, text: str, platform: str) -> Descriptor:
         raise BuildError(f"the image layout {path} does not exist")
     with store.session() as session:
         staging = Staging(session)
-        found = _load_layout(_Files(path), staging, platform, only)
+        found = _load_layout(_Files(path, session.path), staging, platform, only)
         if not found:
             raise BuildError(f"{path} has no image{f' called {only!r}' if only else ''}")
         staging.commit()
