@@ -39,7 +39,7 @@ _AUFS = ".wh..wh."
 _NOT_OURS = ("trusted.", "user.overlay.")
 """Attributes that mean something to an overlay: no image may write them."""
 _PATH = os.O_PATH | os.O_DIRECTORY
-_INODE = (1 << 63) - 1
+_MAX = (1 << 63) - 1
 _NO_ID = (1 << 32) - 1  # (uid_t) -1, which chown(2) takes for "as it is"
 
 
@@ -107,7 +107,7 @@ class Applier:
     def _stamp_of(self, fd: int) -> int | None:
         """The time that an open directory has from this tar, if it has one."""
         status = os.fstat(fd)
-        return status.st_mtime_ns if status.st_ino & _INODE in self._timed else None
+        return status.st_mtime_ns if status.st_ino & _MAX in self._timed else None
 
     def _leave(self) -> None:
         """What was put into the directory has changed its time: give it back what the tar said."""
@@ -170,8 +170,8 @@ class Applier:
                 return
         if directory:
             self._attributes(member, fd, name)
-            os.utime(name, (member.mtime, member.mtime), dir_fd=fd, follow_symlinks=False)
-            self._timed.add(os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino & _INODE)
+            os.utime(name, ns=_times(member), dir_fd=fd, follow_symlinks=False)
+            self._timed.add(os.stat(name, dir_fd=fd, follow_symlinks=False).st_ino & _MAX)
         if self.whiteouts:
             self._mark(path)
 
@@ -231,7 +231,7 @@ class Applier:
         else:
             raise ArchiveError(f"the tar has an entry of unknown type {member.flag!r}: {shown(member.name)}")
         self._attributes(member, fd, name)
-        os.utime(name, (member.mtime, member.mtime), dir_fd=fd, follow_symlinks=False)
+        os.utime(name, ns=_times(member), dir_fd=fd, follow_symlinks=False)
         return True
 
     def _link(self, member: Member, fd: int, name: str) -> None:
@@ -257,7 +257,7 @@ class Applier:
         os.fchmod(fd, member.mode & 0o7777)
         if member.xattrs:
             self._xattrs(member, fd)
-        os.utime(fd, (member.mtime, member.mtime))
+        os.utime(fd, ns=_times(member))
 
     def _attributes(self, member: Member, fd: int, name: str) -> None:
         own(name, *self._owner(member), dir_fd=fd, shown=f"the tar entry {shown(member.name)}")
@@ -346,6 +346,14 @@ class Applier:
                 if status is not None and stat.S_ISDIR(status.st_mode):
                     kept.append(name)
         return kept
+
+
+def _times(member: Member) -> tuple[int, int]:
+    """Of access and change, in nanoseconds. What 64 bits can't hold is 1970, as docker has it."""
+    time = member.mtime * 1_000_000_000
+    if not -_MAX <= time <= _MAX:
+        time = 0
+    return time, time
 
 
 def _replaced(old: int, new: int) -> int:
