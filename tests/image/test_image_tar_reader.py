@@ -331,8 +331,7 @@ def test_reading_ends_when_nobody_wants_it() -> None:
 
 # noise
 
-SEEDS = [make("/nowhere") for make in hostile.CASES.values()]
-SEEDS = [data[:6000] for data in SEEDS]
+SEEDS = [make("/nowhere")[:6000] for name, make in hostile.CASES.items() if not name[0].isdigit()]
 
 
 @st.composite
