@@ -147,10 +147,12 @@ class LayoutFiles:
         except ArchiveError as error:
             stream.close()
             raise BuildError(f"{path} is no image archive, or is cut off: {error.what}") from None
-        except unreadable() as error:
+        except damaged() as error:
             stream.close()
-            what = error.strerror if isinstance(error, OSError) and error.strerror else error
-            raise BuildError(f"{path} is no image archive, or is cut off: {what}") from None
+            raise BuildError(f"{path} is no image archive, or is cut off: {error}") from None
+        except OSError as error:
+            stream.close()
+            raise BuildError(f"{path} can't be read or uncompressed: {error.strerror or error}") from None
 
     def _index(self, archive: TarReader) -> None:
         """Of two members with one name the last counts, as for who unpacks them."""

@@ -76,17 +76,21 @@ class Directories:
         if up > common:  # from the top it is not farther
             self._go(os.dup(self._root))
             up = common = 0
-        for _ in range(up):
-            self._go(os.open("..", _PATH, dir_fd=self._fd))
-        for part in parts[common:]:
-            self._go(os.open(part, _PATH, dir_fd=self._fd))
+        try:
+            for _ in range(up):
+                self._go(os.open("..", _PATH, dir_fd=self._fd))
+            for part in parts[common:]:
+                self._go(os.open(part, _PATH, dir_fd=self._fd))
+        except OSError:
+            self._go(os.dup(self._root))
+            self._path, self._parts = "", []
+            raise
         self._path, self._parts = path, parts
         return self._fd
 
     def _go(self, fd: int) -> None:
         os.close(self._fd)
         self._fd = fd
-        self._path, self._parts = "/", []  # nowhere, should the next step fail
 
 
 def remove(fd: int, name: str) -> None:

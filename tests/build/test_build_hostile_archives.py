@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import os
+import signal
+import stat
 import subprocess
 import sys
 import tarfile
@@ -15,8 +17,14 @@ from pathlib import Path
 
 import hostile_archives as hostile
 import pytest
+from program import BUILDFRONT
+from test_build_failures import until
 
+from buildfront import layout_files
+from buildfront.errors import BuildError
+from buildfront.image.compression import layer_reader
 from run_step import remove_tree
+from run_step.linux import mount
 
 MEMORY = 150 << 20
 RUNNER = Path(__file__).parent.parent / "run_limited.py"
@@ -214,3 +222,126 @@ def test_small_files_that_stand_for_much(place, name) -> None:
     for number, entry in enumerate(ENTRIES):
         place.enter(entry, entry, number, path, "zstd")
     place.run()
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if "layer" not in entry])
+def test_a_disk_that_is_full_is_told_and_nothing_stays(place, entry) -> None:
+    def parts() -> Iterator[bytes]:
+        yield hostile.header(b"big", size=200 << 20)
+        yield from (bytes(1 << 20) for _ in range(200))
+        yield hostile.END
+
+    store = place.path / "store"
+    store.mkdir()
+    path = place.write(0, hostile.compressed(parts(), "bzip2"))
+    place.enter(entry, entry, 0, path, "bzip2")
+    mount.mount("tmpfs", str(store), "tmpfs", 0, "size=60m,mode=700")
+    try:
+        results = place.run()
+        assert results[entry]["status"] == 1
+        assert "No space left on device" in str(results[entry]["stderr"])
+    finally:
+        mount.umount(str(store), mount.MNT_DETACH)
+
+
+def test_a_build_that_unpacks_ends_when_it_is_interrupted(place) -> None:
+    zeros = hostile.compressed([hostile.header(b"big", size=20 << 30)], "zstd")
+    path = place.write(0, [*zeros, *[hostile.zstd_zeros(1 << 10)] * 160])
+    context = place.path / "context"
+    context.mkdir()
+    os.link(path, context / "a.tar")
+    (context / "Dockerfile").write_text("FROM scratch\nADD a.tar /d/\n")
+    command = [BUILDFRONT, "--root", place.path / "store", "build", context]
+    build = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    until(lambda: any((place.path / "store" / "tmp").glob("s-*/active-*/snapshot/**/big")), "it unpacks")
+    build.send_signal(signal.SIGINT)
+    _, told = build.communicate(timeout=30)  # 20 GiB take longer
+    assert build.returncode == 130 and "Traceback" not in told
+    assert os.listdir(place.path / "store" / "tmp") == []
+
+
+@pytest.mark.parametrize(
+    ("media_type", "kind", "words"),
+    [
+        ("application/vnd.oci.image.layer.v1.tar", "plain", ""),
+        ("application/vnd.oci.image.layer.v1.tar+gzip", "gzip", ""),
+        ("application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", "zstd", ""),
+        ("application/vnd.docker.image.rootfs.diff.tar", "plain", ""),
+        ("application/vnd.docker.image.rootfs.foreign.diff.tar.gzip", "gzip", ""),
+        ("application/vnd.oci.image.layer.v1.tar", "gzip", "is not compressed, and the layer is gzip"),
+        ("application/vnd.oci.image.layer.v1.tar+gzip", "plain", "is gzip, and the layer is not compressed"),
+        ("application/vnd.oci.image.layer.v1.tar+zstd", "xz", "is zstd, and the layer is xz"),
+        ("application/vnd.oci.image.layer.v1.tar+lzma", "xz", "is unknown"),
+        ("", "gzip", "its media type '' is unknown"),
+    ],
+)
+def test_a_layer_is_what_its_media_type_says(media_type, kind, words) -> None:
+    tar = hostile.member(b"BZh91AY&SY", b"x") + hostile.END
+    data = b"".join(hostile.compressed([tar], kind))
+    if words:
+        with pytest.raises(BuildError, match=words):
+            layer_reader(io.BytesIO(data), media_type)
+    else:
+        assert layer_reader(io.BytesIO(data), media_type).read() == tar
+
+
+@pytest.mark.parametrize("kind", hostile.COMPRESSIONS)
+@pytest.mark.parametrize("way", ["file", "pipe"])
+def test_an_image_archive_in_any_compression_from_a_file_or_a_pipe(place, kind, way) -> None:
+    """With a layer in the same compression, whose first file has the name of another one's beginning."""
+    tar = hostile.member(b"\x1f\x8b\x08", b"x") + hostile.END
+    layer = place.write(1, hostile.compressed([tar], kind))
+    image = place.layer(1, layer, kind, docker=True)
+    path = place.write(2, hostile.compressed([image.read_bytes()], kind))
+    command = [BUILDFRONT, "--root", place.path / "store"]
+    if way == "pipe":
+        fifo = place.path / "fifo"
+        os.mkfifo(fifo)
+        with subprocess.Popen(["cp", path, fifo]) as writer:
+            subprocess.run([*command, "load", "-i", fifo], check=True)
+            assert writer.wait() == 0
+    else:
+        subprocess.run([*command, "load", "-i", path], check=True)
+    context = place.path / "context"
+    context.mkdir()
+    (context / "Dockerfile").write_text("FROM i1:x\nCOPY Dockerfile /\n")
+    out = place.path / "out"
+    subprocess.run([*command, "build", "-o", f"type=local,dest={out}", context], check=True)
+    assert (os.fsencode(out) + b"/\x1f\x8b\x08") in [
+        os.fsencode(out) + b"/" + n for n in os.listdir(os.fsencode(out))
+    ]
+
+
+def test_a_pipe_that_nobody_writes_to_is_told(place, monkeypatch) -> None:
+    monkeypatch.setattr(layout_files, "_WAIT", 0.2)
+    os.mkfifo(place.path / "fifo")
+    with pytest.raises(BuildError, match=r"nobody writes to the pipe .*fifo"):
+        layout_files.open_archive(str(place.path / "fifo"), str(place.path))
+
+
+@pytest.mark.parametrize("what", ["fifo", "device", "link", "directory", "large"])
+def test_files_of_a_layout_that_are_none(place, what) -> None:
+    layout = place.layer(1, place.write(1, [hostile.TAR]), "plain", docker=False)
+    index = layout / "index.json"
+    index.unlink()
+    if what == "fifo":
+        os.mkfifo(index)
+    elif what == "device":
+        os.mknod(index, 0o666 | stat.S_IFCHR, os.makedev(1, 5))
+    elif what == "link":
+        index.symlink_to("/dev/zero")
+    elif what == "directory":
+        index.mkdir()
+    else:
+        with open(index, "wb") as out:
+            out.truncate(1 << 40)
+    for name in os.listdir(layout / "blobs" / "sha256"):
+        blob = layout / "blobs" / "sha256" / name
+        assert layout_files.LayoutFiles(str(layout)).has(f"blobs/sha256/{name}")
+        blob.unlink()
+        os.mkfifo(blob)
+        with pytest.raises(BuildError, match="is no regular file"):
+            layout_files.LayoutFiles(str(layout)).read(f"blobs/sha256/{name}")
+    place.job(what, "load", "-i", layout)
+    results = place.run()
+    assert results[what]["status"] == 1
