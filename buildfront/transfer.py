@@ -296,10 +296,11 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
             chosen = LAYER
         else:
             stream_in = stream
-        layer = Layer(
-            staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen),
-            "sha256:" + hashed.hash.hexdigest(),
-        )
+        try:
+            added = staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen)
+        except OSError as error:
+            raise BuildError(f"{path} can't be imported: {error.strerror or error}") from None
+        layer = Layer(added, "sha256:" + hashed.hash.hexdigest())
         now = rfc3339(int(time.time()))
         config_value = {
             **platforms.to_json(platform or platforms.host()),

@@ -19,6 +19,7 @@ END = bytes(2 * BLOCK)
 
 
 def octal(value: int, width: int) -> bytes:
+    assert 0 <= value < 8 ** (width - 1)
     return b"%0*o\0" % (width - 1, value)
 
 

@@ -245,7 +245,7 @@ def test_a_disk_that_is_full_is_told_and_nothing_stays(place, entry) -> None:
 
 
 def test_a_build_that_unpacks_ends_when_it_is_interrupted(place) -> None:
-    zeros = hostile.compressed([hostile.header(b"big", size=20 << 30)], "zstd")
+    zeros = hostile.compressed([hostile.header(b"big", size=hostile.base256(20 << 30, 12))], "zstd")
     path = place.write(0, [*zeros, *[hostile.zstd_zeros(1 << 10)] * 160])
     context = place.path / "context"
     context.mkdir()
