@@ -80,14 +80,21 @@ def _unpack(path: str, session: Session) -> str:
 
     from .image.compression import reader, unreadable
     from .image.layer import Applier
+    from .image.tar_header import ArchiveError
 
     target = session.directory("context")
-    stream = _stdin() if path == "-" else open(path, "rb")
+    try:
+        stream = _stdin() if path == "-" else open(path, "rb")
+    except OSError as error:
+        raise BuildError(f"the context {path} can't be read: {error.strerror}") from None
     try:
         with Root(target) as root:
             Applier(root, whiteouts=False, owner=(os.geteuid(), os.getegid())).apply(reader(stream))
     except unreadable() as error:
         raise BuildError(f"the context {path} is no tar archive, or is cut off: {error}") from None
+    except ArchiveError as error:
+        error.what = f"the context {path} can't be unpacked: {error.what}"
+        raise
     finally:
         if path != "-":
             stream.close()

@@ -5,20 +5,18 @@ Everything that comes in is checked before anything of it is kept: a failed load
 
 from __future__ import annotations
 
-import hashlib
 import os
 import posixpath
-import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import IO, Any
+from typing import IO
 
 from .errors import BuildError
 from .image import documents
 from .image import platform as platforms
 from .image import reference as references
-from .image.compression import damaged, kind, layer_reader, reader, sniffed, unreadable
+from .image.compression import kind, layer_reader, reader, unreadable
 from .image.documents import ImageConfig, Manifest
+from .image.hashed import HashedReader
 from .image.model import (
     CONFIG,
     LAYER,
@@ -32,6 +30,10 @@ from .image.model import (
     image_manifest,
 )
 from .image.reference import Reference
+from .image.tar_header import BLOCK, ArchiveError
+from .image.tar_reader import TarReader
+from .layout_files import LayoutFiles as _Files
+from .layout_files import open_archive
 from .names import find
 from .store import Session, Store
 from .store.blobs import BlobWriter
@@ -101,14 +103,13 @@ class Staging:
         waiting = self._waiting.get(item.digest)
         stored = self._session.store.blob_path(item.digest)
         with waiting[0].reopen() if waiting else open(stored, "rb") as stream:
-            total = hashlib.sha256()
             try:
-                tar = layer_reader(stream, item.media_type)
-                while data := tar.read(1 << 20):
-                    total.update(data)
+                tar = HashedReader(layer_reader(stream, item.media_type))
+                while tar.read(1 << 20):
+                    pass
             except unreadable() as error:
                 raise BuildError(f"the layer {item.digest} is damaged: {error}") from None
-        found = "sha256:" + total.hexdigest()
+        found = tar.diff_id
         if found != layer.diff_id:
             raise BuildError(
                 f"the layer {item.digest} does not hold what its image says: its diff ID is {found}, and "
@@ -130,75 +131,15 @@ class Staging:
 # archives and layouts
 
 
-class _Files:
-    """The files of a layout: a directory or a tar, read by their names."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.tar: tarfile.TarFile | None = None
-        self.members: dict[str, tarfile.TarInfo] = {}
-        if os.path.isdir(path):
-            return
-        try:
-            self.tar = tarfile.open(path, "r:*")
-            for member in self.tar:
-                self.members[posixpath.normpath("/" + member.name)[1:]] = member
-        except FileNotFoundError:
-            raise BuildError(f"{path} does not exist") from None
-        except unreadable() as error:
-            raise BuildError(f"{path} is no image archive, or is cut off: {error}") from None
-
-    def has(self, name: str) -> bool:
-        return name in self.members if self.tar else os.path.isfile(os.path.join(self.path, name))
-
-    def open(self, name: str) -> IO[bytes]:
-        if self.tar is None:
-            try:
-                fd = os.open(os.path.join(self.path, name), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                return os.fdopen(fd, "rb")
-            except OSError as error:
-                raise BuildError(f"{self.path} lacks {name}: {error.strerror}") from None
-        for _ in range(8):
-            member = self.members.get(name)
-            if member is None:
-                break
-            if not (member.issym() or member.islnk()):
-                stream = self.tar.extractfile(member)
-                if stream is not None:
-                    return stream
-                break
-            base = posixpath.dirname(name) if member.issym() else ""
-            name = posixpath.normpath(posixpath.join("/", base, member.linkname))[1:]
-        raise BuildError(f"{self.path} lacks {name}")
-
-    def read(self, name: str) -> bytes:
-        with self.open(name) as stream:
-            try:
-                data = stream.read(documents.LIMIT + 1)
-            except damaged() as error:
-                raise BuildError(f"{self.path} is cut off in {name}: {error}") from None
-        if len(data) > documents.LIMIT:
-            raise BuildError(f"{name} in {self.path} is too large")
-        return data
-
-    def chunks(self, name: str) -> Iterator[bytes]:
-        with self.open(name) as stream:
-            try:
-                while data := stream.read(1 << 20):
-                    yield data
-            except unreadable() as error:
-                raise BuildError(f"{self.path} is cut off in {name}: {error}") from None
-
-
 def load(store: Store, path: str, *, names: tuple[str, ...] = (), platform: str = "") -> list[str]:
     """Load an OCI or docker archive, or a layout directory; returns the names (or digests) that it gave.
 
     ``names`` replace the archive's own. Raises BuildError, the store then being as it was.
     """
     platform = platform or platforms.host()
-    files = _Files(path)
     full = [str(references.parse(name)) for name in names]
     with store.session() as session:
+        files = _Files(path, session.path)
         staging = Staging(session)
         if files.has("index.json") and files.has("oci-layout"):
             found = _load_layout(files, staging, platform)
@@ -297,6 +238,17 @@ def _stage_image(
     each(dict.fromkeys(layers), staging.check_layer, abort)
 
 
+def _stage_docker_layer(files: _Files, path: str, compressed: str, diff_id: str, staging: Staging) -> Layer:
+    if compressed in ("xz", "bzip2"):  # no media type says so
+        with files.open(path) as stream:
+            plain = reader(stream)
+            return Layer(staging.add(iter(lambda: plain.read(1 << 20), b""), LAYER, diff_id), diff_id)
+    media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}.get(compressed, LAYER)
+    layer = Layer(staging.add(files.chunks(path), media_type), diff_id)
+    staging.check_layer(layer)
+    return layer
+
+
 def _load_docker(files: _Files, staging: Staging) -> list[tuple[Descriptor, list[str]]]:
     what = f"manifest.json in {files.path}"
     entries = documents.json_value(files.read("manifest.json"), what)
@@ -314,31 +266,14 @@ def _load_docker(files: _Files, staging: Staging) -> list[tuple[Descriptor, list
         for name, diff_id in zip(names, config_value.diff_ids, strict=True):
             path = posixpath.normpath(name)
             with files.open(path) as stream:
-                compressed = sniffed(stream.read(512))
-            media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "plain": LAYER}.get(compressed)
-            if media_type is None:
-                raise BuildError(
-                    f"the layer {name} in {files.path} is compressed with {compressed}: no image's is"
-                )
-            layer = Layer(staging.add(files.chunks(path), media_type), diff_id)
+                compressed = kind(stream.read(BLOCK))
             try:
-                staging.check_layer(layer)
+                layers.append(_stage_docker_layer(files, path, compressed, diff_id, staging))
             except BuildError as error:
                 raise BuildError(f"the layer {name} in {files.path} is damaged: {error.what}") from None
-            layers.append(layer)
         manifest = staging.add([image_manifest(config, layers)], MANIFEST)
         out.append((manifest, [str(references.parse(tag)) for tag in fields.texts("RepoTags")]))
     return out
-
-
-@contextmanager
-def _rewindable(path: str) -> Iterator[IO[bytes]]:
-    try:
-        stream = open(path, "rb")
-    except OSError as error:
-        raise BuildError(f"{path} can't be read: {error.strerror}") from None
-    with stream:
-        yield stream
 
 
 def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", message: str = "") -> Descriptor:
@@ -351,32 +286,21 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
     from .image.assemble import rfc3339
 
     full = str(references.parse(name))
-    with store.session() as session, _rewindable(path) as stream:
+    with store.session() as session, open_archive(path, session.path) as stream:
         staging = Staging(session)
-        total = hashlib.sha256()
+        hashed = HashedReader(reader(stream))
         try:
-            check: Any = reader(stream)
-
-            class _Read:
-                def read(self, size: int = -1) -> bytes:
-                    data: bytes = check.read(size)
-                    total.update(data)
-                    return data
-
-            source: Any = _Read()
-            count = 0
-            with tarfile.open(fileobj=source, mode="r|") as tar:
-                for _member in tar:
-                    count += 1
-                    tar.members.clear()  # type: ignore[attr-defined]
-            while source.read(1 << 20):
-                pass
+            archive = TarReader(hashed)
+            count = sum(1 for _ in archive)
+            archive.drain()
+        except ArchiveError as error:
+            raise BuildError(f"{path} is no tar archive, or is cut off: {error.what}") from None
         except unreadable() as error:
             raise BuildError(f"{path} is no tar archive, or is cut off: {error}") from None
         if count == 0:
             raise BuildError(f"{path} is an empty archive")
         stream.seek(0)
-        compressed = kind(stream.read(6))
+        compressed = kind(stream.read(BLOCK))
         stream.seek(0)
         chosen = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "plain": LAYER}.get(compressed)
         if chosen is None:
@@ -384,9 +308,11 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
             chosen = LAYER
         else:
             stream_in = stream
-        layer = Layer(
-            staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen), "sha256:" + total.hexdigest()
-        )
+        try:
+            added = staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen)
+        except OSError as error:
+            raise BuildError(f"{path} can't be imported: {error.strerror or error}") from None
+        layer = Layer(added, hashed.diff_id)
         now = rfc3339(int(time.time()))
         config_value = {
             **platforms.to_json(platform or platforms.host()),
@@ -413,7 +339,7 @@ def load_layout_reference(store: Store, text: str, platform: str) -> Descriptor:
         raise BuildError(f"the image layout {path} does not exist")
     with store.session() as session:
         staging = Staging(session)
-        found = _load_layout(_Files(path), staging, platform, only)
+        found = _load_layout(_Files(path, session.path), staging, platform, only)
         if not found:
             raise BuildError(f"{path} has no image{f' called {only!r}' if only else ''}")
         staging.commit()

@@ -24,7 +24,7 @@ from ..dockerfile.ignore import literal
 from ..errors import BuildError
 from ..graph.model import CopyOp, Mount, RunOp, Step, WorkdirOp
 from ..image.compression import writer
-from ..image.diff import Entry
+from ..image.diff import EntryLog
 from ..image.layer import write_tar
 from ..image.model import LAYER, LAYER_GZIP, LAYER_ZSTD
 from ..steps import base as base_step
@@ -59,16 +59,18 @@ class Cancelled(BuildError):
 
 
 class _Tee(io.RawIOBase):
-    """Hashes the tar on its way into the compressor."""
+    """Hashes the tar on its way into the compressor. ``check`` is called before each write, and may raise."""
 
-    def __init__(self, target: IO[bytes]) -> None:
+    def __init__(self, target: IO[bytes], check: Callable[[], None]) -> None:
         self.target = target
+        self.check = check
         self.hash = hashlib.sha256()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
+        self.check()
         self.hash.update(data)
         self.target.write(data)
         return len(data)
@@ -126,6 +128,7 @@ class Worker:
         self._kept: set[int] = set()
         """Those whose step counts as done."""
         self._layers: list[concurrent.futures.Future[None]] = []
+        self._failed = False
 
     def run(self) -> None:
         """Everything that is left. On a failure the steps that run are stopped; what is done stays cached."""
@@ -218,9 +221,20 @@ class Worker:
                     state.results[step.id] = future.result()
                 elif failure is None or isinstance(failure, Cancelled):
                     failure = error
+                    self._failed = self._failed or not state.cancel.is_set()
                     state.cancel.set()
         if failure is not None:
             raise failure
+
+    def _go_on(self) -> None:
+        """Raises Cancelled when the build is to end."""
+        if self.state.cancel.is_set():
+            raise Cancelled("the build was stopped", status=130)
+
+    def _write_on(self) -> None:
+        """The same for the layers of steps that are done. One that another step's failure has ended keeps them."""
+        if not self._failed:
+            self._go_on()
 
     # one step
 
@@ -276,7 +290,7 @@ class Worker:
         with self._lock:
             lock = self._base_locks.setdefault(result.base.config_digest, threading.Lock())
         with lock:
-            return base_step.unpack(result.base, self.session)
+            return base_step.unpack(result.base, self.session, self._go_on)
 
     def _parent(self, step: Step) -> int | None:
         assert step.parent is not None
@@ -295,7 +309,7 @@ class Worker:
                 state.emit(Event("start", step.id, step.title))
 
                 def copy(root: Root) -> bool:
-                    Copier(op, source, root, keep_owner=True).run(selections)
+                    Copier(op, source, root, keep_owner=True, check=self._go_on).run(selections)
                     return True
 
                 return self._change(step, keyed, began, copy)
@@ -316,12 +330,16 @@ class Worker:
                 raise Cancelled("the build was stopped", where=step.source, status=130)
             try:
                 with Root(state.contexts[op.origin.name].path) as source:
-                    return self._change(step, keyed, began, partial(_copy_from, op, source, found[1]))
+                    return self._change(step, keyed, began, partial(self._copy_from, op, source, found[1]))
             except Changed:
                 state.digests.look_again(op, found)
                 if attempt == _TRIES:
                     raise
         raise AssertionError("the last attempt returns or raises")
+
+    def _copy_from(self, op: CopyOp, source: Root, selections: list[Selection], root: Root) -> bool:
+        Copier(op, source, root, keep_owner=False, check=self._go_on).run(selections)
+        return True
 
     def _run(self, step: Step, op: RunOp, began: float) -> Result:
         executor = self._load_executor()
@@ -410,6 +428,7 @@ class Worker:
         parent = self._parent(step)
         self.session.store.catalogue.forget_contents(keyed[0])
         active = self.session.prepare(parent)
+        entries = EntryLog(self.session.path)
         try:
             with Root(active.path) as root:
                 doing(root)
@@ -419,23 +438,28 @@ class Worker:
             with self.session.view(parent) as view:
                 new, old = os.open(tree, flags), os.open(view.path, flags)
                 try:
-                    entries = list(comparison.walk(new, old))
+                    for entry in comparison.walk(new, old):
+                        self._go_on()
+                        entries.add(entry)
                 finally:
                     os.close(new)
                     os.close(old)
-            if not entries and not keep_empty:
+            if not entries.count and not keep_empty:
                 active.discard()
+                entries.close()
                 self._remember(step, keyed, parent, False, began)
                 self._done(step, began)
                 result = self.state.results[step.parent if step.parent is not None else step.id]
                 return replace(result, key=keyed[0], changed=False, cached=False)
-            number = self.session.commit(active, parent, empty=not entries)
+            number = self.session.commit(active, parent, empty=not entries.count)
             self._made[number] = parent
         except BaseException:
             active.discard()
+            entries.close()
             raise
         self._done(step, began)
         if isinstance(step.op, CopyOp) and step.op.for_mount:
+            entries.close()
             self._remember(step, keyed, number, True, began)
             return Result(keyed[0], number)
         self._layers.append(self._layer_pool.submit(self._layer, step, keyed, number, entries, began))
@@ -449,7 +473,7 @@ class Worker:
         return {"usage": self._usage[step.id]} if step.id in self._usage else {}
 
     def _layer(
-        self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: list[Entry], began: float
+        self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: EntryLog, began: float
     ) -> None:
         """Write the layer's blob; only then the step counts as cached."""
         try:
@@ -458,7 +482,7 @@ class Worker:
             raise self.session.store.told(error).at(step.source) from error
 
     def _write_layer(
-        self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: list[Entry], began: float
+        self, step: Step, keyed: tuple[str, dict[str, Any]], number: int, entries: EntryLog, began: float
     ) -> None:
         store = self.session.store
         tree, _ = store.driver(self.session.path).comparison(store.snapshot_path(number))
@@ -466,7 +490,7 @@ class Worker:
         try:
             compression = self.state.options.compression
             compressed = writer(blob, compression, self.state.options.compression_level)
-            tee = _Tee(compressed)
+            tee = _Tee(compressed, self._write_on)
             root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 with io.BufferedWriter(tee, 1 << 18) as out:
@@ -480,6 +504,8 @@ class Worker:
         except BaseException:
             blob.discard()
             raise
+        finally:
+            entries.close()
         diff_id = "sha256:" + tee.hash.hexdigest()
         store.catalogue.set_layer(number, diff_id, descriptor.digest, descriptor.size, descriptor.media_type)
         self._remember(step, keyed, number, True, began)
@@ -501,11 +527,6 @@ class Worker:
         )
         if number is not None and changed:
             self._kept.add(number)
-
-
-def _copy_from(op: CopyOp, source: Root, selections: list[Selection], root: Root) -> bool:
-    Copier(op, source, root, keep_owner=False).run(selections)
-    return True
 
 
 def run_request(

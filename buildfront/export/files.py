@@ -3,7 +3,6 @@ scratch directory, so that what a layer removes is never looked for among the us
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from typing import IO, Any
@@ -13,24 +12,12 @@ from run_step import Root, check_move, move_tree
 from ..errors import BuildError
 from ..image.compression import layer_reader, unreadable
 from ..image.diff import Comparison
+from ..image.hashed import HashedReader
 from ..image.layer import Applier, write_tar
 from ..image.model import Descriptor, Layer
 
 Opener = Callable[[Descriptor], IO[bytes]]
 """Opens a blob; reading it raises BuildError where it is not what its descriptor says."""
-
-
-class _Hashed:
-    """Passes reads on and hashes what was read."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self.hash = hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._stream.read(size)
-        self.hash.update(data)
-        return data
 
 
 def unpack(
@@ -45,13 +32,13 @@ def unpack(
             item = layer.descriptor
             with open_blob(item) as blob:
                 try:
-                    hashed: Any = _Hashed(layer_reader(blob, item.media_type))
+                    hashed: Any = HashedReader(layer_reader(blob, item.media_type))
                     Applier(root, owner=owner).apply(hashed)
                 except unreadable() as error:
                     raise BuildError(f"the layer {item.digest} can't be unpacked: {error}") from None
                 while blob.read(1 << 20):
                     pass  # to the end, which tells whether it is what its digest says
-            found = "sha256:" + hashed.hash.hexdigest()
+            found = hashed.diff_id
             if found != layer.diff_id:
                 raise BuildError(
                     f"the layer {item.digest} does not hold what its image says: its diff ID is {found}, and "

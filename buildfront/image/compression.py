@@ -1,88 +1,182 @@
-"""Streams in and out of compression, told by their first bytes."""
+"""Streams in and out of compression: told by their first bytes, or for a layer by its media type.
+
+What is compressed comes from strangers: whatever it stands for, memory stays bounded while it is read.
+"""
 
 from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Callable
 from typing import IO, Any
 
 from ..errors import BuildError
+from .model import LAYER_COMPRESSION
+from .tar_header import BLOCK, ArchiveError, is_header
 
 GZIP, ZSTD, XZ, BZIP2 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh"
+_XZ_MEMORY = 80 << 20
+"""Enough for xz -9, whose dictionary has 64 MiB."""
+
+
+class DamagedStream(EOFError):
+    """A compressed stream that is damaged, cut off, or asks for too much memory."""
 
 
 def kind(head: bytes) -> str:
-    """``gzip``, ``zstd``, ``xz``, ``bzip2`` or ``plain``."""
+    """``gzip``, ``zstd``, ``xz``, ``bzip2`` or ``plain``.
+
+    A tar is plain, whatever its first file is called: 512 bytes are needed to see that it is one.
+    """
+    if is_header(head):
+        return "plain"
     for magic, name in ((GZIP, "gzip"), (ZSTD, "zstd"), (XZ, "xz"), (BZIP2, "bzip2")):
         if head.startswith(magic):
             return name
-    return "plain"
+    # A zstd stream may begin with a frame to be skipped (RFC 8878, 3.1.2).
+    return "zstd" if len(head) > 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50 else "plain"
 
 
-def sniffed(head: bytes) -> str:
-    return kind(head)
+class _Read(io.RawIOBase):
+    """The first bytes of a stream, and then the rest of it."""
 
-
-def layer_reader(stream: Any, media_type: str) -> IO[bytes]:
-    return reader(stream)
-
-
-def reader(stream: Any) -> IO[bytes]:
-    """The uncompressed bytes of ``stream``, whatever it is compressed with. Errors come while reading:
-    EOFError, OSError or ValueError for a stream that is damaged or cut off."""
-    buffered: Any = stream if hasattr(stream, "peek") else io.BufferedReader(stream, 1 << 18)
-    name = kind(buffered.peek(6)[:6])
-    opened: Any = buffered
-    if name == "gzip":
-        from isal import igzip
-
-        opened = igzip.IGzipFile(fileobj=buffered, mode="rb")  # type: ignore[no-untyped-call]
-    elif name == "zstd":
-        opened = io.BufferedReader(_Zstd(buffered), 1 << 18)
-    elif name == "xz":
-        import lzma
-
-        opened = lzma.LZMAFile(buffered)
-    elif name == "bzip2":
-        import bz2
-
-        opened = bz2.BZ2File(buffered)
-    return opened  # type: ignore[no-any-return]
-
-
-class _Zstd(io.RawIOBase):
-    """zstd frames; one that is cut off raises EOFError, where the library's own reader ends in silence."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        import zstandard
-
+    def __init__(self, head: bytes, stream: Any) -> None:
+        self._head = memoryview(head)
         self._stream = stream
-        self._decompressor = zstandard.ZstdDecompressor()
-        self._frame: Any = None
-        self._data = memoryview(b"")
-        self._unused = b""
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        while not self._data:
-            # Little at a time: a block of a few bytes can stand for 128 KiB.
-            chunk = self._unused or self._stream.read(1 << 13)
-            self._unused = b""
-            if not chunk:
-                if self._frame is not None:
-                    raise EOFError("the zstd stream is cut off")
-                return 0
-            if self._frame is None:
-                self._frame = self._decompressor.decompressobj()
-            self._data = memoryview(self._frame.decompress(chunk))
-            if self._frame.eof:
-                self._unused, self._frame = self._frame.unused_data, None
-        count = min(len(buffer), len(self._data))
-        buffer[:count] = self._data[:count]
-        self._data = self._data[count:]
-        return count
+        data = self._head[: len(buffer)] if self._head else self._stream.read(len(buffer))
+        buffer[: len(data)] = data
+        self._head = self._head[len(data) :]
+        return len(data)
+
+
+class _Uncompressed:
+    """What comes out of a library's stream; its own errors become ours."""
+
+    def __init__(self, name: str, stream: Any) -> None:
+        self._name = name
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data: bytes = self._stream.read(size)
+        except DamagedStream:
+            raise
+        except damaged() as error:
+            raise DamagedStream(f"the {self._name} data is damaged or cut off: {error}") from None
+        return data
+
+
+def _head(stream: Any) -> bytes:
+    """The first block, or as much of it as there is."""
+    head = b""
+    while len(head) < BLOCK and (data := stream.read(BLOCK - len(head))):
+        head += data
+    return head
+
+
+def reader(stream: Any) -> IO[bytes]:
+    """The uncompressed bytes of ``stream``, whatever it is compressed with. Errors come while reading:
+    EOFError or OSError for a stream that is damaged or cut off."""
+    head = _head(stream)
+    return _opened(kind(head), io.BufferedReader(_Read(head, stream), 1 << 18))
+
+
+def layer_reader(stream: Any, media_type: str) -> IO[bytes]:
+    """The tar of a layer, whose media type says how it is compressed.
+
+    Raises BuildError for an unknown media type, and for bytes that are something else than it says.
+    """
+    wanted = LAYER_COMPRESSION.get(media_type)
+    if wanted is None:
+        raise ArchiveError(
+            f"its media type {media_type[:200]!r} is unknown",
+            hint="known are tars of OCI and docker: uncompressed, gzip, zstd",
+        )
+    head = _head(stream)
+    found = kind(head)
+    if found != wanted:
+        raise ArchiveError(
+            f"it is not what its media type says: {media_type} is {_SHOWN[wanted]}, and the layer is {_SHOWN[found]}"
+        )
+    return _opened(wanted, io.BufferedReader(_Read(head, stream), 1 << 18))
+
+
+_SHOWN = {"plain": "not compressed", "gzip": "gzip", "zstd": "zstd", "xz": "xz", "bzip2": "bzip2"}
+
+
+def _opened(name: str, buffered: Any) -> IO[bytes]:
+    opened: Any
+    if name == "gzip":
+        from isal import igzip
+
+        opened = igzip.IGzipFile(fileobj=buffered, mode="rb")  # type: ignore[no-untyped-call]
+    elif name == "zstd":
+        from .zstd_frames import Frames
+
+        opened = io.BufferedReader(Frames(buffered), 1 << 18)
+    elif name == "xz":
+        import lzma
+
+        def decompressor() -> Any:
+            return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
+
+        opened = io.BufferedReader(_Streams(buffered, decompressor, b"\0"), 1 << 18)
+    elif name == "bzip2":
+        import bz2
+
+        opened = io.BufferedReader(_Streams(buffered, bz2.BZ2Decompressor, b""), 1 << 18)
+    else:
+        return buffered  # type: ignore[no-any-return]
+    result: Any = _Uncompressed(name, opened)
+    return result  # type: ignore[no-any-return]
+
+
+class _Streams(io.RawIOBase):
+    """xz or bzip2 streams, one after the other, with ``padding`` between them."""
+
+    def __init__(self, stream: IO[bytes], new: Callable[[], Any], padding: bytes) -> None:
+        self._stream = stream
+        self._new = new
+        self._padding = padding
+        self._decompressor = new()
+        self._rest = b""
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            if self._decompressor.eof:
+                self._rest = self._decompressor.unused_data or self._rest
+                self._decompressor = self._new()
+                self._begun = False
+            data = b""
+            if self._decompressor.needs_input or not self._begun:
+                data = self._rest or self._stream.read(1 << 16)
+                self._rest = b""
+                if not self._begun and self._padding:
+                    more = data.lstrip(self._padding)
+                    if data and not more:
+                        continue
+                    data = more
+                if not data:
+                    if self._begun:
+                        raise EOFError("it ends too early")
+                    return 0
+            self._begun = True
+            try:
+                out = self._decompressor.decompress(data, len(buffer))
+            except (OSError, ValueError) as error:  # of bz2
+                raise EOFError(str(error)) from None
+            if out:
+                buffer[: len(out)] = out
+                return len(out)
 
 
 def writer(stream: Any, name: str, level: int | None = None) -> Any:
@@ -97,11 +191,11 @@ def writer(stream: Any, name: str, level: int | None = None) -> Any:
 
         return zstandard.ZstdCompressor(level=level or 3).stream_writer(stream, closefd=False)
     if name == "uncompressed":
-        return _Uncompressed(stream)
+        return _Plain(stream)
     raise BuildError(f"unknown compression {name!r}", hint="known are gzip, zstd, uncompressed")
 
 
-class _Uncompressed(io.RawIOBase):
+class _Plain(io.RawIOBase):
     """Passes bytes on, and can be closed without closing what is below."""
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -116,9 +210,7 @@ class _Uncompressed(io.RawIOBase):
 
 def damaged() -> tuple[type[Exception], ...]:
     """The exceptions that mean a damaged stream, of the libraries that are loaded."""
-    import tarfile
-
-    found: list[type[Exception]] = [EOFError, tarfile.TarError]
+    found: list[type[Exception]] = [EOFError]
     if "zstandard" in sys.modules:
         found.append(sys.modules["zstandard"].ZstdError)
     if "lzma" in sys.modules:

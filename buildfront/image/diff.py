@@ -8,19 +8,78 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import IO, NamedTuple
+
+from .trees import DIRECTORY
 
 OPAQUE = "trusted.overlay.opaque"
 _SKIPPED = ("trusted.overlay.", "user.overlay.", "system.posix_acl", "security.selinux")
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One change. ``path`` has no leading slash. ``status`` None means that the path was removed."""
+class Entry(NamedTuple):
+    """One change. ``path`` has no leading slash. ``status`` None means that the path was removed, :data:`LATER` that
+    it has to be looked at."""
 
     path: str
     status: os.stat_result | None
+
+
+class EntryLog:
+    """Entries kept for a second reading: their paths alone, in memory while they are few, else in a file of the
+    directory ``place``, without a name."""
+
+    def __init__(self, place: str) -> None:
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(1 << 20, dir=place)
+        self.count = 0
+
+    def add(self, entry: Entry) -> None:
+        """Put one at the end."""
+        mark = b"-" if entry.status is None else b"+"
+        self._file.write(mark + entry.path.encode("utf-8", "surrogateescape") + b"\0")
+        self.count += 1
+
+    def __iter__(self) -> Iterator[Entry]:
+        self._file.seek(0)
+        rest = b""
+        while data := self._file.read(1 << 18):
+            *whole, rest = (rest + data).split(b"\0")
+            for raw in whole:
+                path = raw[1:].decode("utf-8", "surrogateescape")
+                yield Entry(path, None if raw.startswith(b"-") else LATER)
+
+    def close(self) -> None:
+        """Drop it."""
+        self._file.close()
+
+
+LATER = os.stat_result((0,) * 10)
+"""In the place of a status that was not kept."""
+_OPEN = 64
+"""Directories of each tree that are open at once; above them the way back is ".."."""
+_MANY = 100_000
+"""Names of a directory from which on no second set of them is held."""
+
+
+@dataclass(slots=True)
+class _Level:
+    """A directory on the way down: its descriptors (-1 while it is far above), the names that are still to come, and
+    what is told of it when something below it has changed."""
+
+    new: int
+    old: int | None
+    prefix: str
+    opaque: bool
+    names: Iterator[str]
+    entry: Entry | None
+
+    def close(self) -> None:
+        for fd in (self.new, self.old):
+            if fd is not None and fd >= 0:
+                os.close(fd)
+        self.new = self.old = -1
 
 
 def xattrs(file: str | int) -> dict[str, bytes]:
@@ -56,55 +115,70 @@ class Comparison:
     def walk(self, new: int, old: int | None, prefix: str = "", *, opaque: bool = False) -> Iterator[Entry]:
         """The changes below two open directories, names in order, a directory before what is in it.
 
-        ``opaque``: a directory above hides what was there before, and so does everything in it.
+        ``opaque``: a directory above hides what was there before, and so does everything in it. However deep the
+        trees are, neither the stack nor descriptors run out.
         """
-        opaque = opaque or self.complete or _is_opaque(new, self.opaque)
-        names = sorted(os.listdir(new))
-        gone = set(os.listdir(old)) - set(names) if old is not None and opaque else set()
-        for name in sorted({*names, *gone}):
-            if name in gone:
-                yield Entry(prefix + name, None)
-                continue
-            status = os.stat(name, dir_fd=new, follow_symlinks=False)
-            before = _lstat(name, old)
-            path = prefix + name
-            if not self.complete and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
-                if before is not None:
-                    yield Entry(path, None)
-                continue
-            if stat.S_ISDIR(status.st_mode):
-                yield from self._directory(new, old, name, path, status, before, opaque)
-            elif before is None or not self._same(new, old, name, status, before):
-                yield Entry(path, status)
-
-    def _directory(
-        self,
-        new: int,
-        old: int | None,
-        name: str,
-        path: str,
-        status: os.stat_result,
-        before: os.stat_result | None,
-        opaque: bool,
-    ) -> Iterator[Entry]:
-        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        was_dir = before is not None and stat.S_ISDIR(before.st_mode)
-        inner = os.open(name, flags, dir_fd=new)
-        below = os.open(name, flags, dir_fd=old) if was_dir and old is not None else None
+        levels = [self._level(new, old, prefix, opaque, None)]
+        told = 1  # so many levels from the top, whose own directories have been told
         try:
-            told = not was_dir or not self._same(new, old, name, status, before)
-            if told:
-                yield Entry(path, status)
-            for entry in self.walk(inner, below, path + "/", opaque=opaque):
-                if not told:
-                    # What holds a change is told too: a layer then carries the owner and mode of its directories.
-                    told = True
-                    yield Entry(path, status)
-                yield entry
+            while levels:
+                level = levels[-1]
+                name = next(level.names, None)
+                if name is None:
+                    _leave(levels)
+                    told = min(told, len(levels))
+                    continue
+                found, changed = self._compare(levels, level, name)
+                if not changed:
+                    continue
+                # What holds a change is told too: a layer then carries the owner and mode of its directories.
+                for above in levels[told:]:
+                    if above.entry is not None:
+                        yield above.entry
+                told = len(levels)
+                if found is not None:
+                    yield found
         finally:
-            os.close(inner)
-            if below is not None:
-                os.close(below)
+            for level in levels[1:]:
+                level.close()
+
+    def _compare(self, levels: list[_Level], level: _Level, name: str) -> tuple[Entry | None, bool]:
+        """Whether there is a change, and what is to be told of it but for the levels. A directory becomes one."""
+        path = level.prefix + name
+        status, before = _lstat(name, level.new), _lstat(name, level.old)
+        if status is None:
+            return Entry(path, None), True
+        if not self.complete and stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
+            return Entry(path, None), before is not None
+        same = before is not None and self._same(level.new, level.old, name, status, before)
+        if not stat.S_ISDIR(status.st_mode):
+            return Entry(path, status), not same
+        inner = os.open(name, DIRECTORY, dir_fd=level.new)
+        below = None
+        try:
+            if before is not None and stat.S_ISDIR(before.st_mode) and level.old is not None:
+                below = os.open(name, DIRECTORY, dir_fd=level.old)
+            levels.append(self._level(inner, below, path + "/", level.opaque, Entry(path, status)))
+        except BaseException:
+            for fd in (inner, below):
+                if fd is not None:
+                    os.close(fd)
+            raise
+        _close_far(levels)
+        return None, not same
+
+    def _level(self, new: int, old: int | None, prefix: str, opaque: bool, entry: Entry | None) -> _Level:
+        opaque = opaque or self.complete or _is_opaque(new, self.opaque)
+        names = os.listdir(new)
+        if old is not None and opaque:
+            if len(names) < _MANY:
+                known = set(names)
+                names += [name for name in os.listdir(old) if name not in known]
+            else:
+                with os.scandir(old) as entries:
+                    names += [item.name for item in entries if _lstat(item.name, new) is None]
+        names.sort()
+        return _Level(new, old, prefix, opaque, iter(names), entry)
 
     def _same(
         self, new: int, old: int | None, name: str, status: os.stat_result, before: os.stat_result | None
@@ -127,6 +201,35 @@ class Comparison:
         if stat.S_ISREG(status.st_mode):
             return _same_content(new, old, name)
         return status.st_rdev == before.st_rdev
+
+
+def _leave(levels: list[_Level]) -> None:
+    """Go up one level; its descriptors are opened again when it was far."""
+    level = levels.pop()
+    if not levels:
+        return
+    try:
+        above = levels[-1]
+        if above.new < 0:
+            above.new = os.open("..", DIRECTORY, dir_fd=level.new)
+        if above.old is not None and above.old < 0 and level.old is not None:
+            above.old = os.open("..", DIRECTORY, dir_fd=level.old)
+    finally:
+        level.close()
+
+
+def _close_far(levels: list[_Level]) -> None:
+    """Close what is far above; the top is the caller's, and there is no way back to what has nothing below it."""
+    far = len(levels) - _OPEN
+    if far < 1:
+        return
+    level = levels[far]
+    if level.new >= 0:
+        os.close(level.new)
+        level.new = -1
+    if level.old is not None and level.old >= 0 and levels[far + 1].old is not None:
+        os.close(level.old)
+        level.old = -1
 
 
 def _lstat(name: str, directory: int | None) -> os.stat_result | None:

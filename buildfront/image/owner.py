@@ -8,10 +8,14 @@ import os
 from ..errors import BuildError
 
 
-def own(path: str, uid: int, gid: int, *, dir_fd: int | None = None, shown: str = "") -> None:
-    """lchown(2). Raises BuildError for an owner that can't exist here, OSError for all else."""
+def own(path: str | int, uid: int, gid: int, *, dir_fd: int | None = None, shown: str = "") -> None:
+    """lchown(2), or fchown(2) of a descriptor. Raises BuildError for an owner that can't exist here, OSError for
+    all else."""
     try:
-        os.chown(path, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
+        if isinstance(path, int):
+            os.chown(path, uid, gid)
+        else:
+            os.chown(path, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
     except OSError as error:
         if error.errno != errno.EINVAL:
             raise

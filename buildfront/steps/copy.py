@@ -43,9 +43,19 @@ def owner(root: Root, text: str) -> tuple[int, int] | None:
 
 
 class Copier:
-    """One COPY or ADD into ``target``. ``keep_owner``: files keep the owner that they have in the source."""
+    """One COPY or ADD into ``target``. ``keep_owner``: files keep the owner that they have in the source.
+    ``check`` is called often while an archive is unpacked, and may raise to end it."""
 
-    def __init__(self, op: CopyOp, source: Root, target: Root, *, keep_owner: bool) -> None:
+    def __init__(
+        self,
+        op: CopyOp,
+        source: Root,
+        target: Root,
+        *,
+        keep_owner: bool,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.check = check
         self.op = op
         self.source = source
         self.target = target
@@ -208,6 +218,8 @@ class Copier:
     def _unpack(self, selection: Selection, dest: str) -> bool:
         """Unpack a tar archive; False when the file is none."""
         from ..image.compression import reader, unreadable
+        from ..image.tar_header import ArchiveError
+        from ..image.tar_reader import Cancellable
 
         if not stat.S_ISREG(selection.items[0].status.st_mode):
             return False
@@ -219,10 +231,14 @@ class Copier:
                 return False
             stream.seek(0)
             self._parents(dest)
+            applier = Applier(self.target, base=dest, whiteouts=False, owner=self.owner)
             try:
-                Applier(self.target, base=dest, whiteouts=False, owner=self.owner).apply(reader(stream))
+                applier.apply(Cancellable(reader(Cancellable(stream, self.check)), self.check))
             except unreadable() as error:
                 raise BuildError(f"the archive {selection.path!r} is damaged: {error}") from None
+            except ArchiveError as error:
+                error.what = f"the archive {selection.path!r}: {error.what}"
+                raise
         return True
 
 
@@ -233,10 +249,6 @@ def _is_of_no_use(mode: int) -> bool:
 
 def is_tar(head: bytes) -> bool:
     """Whether the first block is a tar header: its checksum fits (tar(5))."""
-    if len(head) < 512 or not head.strip(b"\0"):
-        return False
-    try:
-        stored = int(head[148:156].strip(b"\0 ") or b"-1", 8)
-    except ValueError:
-        return False
-    return stored == sum(head[:148]) + 8 * 32 + sum(head[156:])
+    from ..image.tar_header import is_header
+
+    return is_header(head)

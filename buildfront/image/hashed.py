@@ -1,0 +1,25 @@
+"""A stream that is hashed while it is read."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import IO, Any
+
+
+class HashedReader:
+    """Passes reads on; ``diff_id`` is the digest of all that was read so far."""
+
+    def __init__(self, stream: IO[bytes] | Any) -> None:
+        self._stream = stream
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        """Read, and hash what was read."""
+        data: bytes = self._stream.read(size)
+        self._hash.update(data)
+        return data
+
+    @property
+    def diff_id(self) -> str:
+        """``sha256:…``"""
+        return "sha256:" + self._hash.hexdigest()
