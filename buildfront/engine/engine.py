@@ -87,13 +87,20 @@ class Engine:
     def build(self) -> Mapping[int, Result]:
         """The result of every step. Raises BuildError; KeyboardInterrupt cancels the steps that run."""
         if os.geteuid() == 0:  # of the machine or of a user namespace: what steps left is no ordinary user's
-            recover_sessions(self.state.store)
+            self._recover()
         self.take_cached(announce=True)
         self.state.digests.save()
         if len(self.state.results) < len(self.state.graph.steps):
             self._execute()
             self.state.digests.save()
         return self.state.results
+
+    def _recover(self) -> None:
+        template = self.state.options.template
+        runtimes = () if template is None or not template.runtime else (template.runtime,)
+        directories = () if template is None else template.cni_plugin_dirs
+        for text in recover_sessions(self.state.store, runtimes=runtimes, cni_plugin_dirs=directories):
+            self.state.emit(Event("warning", data={"text": text}))
 
     def take_cached(self, *, announce: bool = False) -> None:
         """Fill in the results that the cache holds, as far as they can be known without running anything."""

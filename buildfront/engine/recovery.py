@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Sequence
 
 from ..store import Store
 
 
-def recover_sessions(store: Store) -> None:
+def recover_sessions(
+    store: Store, *, runtimes: Sequence[str] = (), cni_plugin_dirs: Sequence[str] = ()
+) -> tuple[str, ...]:
     """Remove sessions whose process is gone, and what their steps left on the machine. Costs nothing where none is.
 
-    Only directories of ours are looked into, links are not followed.
-
-    Raises BuildError for what can't be removed.
+    Only directories of ours are looked into, links are not followed. ``runtimes`` and ``cni_plugin_dirs`` are those of
+    this build's options, which the notes of a killed one may name (see :func:`run_step.recover`). Returns warnings of
+    what had to be left. Raises BuildError for what can't be removed.
     """
+    warnings: list[str] = []
     if store.catalogue.read_only:
-        return
+        return ()
     for path in store.stale_sessions():
         from run_step import recover
 
@@ -24,12 +28,14 @@ def recover_sessions(store: Store) -> None:
             for name in os.listdir(path):
                 # The executor's; the rest of the session holds strangers' files.
                 if name.startswith("run-") and _is_ours(os.path.join(path, name)):
-                    recover(os.path.join(path, name))
+                    place = os.path.join(path, name)
+                    warnings += recover(place, runtimes=runtimes, cni_plugin_dirs=cni_plugin_dirs)
             store.remove_stale(path)
         except FileNotFoundError:
             pass  # another program takes it away as well
         except OSError as error:
             raise store.told(error) from error
+    return tuple(warnings)
 
 
 def _is_ours(path: str) -> bool:

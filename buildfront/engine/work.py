@@ -204,21 +204,33 @@ class Worker:
 
     def _schedule(self, pool: concurrent.futures.ThreadPoolExecutor) -> None:
         state = self.state
-        waiting = {step.id: step for step in state.graph.steps if step.id not in state.results}
+        steps = {step.id: step for step in state.graph.steps if step.id not in state.results}
+        missing = {
+            step.id: {number for number in step.inputs if number not in state.results}
+            for step in steps.values()
+        }
+        followers: dict[int, list[int]] = {}
+        for number, inputs in missing.items():
+            for before in inputs:
+                followers.setdefault(before, []).append(number)
+        ready = [number for number, inputs in missing.items() if not inputs]
         running: dict[concurrent.futures.Future[Result], Step] = {}
         failure: BaseException | None = None
-        while (waiting and failure is None) or running:
+        while (ready and failure is None) or running:
             if failure is None:
-                for step in list(waiting.values()):
-                    if all(number in state.results for number in step.inputs):
-                        del waiting[step.id]
-                        running[pool.submit(self._step, step)] = step
+                for number in sorted(ready):
+                    running[pool.submit(self._step, steps[number])] = steps[number]
+                ready.clear()
             done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in done:
                 step = running.pop(future)
                 error = future.exception()
                 if error is None:
                     state.results[step.id] = future.result()
+                    for number in followers.get(step.id, ()):
+                        missing[number].discard(step.id)
+                        if not missing[number]:
+                            ready.append(number)
                 elif failure is None or isinstance(failure, Cancelled):
                     failure = error
                     self._failed = self._failed or not state.cancel.is_set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 import stat
@@ -125,6 +126,14 @@ class Copier:
         self._item(item, dest)
 
     def _item(self, item: Item, dest: str) -> None:
+        try:
+            self._put(item, dest)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            raise BuildError(f"the destination {dest[:100]!r}… can't be made: {error.strerror}") from None
+
+    def _put(self, item: Item, dest: str) -> None:
         kind = item.status.st_mode
         with self.target.parent(dest) as (fd, name):
             try:
