@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import BuildError, SourceRange
@@ -52,16 +53,18 @@ def split(text: str, file: str) -> Lines:
     directives = _directives(physical, file)
     escape = directives.get("escape", "\\")
     out: list[Line] = []
-    todo = _starts(text, physical)
-    todo.reverse()
+    starts = _starts(text, physical)
+    missed: list[int] = []
     reached = -1
-    while todo:
-        start, told = todo.pop()
+    while True:
+        start, told = (missed[-1], missed.pop()) if missed else next(starts, (-1, -1))
+        if start < 0:
+            break
         if start <= reached or _passed_over(physical[start]):
             continue
         rest, reached = _join(physical, start, escape)
         # What dockerfile-parse took for a part of this instruction, and is none.
-        todo += [(number, number) for number in range(told, reached, -1)]
+        missed += range(told, reached, -1)
         words = rest.split(None, 1)
         if not words:
             continue
@@ -73,10 +76,10 @@ def split(text: str, file: str) -> Lines:
     return Lines(tuple(out), escape, directives)
 
 
-def _starts(text: str, physical: list[str]) -> list[tuple[int, int]]:
+def _starts(text: str, physical: list[str]) -> Iterator[tuple[int, int]]:
     """The lines where instructions may begin, and where they may end, in order."""
     if len(physical) > _LONG:
-        return [(number, number) for number in range(len(physical))]
+        return ((number, number) for number in range(len(physical)))
     from dockerfile_parse import DockerfileParser
 
     structure = DockerfileParser(fileobj=io.BytesIO(text.encode("utf-8", "replace"))).structure
@@ -87,7 +90,7 @@ def _starts(text: str, physical: list[str]) -> list[tuple[int, int]]:
         if item["instruction"] != "COMMENT":
             found.append((item["startline"], item["endline"]))
     found += [(number, number) for number in range(len(physical)) if number not in covered]
-    return sorted(found)
+    return iter(sorted(found))
 
 
 def _passed_over(line: str) -> bool:

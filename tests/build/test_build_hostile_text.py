@@ -14,7 +14,7 @@ import pytest
 from program import BUILDFRONT
 
 LARGE = 80_000_000
-MEMORY = 300 << 10
+MEMORY = 150 << 10
 """kB that a builder may take for it, imports and all; the output alone is more than a quarter of that."""
 ORDERS = set("\x1b\x07\x08\x9b\u202e")
 TITLE = "\x1b]0;title\x07\x1b[2J\x9b1A\u202e\x08"
