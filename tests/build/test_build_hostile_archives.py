@@ -345,3 +345,15 @@ def test_files_of_a_layout_that_are_none(place, what) -> None:
     place.job(what, "load", "-i", layout)
     results = place.run()
     assert results[what]["status"] == 1
+
+
+def test_many_entries_take_no_more_memory_than_few(place) -> None:
+    """A million take as much, and minutes: measured by hand."""
+    for number, count in enumerate((1000, 60_000)):
+        path = place.write(number, hostile.compressed(hostile.many(count), "zstd"))
+        for entry in ("import", "ADD", "docker layer"):
+            place.enter(entry, f"{entry} of {count}", 10 * number + len(entry), path, "zstd")
+    results = place.run()
+    for name in ("import of", "ADD of"):
+        few, many = (int(str(results[f"{name} {count}"]["rss"])) for count in (1000, 60_000))
+        assert many < few + (20 << 20)
