@@ -73,6 +73,11 @@ def _signed(number: int) -> int:
     return number - (1 << 64) if number >> 63 else number
 
 
+def _fits(*numbers: int) -> bool:
+    """Whether SQLite can hold them: a file may be dated after the year 2262, in nanoseconds too much for 64 bits."""
+    return all(-(1 << 63) <= number < 1 << 63 for number in numbers)
+
+
 def _is_sound(row: SnapshotRow) -> bool:
     """Whether the values are of the types that they were written with; numbers grow, so a parent has a lower one."""
     texts = (row.diff_id, row.digest, row.media_type)
@@ -269,11 +274,13 @@ class Catalogue:
     def file(self, dev: int, ino: int, size: int, mtime: int, ctime: int) -> str | None:
         """The digest of a file of the host that has not changed since it was hashed."""
         dev, ino = _signed(dev), _signed(ino)
+        if not _fits(size, mtime, ctime):
+            return None
         sql = "SELECT digest FROM files WHERE dev=? AND ino=? AND size=? AND mtime=? AND ctime=?"
         row = self._one(sql, dev, ino, size, mtime, ctime)
         return row[0] if row else None
 
     def set_files(self, rows: list[tuple[int, int, int, int, int, str]]) -> None:
         """Remember digests: (dev, ino, size, mtime_ns, ctime_ns, digest)."""
-        rows = [(_signed(row[0]), _signed(row[1]), *row[2:]) for row in rows]
+        rows = [(_signed(row[0]), _signed(row[1]), *row[2:]) for row in rows if _fits(*row[2:5])]
         self._remember("INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?)", rows)

@@ -346,3 +346,10 @@ def test_an_older_catalogue_forgets_what_it_can_not_be_sure_of(tmp_path):
     with Store(str(tmp_path / "store")) as store:
         store.catalogue.set_content("k", 3, "x", "e")
         assert store.catalogue.content("k", 3, "x") == "e"
+
+
+def test_a_file_dated_far_away_is_not_remembered_and_no_error(store):
+    far = (1, 2, 3, 1 << 64, -(1 << 64))
+    store.catalogue.set_files([(*far, "ab"), (1, 3, 3, 4, 5, "cd")])
+    assert store.catalogue.file(*far) is None
+    assert store.catalogue.file(1, 3, 3, 4, 5) == "cd"
