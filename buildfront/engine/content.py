@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from run_step import Root
@@ -40,6 +41,8 @@ class ContentDigests:
     def __init__(self, store: Store, contexts: Mapping[str, Context]) -> None:
         self._store = store
         self._contexts = contexts
+        self.check: Callable[[], None] = lambda: None
+        """Called often while files are hashed; may raise to end it."""
         self._lock = threading.Lock()
         self._fresh: list[tuple[int, int, int, int, int, str]] = []
         self._digests: dict[tuple[str, tuple[str, ...]], Found] = {}
@@ -115,7 +118,7 @@ class ContentDigests:
         from ..steps.select import digest, hash_fd, select
 
         selections = select(root, sources, what=what)
-        value = digest(root, selections, hash_fd, owners=True)
+        value = digest(root, selections, partial(hash_fd, check=self.check), owners=True)
         self._store.catalogue.set_content(result.key, result.snapshot, cache.selector(sources), value)
         return value, selections
 
@@ -131,7 +134,7 @@ class ContentDigests:
         rest = _unsettled(status.st_ctime_ns, time.time_ns())
         if rest:
             time.sleep(rest / _SECOND_NS)
-        value = hash_fd(fd, status)
+        value = hash_fd(fd, status, self.check)
         if is_same(os.fstat(fd), status):
             with self._lock:
                 self._fresh.append((*_identity(status), value))

@@ -115,6 +115,7 @@ class Worker:
     def __init__(self, state: State, session: Session) -> None:
         self.state = state
         self.session = session
+        state.digests.check = self._go_on
         self._executor: Any = None
         self._lock = threading.Lock()
         self._stdin = threading.Lock()

@@ -344,7 +344,12 @@ def is_same(one: os.stat_result, other: os.stat_result) -> bool:
     )
 
 
-def hash_fd(fd: int, _: os.stat_result) -> str:
-    """The SHA-256 of a file's content."""
+def hash_fd(fd: int, _: os.stat_result, check: Callable[[], None] = lambda: None) -> str:
+    """Return the SHA-256 of a file's content. ``check`` is called often, and may raise to end it."""
+    total = hashlib.sha256()
+    buffer = memoryview(bytearray(1 << 18))
     with os.fdopen(os.dup(fd), "rb", buffering=0) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        while count := stream.readinto(buffer):
+            total.update(buffer[:count])
+            check()
+    return total.hexdigest()

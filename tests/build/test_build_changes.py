@@ -323,7 +323,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(tmp_path, top,
     old = place.fresh()
     original, done = select.hash_fd, list[int]()
 
-    def hash_fd(fd: int, status: os.stat_result) -> str:
+    def hash_fd(fd: int, status: os.stat_result, *more: Any) -> str:
         value = original(fd, status)
         if not done and os.readlink(f"/proc/self/fd/{fd}").endswith("/one"):
             done.append(1)

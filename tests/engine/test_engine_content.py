@@ -49,7 +49,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read from now on."""
     original, read = select.hash_fd, list[str]()
 
-    def hash_fd(fd: int, status: os.stat_result) -> str:
+    def hash_fd(fd: int, status: os.stat_result, *more: Any) -> str:
         read.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
         return original(fd, status)
 
@@ -214,7 +214,7 @@ def test_a_file_that_never_rests_is_an_error(store, top, monkeypatch):
     number = iter(range(100))
     original = select.hash_fd
 
-    def hash_fd(fd: int, status: os.stat_result) -> str:
+    def hash_fd(fd: int, status: os.stat_result, *more: Any) -> str:
         value = original(fd, status)
         (top / "dir/file").write_text(str(next(number)))
         return value
