@@ -17,14 +17,18 @@ def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
     not assigned. Printable characters of any script stay, those of ``keep`` too. What is longer than ``limit`` loses
     its middle: errors quote at the beginning and end with the reason.
     """
-    if len(text) > limit:
-        end = limit // 4
-        left_out = f" …{len(text) - limit} characters… "
-        return (
-            visible(text[: limit - end], limit, keep=keep)
-            + left_out
-            + visible(text[len(text) - end :], limit, keep=keep)
-        )
+    shown = _escape(text[:limit], keep)
+    if len(text) <= limit and len(shown) <= limit:
+        return shown
+    left_out = f" …{len(text) - limit} characters… " if len(text) > limit else " … "
+    end = limit // 4
+    start = limit - end - len(left_out)
+    if start < end:
+        return (shown[: max(limit - 1, 0)] + "…")[:limit]
+    return shown[:start] + left_out + _escape(text[-end:], keep)[-end:]
+
+
+def _escape(text: str, keep: str) -> str:
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
@@ -54,7 +58,7 @@ def step_line(line: str, *, colours: bool = False) -> str:
     if line.replace("\t", "").isprintable():
         return line
     pieces = _COLOUR.split(line)
-    out = [visible(piece, len(piece), keep="\t") for piece in pieces[::2]]
+    out = [_escape(piece, "\t") for piece in pieces[::2]]
     if not colours or len(out) == 1:
         return "".join(out)
     return "".join(f"{text}{colour}" for text, colour in zip(out, [*pieces[1::2], "\x1b[0m"], strict=True))

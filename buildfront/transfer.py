@@ -5,6 +5,7 @@ Everything that comes in is checked before anything of it is kept: a failed load
 
 from __future__ import annotations
 
+import errno
 import os
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +15,7 @@ from .errors import BuildError
 from .image import documents
 from .image import platform as platforms
 from .image import reference as references
-from .image.compression import kind, layer_reader, reader, unreadable
+from .image.compression import damaged, kind, layer_reader, reader, unreadable
 from .image.documents import ImageConfig, Manifest
 from .image.hashed import HashedReader
 from .image.model import (
@@ -240,9 +241,12 @@ def _stage_image(
 
 def _stage_docker_layer(files: _Files, path: str, compressed: str, diff_id: str, staging: Staging) -> Layer:
     if compressed in ("xz", "bzip2"):  # no media type says so
-        with files.open(path) as stream:
-            plain = reader(stream)
-            return Layer(staging.add(iter(lambda: plain.read(1 << 20), b""), LAYER, diff_id), diff_id)
+        try:
+            with files.open(path) as stream:
+                plain = reader(stream)
+                return Layer(staging.add(iter(lambda: plain.read(1 << 20), b""), LAYER, diff_id), diff_id)
+        except damaged() as error:
+            raise BuildError(str(error)) from None
     media_type = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}.get(compressed, LAYER)
     layer = Layer(staging.add(files.chunks(path), media_type), diff_id)
     staging.check_layer(layer)
@@ -311,6 +315,8 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
         try:
             added = staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise store.told(error) from None
             raise BuildError(f"{path} can't be imported: {error.strerror or error}") from None
         layer = Layer(added, hashed.diff_id)
         now = rfc3339(int(time.time()))

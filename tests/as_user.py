@@ -4,6 +4,11 @@ In a mount namespace of its own, where /etc/passwd, /etc/subuid and the like kno
 interpreter and the project can be reached even if they lie in somebody's home directory. The machine is not changed.
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # of an interrupt on the way it dies, and says nothing
+
 import os
 import subprocess
 import sys

@@ -90,9 +90,14 @@ def unpack(archive: Path, target: Path) -> tuple[Path, dict[str, object]]:
     blobs = target.with_suffix(".oci") / "blobs" / "sha256"
     index = json.loads((target.with_suffix(".oci") / "index.json").read_text())
     manifest = json.loads((blobs / index["manifests"][0]["digest"][7:]).read_text())
-    layers = [Layer(Descriptor(i["mediaType"], i["digest"], i["size"]), "") for i in manifest["layers"]]
+    config = json.loads((blobs / manifest["config"]["digest"][7:]).read_text())
+    layers = [
+        Layer(Descriptor(item["mediaType"], item["digest"], item["size"]), diff_id)
+        for item, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True)
+    ]
+    target.mkdir()
     unpack(str(target), layers, lambda item: open(blobs / item.digest[7:], "rb"))
-    return target, json.loads((blobs / manifest["config"]["digest"][7:]).read_text())["config"]
+    return target, config["config"]
 
 
 def listing(root: Path) -> dict[str, tuple[object, ...]]:

@@ -68,11 +68,14 @@ REASONS = {
     "capabilities": "buildah takes its default set from containers.conf; ours is docker's, with three more",
     "rlimits": "buildah adds the default limits of containers.conf; ours has those that were asked for",
     "network": "buildah gives a private network by default; ours shares the builder's (row S43), and with it /sys",
-    "masked": "ours hides /sys/fs/cgroup where a runtime would leave it writable",
+    "masked": "ours hides /sys/fs/cgroup where a runtime would leave it writable, and what newer builders hide: "
+    "/proc/asound, /proc/interrupts, powercap, thermal_throttle",
     "args": "buildah drops SHELL in OCI images, so RUN does not see it either; ours keeps it, as BuildKit does",
     "env": "HOME, which buildah leaves to the runtime, and HOSTNAME (row S12) are said in ours",
 }
 
+
+NEWER = ("/sys/fs/cgroup", "/proc/asound", "/proc/interrupts", "/sys/devices/virtual/powercap")
 
 MOUNT_REASONS = {
     "/sys": "buildah mounts a sysfs where the machine lets it, else the host's; ours is the host's (row S62)",
@@ -103,9 +106,10 @@ def explained(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[s
         for spec in (ours, theirs):
             spec["mounts"].pop("/sys", None)
             spec["mounts"].pop("/sys/fs/cgroup", None)
-    if "/sys/fs/cgroup" in ours["masked"]:
-        ours["masked"].remove("/sys/fs/cgroup")
-        take("masked", "/sys/fs/cgroup", None)
+    for path in [item for item in ours["masked"] if item not in theirs["masked"]]:
+        if path in NEWER or path.endswith("/thermal_throttle"):
+            ours["masked"].remove(path)
+            take("masked", path, None)
     if name == "shell":
         take("args", ours.pop("args"), theirs.pop("args"))
     return out
