@@ -23,6 +23,7 @@ HONOURED: Tree = {
     "hostname": True,
     "domainname": True,
     "annotations": True,  # for whoever reads the spec: a runtime does nothing with them
+    "hooks": {},  # none of them: they are told one by one
     "root": {"path": True, "readonly": True},
     "process": {
         "terminal": True,
