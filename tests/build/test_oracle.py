@@ -96,8 +96,9 @@ def explained(name: str, ours: dict[str, Any], theirs: dict[str, Any]) -> dict[s
         take("capabilities", sorted(extra), [])
         ours["capabilities"][kind] = sorted(set(names) - extra)
     for limit in ("RLIMIT_NOFILE", "RLIMIT_NPROC"):
-        if limit not in ours["rlimits"]:
-            take("rlimits", None, theirs["rlimits"].pop(limit, None))
+        asked = limit.removeprefix("RLIMIT_").lower() in " ".join(CASES[name][1])
+        if not asked:  # ours are the builder's own (row X22)
+            take("rlimits", ours["rlimits"].pop(limit, None), theirs["rlimits"].pop(limit, None))
     if ours["network"] != theirs["network"] and (ours["network"], theirs["network"]) == (None, ""):
         take("network", ours.pop("network"), theirs.pop("network"))
         for spec in (ours, theirs):

@@ -117,6 +117,11 @@ def sections(text):
             lines = [_descriptor(line) for line in lines]
         elif name == "environment":
             lines = sorted(line for line in lines if not line.startswith(("_=", "SHLVL=")))
+        elif (
+            name == "network"
+        ):  # of the machine's own devices, which come and go, only whether they are in sight
+            names = {line.strip() for line in lines}
+            lines = ["lo" if "lo" in names else "", "others" if names - {"lo"} else "alone"]
         elif name == "limits":
             lines = [" ".join(line.split()) for line in lines]
         found[name] = lines
