@@ -6,6 +6,7 @@ Besides the isolations of the matrix there is crun, in a mount namespace that ha
 import os
 import pathlib
 import re
+import resource
 import shutil
 import tempfile
 from contextlib import ExitStack
@@ -144,6 +145,10 @@ def steps(module_host):
     """One process for each way, for all cases; and a directory that everybody can reach."""
     assert not why_not_run() and not missing()
     with ExitStack() as stack:
+        # Apart, so that a runtime that raises its own soft limit, and hands it on, is seen.
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
         top = pathlib.Path(tempfile.mkdtemp(prefix="probe-"))
         stack.callback(shutil.rmtree, top)
         top.chmod(0o755)
