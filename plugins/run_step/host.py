@@ -89,7 +89,8 @@ class HostFacts:
     ``has_rro``: the OCI runtime that will run the step knows the mount option ``rro``, read-only all the way down
     (runtime-spec, config.md, "Linux mount options"). ``address`` is this host's own on its way out;
     ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order;
-    ``thermal_cpus`` are the numbers of the CPUs that have ``thermal_throttle`` below /sys.
+    ``thermal_cpus`` are the numbers of the CPUs that have ``thermal_throttle`` below /sys. ``has_setgroups``: the user
+    namespace that we are in has not given setgroups(2) up.
     """
 
     uid: int = 0
@@ -131,6 +132,7 @@ class HostFacts:
     stdio_is_terminal: bool = False
     proxy: tuple[str, ...] = ()
     thermal_cpus: tuple[int, ...] = ()
+    has_setgroups: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :meth:`from_json` reads."""
@@ -182,6 +184,23 @@ class HostFacts:
         """Whether a user (``uid``) or group (``gid``) exists in that namespace."""
         rows = self.mapped(kind)
         return not rows or any(row[0] <= number < row[0] + row[2] for row in rows)
+
+    @property
+    def may_set_groups(self) -> bool:
+        """Whether steps may be given supplementary groups: in the namespace that an ordinary user will be root of, only
+        where newgidmap(1) writes its map."""
+        return self.has_setgroups if self.uid == 0 else bool(self.subuids and self.subgids)
+
+    def inside(self, kind: str, numbers: tuple[int, ...]) -> list[int]:
+        """Our own ``uid`` or ``gid`` numbers as the user namespace that steps are run from has them; one that it lacks
+        stays, and is none that it has."""
+        if self.uid == 0:
+            return list(numbers)
+        found = []
+        for number in numbers:
+            rows = (row for row in self.mapped(kind) if row[1] <= number < row[1] + row[2])
+            found.append(next((row[0] + number - row[1] for row in rows), number))
+        return found
 
     @property
     def working_runtime(self) -> RuntimeFact | None:
@@ -334,4 +353,5 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
         proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
         thermal_cpus=_thermal_cpus(),
+        has_setgroups=_read("/proc/self/setgroups").strip() != "deny",
     )

@@ -50,7 +50,7 @@ def unpack(job: dict[str, Any], fd: int) -> None:
     try:
         m.unshare(m.CLONE_NEWNS)
         m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)
-        _mount_memory(directory)
+        _mount_memory(directory, any(mode & 0o111 for _, mode, *_ in job["secrets"]["files"]))
     except OSError as error:
         raise HostError(
             f"secrets need a filesystem in memory, which can't be mounted here: {error.strerror}"
@@ -67,8 +67,12 @@ def unpack(job: dict[str, Any], fd: int) -> None:
         job["state"] = os.path.join(directory, "runtime")
 
 
-def _mount_memory(directory: str) -> None:
-    flags = m.MS_NOSUID | m.MS_NODEV | m.MS_NOEXEC
+def _mount_memory(directory: str, executable: bool) -> None:
+    flags = m.MS_NOSUID | m.MS_NODEV
+    if not executable:
+        flags |= (
+            m.MS_NOEXEC
+        )  # a bind of one file that may be executed could not take it away in a user namespace
     try:
         m.mount("tmpfs", directory, "tmpfs", flags, "mode=711,noswap")
     except OSError:  # before Linux 6.4, or not root of the machine: it may be swapped out

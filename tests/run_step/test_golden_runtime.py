@@ -8,6 +8,7 @@ here are left out, because every runtime refuses them then.
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import socket
 import subprocess
@@ -69,6 +70,10 @@ def fit_to_this_host(made, place):
     spec["process"].pop("selinuxLabel", None)
     spec["linux"].pop("mountLabel", None)
     spec["process"].pop("apparmorProfile", None)
+    for limit in spec["process"].get("rlimits", ()):
+        if limit["type"] == "RLIMIT_NOFILE":  # the recorded builder's own, where nothing was asked for
+            ours = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+            limit |= {"soft": min(limit["soft"], ours), "hard": min(limit["hard"], ours)}
     spec["process"]["args"] = ["/bin/true"]
     for names in spec["process"]["capabilities"].values():
         names[:] = [name for name in names if name in HELD]

@@ -353,7 +353,10 @@ def test_S50_hosts(ask, host):
     made = plan(ask(hostname="box", add_hosts=("db:10.0.0.1", "six:::1", "gw:host-gateway")), host)
     item = generated(made)["hosts"]
     assert item.content == (
-        HEADER + HOST_HOSTS + "10.0.0.1\tdb\n::1\tsix\n127.0.0.1\tgw\n127.0.0.1 box\n::1 box\n"
+        HEADER
+        + "::1\tlocalhost\n"
+        + HOST_HOSTS
+        + "10.0.0.1\tdb\n::1\tsix\n127.0.0.1\tgw\n127.0.0.1 box\n::1 box\n"
     )
     assert (item.mode, item.uid, item.gid) == (0o644, 0, 0)
     assert mounts(made)["/etc/hosts"]["source"] == "@bundle@/files/hosts"
@@ -364,8 +367,28 @@ def test_S50_mode_is_the_hosts(ask, host):
 
 
 def test_S50_a_host_file_without_a_last_newline(ask):
-    assert hosts_text("1.1.1.1 a", ("b:2.2.2.2",), "") == HEADER + "1.1.1.1 a\n2.2.2.2\tb\n"
-    assert hosts_text("", (), "x") == HEADER + "127.0.0.1 x\n::1 x\n"
+    assert hosts_text("1.1.1.1 a", ("b:2.2.2.2",), "") == HEADER + LOCAL + "1.1.1.1 a\n2.2.2.2\tb\n"
+
+
+LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "added"),
+    [
+        ("", LOCAL),
+        ("# 127.0.0.1 localhost\n", LOCAL),
+        ("127.0.0.1 localhost\n::1 localhost\n", ""),
+        ("127.0.0.1\tbox localhost # mine\n0:0:0:0:0:0:0:1 ip6-localhost LocalHost\n", ""),
+        ("127.0.0.1 localhost\n::1 ip6-localhost ip6-loopback\n", "::1\tlocalhost\n"),
+        ("127.0.1.1 localhost\n10.0.0.1 localhost.example\nlocalhost\n", LOCAL),
+        ("::1 localhost\n", "127.0.0.1\tlocalhost\n"),
+        ("nonsense localhost\n\n\t\n", LOCAL),
+    ],
+)
+def test_S50_localhost_is_on_both_addresses_whatever_the_hosts_file_says(text, added):
+    assert hosts_text(text, (), "") == HEADER + added + text
+    assert hosts_text("", (), "x") == HEADER + LOCAL + "127.0.0.1 x\n::1 x\n"
 
 
 def test_S50_three_distinct_errors():
@@ -480,8 +503,39 @@ def test_S52_not_bound_where_the_image_declares_a_volume(ask, host, volume):
 
 def test_S52_not_bound_without_a_network(ask, host):
     made = plan(ask(network="none"), host)
-    assert not {"/etc/hosts", "/etc/resolv.conf"} & set(mounts(made))
-    assert {"/etc/hostname", "/run/.containerenv"} <= set(mounts(made))
+    assert not {"/etc/hosts", "/etc/resolv.conf", "/etc/hostname"} & set(mounts(made))
+    assert "/run/.containerenv" in mounts(made)
+
+
+def test_S52_without_a_network_localhost_is_there_and_nothing_is_mounted_in_etc(ask, host):
+    """It is put in place for the time of the step, so that the step may rename the directory."""
+    made = plan(ask(network="none", add_hosts=("db:10.0.0.1",)), host)
+    name = made.spec["hostname"]
+    assert generated(made)["hosts"].content == HEADER + LOCAL + f"127.0.0.1 {name}\n::1 {name}\n"
+    assert [item for item in made.to_json()["actions"] if item["do"] == "PutFile"] == [
+        {"do": "PutFile", "name": "hosts", "path": "/etc/hosts"}
+    ]
+    assert not any(path.startswith("/etc") for path in mounts(made))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"no_hosts": True}, {"image_volumes": ("/etc/hosts",)}, {"mounts": ("type=tmpfs,dst=/etc/hosts",)}],
+)
+def test_S52_without_a_network_what_is_not_wanted_is_not_put_in_place(ask, host, more):
+    made = plan(ask(network="none", **more), host)
+    assert "hosts" not in generated(made)
+    assert not any(item["do"] == "PutFile" for item in made.to_json()["actions"])
+
+
+def test_S52_without_a_network_a_mount_on_etc_gets_it_bound(ask, host):
+    made = plan(ask(network="none", mounts=("type=tmpfs,dst=/etc",)), host)
+    assert list(mounts(made)).index("/etc") < list(mounts(made)).index("/etc/hosts")
+
+
+def test_S52_without_a_network_a_directory_at_its_place_is_left_alone(ask, host, rootfs):
+    os.mkdir(f"{rootfs}/etc/hosts")
+    assert "hosts" not in generated(plan(ask(network="none"), host))
 
 
 def test_S53_containerenv_and_hostname(ask, host):
@@ -491,6 +545,8 @@ def test_S53_containerenv_and_hostname(ask, host):
     assert files["hostname"].content == "box\n"
     assert mounts(made)["/run/.containerenv"]["source"] == "@bundle@/files/containerenv"
     assert "/etc/hostname" not in mounts(plan(ask(hostname="box", no_hostname=True), host))
+    for request in (ask(), ask(image_hostname="box"), ask(hostname="")):
+        assert plan(request, host).spec["hostname"] and "/etc/hostname" not in mounts(plan(request, host))
 
 
 def test_S54_mount_points_are_planned_for_what_is_missing_alone(ask, host, rootfs):
@@ -511,7 +567,7 @@ def test_S60_order(ask, host, tmp_path):
     volume.mkdir()
     made = plan(ask(volumes=(f"{volume}:/data",), image_volumes=("/srv",), network="none"), host)
     order = list(mounts(made))
-    wanted = ["/data", "/srv", "/etc/hostname", "/run/.containerenv", "/proc", "/dev", "/dev/pts", "/dev/shm"]
+    wanted = ["/data", "/srv", "/run/.containerenv", "/proc", "/dev", "/dev/pts", "/dev/shm"]
     assert order == [*wanted, "/dev/mqueue", "/sys", "/sys/fs/cgroup"]
 
 

@@ -6,6 +6,7 @@ init. ``--root`` points into the run's own directory: what a killed build leaves
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -287,6 +288,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
         stream.write(path)  # for recover(): another runtime would not know the container
     if os.path.basename(path) == "crun":
         _receive(job["spec"])
+        _give_filter(job)
     write_config(job.get("config", job["bundle"]), job["spec"])
     container = Container(run_socket, job, path)
     group = Group({})
@@ -368,6 +370,15 @@ def _receive(spec: dict[str, Any]) -> None:
         mount.unshare(mount.CLONE_NEWNS)
         mount.mount("", "/", flags=mount.MS_SLAVE | mount.MS_REC)
         spec["linux"]["rootfsPropagation"] = "slave"
+
+
+def _give_filter(job: dict[str, Any]) -> None:
+    """crun's own filter answers EPERM to a call that the profile or its libseccomp does not know, where runc's and ours
+    answer ENOSYS: so it is given ours (crun(1), run.oci.seccomp_bpf_data). A crun that does not know the annotation
+    makes its own of the profile, which stays in the spec."""
+    if job.get("seccomp"):
+        data = base64.b64encode(bytes.fromhex(job["seccomp"])).decode()
+        job["spec"].setdefault("annotations", {})["run.oci.seccomp_bpf_data"] = data
 
 
 def write_config(bundle: str, spec: dict[str, Any]) -> None:

@@ -112,6 +112,12 @@ def sethostname(name: str) -> None:
     call("sethostname", raw, ctypes.c_size_t(len(raw)))
 
 
+def setdomainname(name: str) -> None:
+    """setdomainname(2)."""
+    raw = name.encode()
+    call("setdomainname", raw, ctypes.c_size_t(len(raw)))
+
+
 def join_session_keyring() -> None:
     """A new anonymous session keyring, so that the step sees none of the builder's keys (keyctl(2))."""
     number = _SYS_KEYCTL.get(os.uname().machine)

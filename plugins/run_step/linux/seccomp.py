@@ -2,6 +2,10 @@
 
 Compiling is done once by the builder, installing in each step. Constants: seccomp.h of libseccomp,
 linux/seccomp.h, linux/filter.h.
+
+Calls newer than all that a filter names answer ENOSYS, as runc has it: C libraries fall back on that alone, and a
+profile that does not know a call has not decided about it. A call that the filter names and libseccomp does not know
+is let through, or refused, by its number.
 """
 
 from __future__ import annotations
@@ -10,10 +14,14 @@ import ctypes
 import ctypes.util
 import json
 import os
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 from . import process as p
+from ._libc import syscall
+from .bpf import unknown_calls
+from .syscalls import number as known_number
 
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
@@ -30,7 +38,15 @@ _PLAIN_ACTIONS = {
 }
 _VALUED_ACTIONS = {"ERRNO": 0x00050000, "TRACE": 0x7FF00000}
 _OPERATORS = {"NE": 1, "LT": 2, "LE": 3, "EQ": 4, "GE": 5, "GT": 6, "MASKED_EQ": 7}
-_EPERM = 1
+_EPERM, _ENOSYS = 1, 38
+_DECIDED_BY_OTHERS = ("ALLOW", "LOG", "TRACE", "NOTIFY")
+"""Default actions that let an unknown call through, or leave it to another process."""
+
+_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
+_SET_MODE_FILTER = 1
+_FLAGS = {"TSYNC": 1, "LOG": 2, "SPEC_ALLOW": 4}
+_X86_64_TOKEN, _X32_TOKEN, _X32 = 0xC000003E, 0x4000003E, 0x40000000
+_NO_LAST = 0x3FFFFFFF
 
 
 class _Compare(ctypes.Structure):
@@ -51,6 +67,8 @@ def _library() -> Any:
         if library is not None:
             library.seccomp_init.restype = ctypes.c_void_p
             library.seccomp_init.argtypes = (ctypes.c_uint32,)
+            library.seccomp_arch_native.restype = ctypes.c_uint32
+            library.seccomp_arch_resolve_name.restype = ctypes.c_uint32
             for call in (
                 "seccomp_release",
                 "seccomp_rule_add_array",
@@ -98,10 +116,14 @@ def _compile(text: str) -> bytes:
     try:
         library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_NNP, ctypes.c_uint32(0))
         library.seccomp_attr_set(context, _SCMP_FLTATR_CTL_OPTIMIZE, ctypes.c_uint32(2))
+        native = library.seccomp_arch_native()
+        tokens = {native: os.uname().machine}
         for name in seccomp.get("architectures", ()):
-            token = library.seccomp_arch_resolve_name(name.removeprefix("SCMP_ARCH_").lower().encode())
+            short = name.removeprefix("SCMP_ARCH_").lower()
+            token = library.seccomp_arch_resolve_name(short.encode())
             if token:
-                library.seccomp_arch_add(context, ctypes.c_uint32(token & 0xFFFFFFFF))
+                library.seccomp_arch_add(context, ctypes.c_uint32(token))
+                tokens[token] = short
         for rule in seccomp.get("syscalls", ()):
             _add(library, context, rule, default)
         fd = os.memfd_create("seccomp", os.MFD_CLOEXEC)
@@ -110,11 +132,50 @@ def _compile(text: str) -> bytes:
             if done < 0:
                 raise OSError(-done, "seccomp_export_bpf")
             size = os.lseek(fd, 0, os.SEEK_END)
-            return os.pread(fd, size, 0)
+            return _front(library, seccomp, tokens) + os.pread(fd, size, 0)
         finally:
             os.close(fd)
     finally:
         library.seccomp_release(context)
+
+
+def _front(library: Any, seccomp: dict[str, Any], tokens: dict[int, str]) -> bytes:
+    """What comes before libseccomp's filter: see the top of this file."""
+    default = seccomp["defaultAction"].removeprefix("SCMP_ACT_")
+    decided = default not in _DECIDED_BY_OTHERS
+    found = {token: _numbers(library, seccomp, token, name) for token, name in tokens.items()}
+    out = b""
+    for token, (own, last) in found.items():
+        if token == _X32_TOKEN or last < 0 or not (own or decided):
+            continue
+        last_x32 = None
+        if token == _X86_64_TOKEN and _X32_TOKEN in found and decided:
+            last_x32 = found[_X32_TOKEN][1] & ~_X32
+        out += unknown_calls(token, last if decided else _NO_LAST, _action("ERRNO", _ENOSYS), own, last_x32)
+    return out
+
+
+def _numbers(
+    library: Any, seccomp: dict[str, Any], token: int, architecture: str
+) -> tuple[dict[int, int], int]:
+    """Of the calls that a filter names: the actions of those that libseccomp does not know, and the largest number."""
+    own: dict[int, int] = {}
+    last = -1
+    for rule in seccomp.get("syscalls", ()):
+        action = _action(rule["action"], rule.get("errnoRet"))
+        for name in rule["names"]:
+            number = library.seccomp_syscall_resolve_name_arch(ctypes.c_uint32(token), name.encode())
+            if number == _UNKNOWN:
+                found = known_number(name, architecture)
+                if found is None:
+                    continue
+                number = found
+                if not rule.get("args"):
+                    own[number] = action
+                else:  # no comparisons here: as with a kernel that lacks it
+                    own.setdefault(number, _action("ERRNO", _ENOSYS))
+            last = max(last, number)  # negative ones are no calls of this architecture
+    return own, last
 
 
 def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: int) -> None:
@@ -129,7 +190,7 @@ def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: 
     for name in rule["names"]:
         number = library.seccomp_syscall_resolve_name(name.encode())
         if number == _UNKNOWN:
-            continue  # newer than this library: the default action is what it gets
+            continue  # newer than this library: see _front()
         done = library.seccomp_rule_add_array(
             context, ctypes.c_uint32(action), ctypes.c_int(number), ctypes.c_uint(len(arguments)), array
         )
@@ -137,8 +198,19 @@ def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: 
             raise OSError(-done, f"seccomp rule for {name}: {os.strerror(-done)}")
 
 
-def install(program: bytes) -> None:
-    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. Raises OSError."""
+def install(program: bytes, flags: Sequence[str] = ()) -> None:
+    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. ``flags``: names of the OCI specification
+    (SECCOMP_FILTER_FLAG_LOG and so on). Raises OSError."""
     buffer = ctypes.create_string_buffer(program, len(program))
     loaded = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    p.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(loaded))
+    bits = sum(_FLAGS[name.removeprefix("SECCOMP_FILTER_FLAG_")] for name in set(flags))
+    if not bits:
+        p.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(loaded))
+        return
+    syscall(
+        _SYS_SECCOMP[os.uname().machine],
+        f"seccomp(SET_MODE_FILTER, {', '.join(flags)})",
+        ctypes.c_uint(_SET_MODE_FILTER),
+        ctypes.c_uint(bits),
+        ctypes.byref(loaded),
+    )

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import RequestError
+from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import ROOTFS, Draft, NetworkPlan, RunPlan
 from ..request import ISOLATIONS, RunRequest
@@ -84,6 +84,7 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
         draft = Draft(root=root, isolation=name, container_id=container_id, spec=_empty_spec(request))
         for stage in stages:
             stage(draft, request, host)
+    check_fields(name, draft.spec, draft.network)
     runtime = request.runtime
     if name == "oci" and not runtime and host.working_runtime is not None:
         runtime = host.working_runtime.name
@@ -99,6 +100,20 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
         no_pivot=request.no_pivot,
         warnings=tuple(draft.warnings),
     )
+
+
+def check_fields(isolation: str, spec: dict[str, Any], network: NetworkPlan) -> None:
+    """Raises HostError for what a spec asks for, whichever stage wrote it, that chroot isolation does not honour."""
+    if isolation != "chroot":
+        return
+    from ..isolation.chroot.fields import refused
+
+    found = refused(spec, network.mode not in ("host", "none", "path"))
+    if found:
+        raise HostError(
+            f"chroot isolation can't honour {', '.join(found)}: leave it out of the spec, or use an OCI runtime "
+            "(--isolation oci or rootless)"
+        )
 
 
 def _empty_spec(request: RunRequest) -> dict[str, Any]:
@@ -118,4 +133,4 @@ def _empty_spec(request: RunRequest) -> dict[str, Any]:
     }
 
 
-__all__ = ["STAGES", "NetworkPlan", "Stage", "run"]
+__all__ = ["STAGES", "NetworkPlan", "Stage", "check_fields", "run"]

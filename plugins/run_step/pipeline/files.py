@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import posixpath
+import stat
 
 from ..errors import RequestError
 from ..host import HostFacts
 from ..network import ADDRESS, GATEWAY
 from ..network.user_mode import ADDRESS as USER_ADDRESS
 from ..network.user_mode import RESOLVER
-from ..planning import Draft, GeneratedFile
+from ..planning import Draft, GeneratedFile, PutFile
 from ..request import RunRequest
 from .run_mounts import destination
 from .volumes import parse_mount, parse_volume
@@ -24,11 +25,13 @@ _OWN = {"bridge", "cni"}
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Neither hosts nor resolv.conf is bound where something else is mounted there or there is no network."""
+    """Neither hosts nor resolv.conf is bound where something else is mounted there. Without a network there is no
+    resolv.conf, and the hosts file has localhost alone."""
     taken = _taken(draft, request)
     _hosts(draft, request, host, taken)
     _resolv_conf(draft, request, host, taken)
-    if draft.spec["hostname"] and not request.no_hostname:
+    # What a RUN writes to /etc/hostname is kept, as in BuildKit, but where a name for the steps alone was asked for.
+    if request.hostname and draft.spec["hostname"] and not request.no_hostname:
         _bind(draft, "hostname", draft.spec["hostname"] + "\n", "/etc/hostname", 0o644)
     _bind(draft, "containerenv", "", "/run/.containerenv", 0o644)
 
@@ -46,8 +49,16 @@ def _taken(draft: Draft, request: RunRequest) -> set[str]:
 
 def _hosts(draft: Draft, request: RunRequest, host: HostFacts, taken: set[str]) -> None:
     mode = draft.network.mode
-    if mode == "none" or request.no_hosts or "/etc/hosts" in taken:
+    if request.no_hosts or "/etc/hosts" in taken:
         hosts_text("", request.add_hosts, "")  # for the form: what this network can't know does not matter
+        return
+    if mode == "none":
+        hosts_text("", request.add_hosts, "")  # they lead nowhere
+        text = hosts_text("", (), draft.spec["hostname"])
+        if taken & {"/etc", "/"}:
+            _bind(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
+        else:
+            _put(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
         return
     own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in _USER_MODE else ""
     text = hosts_text(host.hosts, request.add_hosts, draft.spec["hostname"], _gateway(mode, host), own)
@@ -166,20 +177,39 @@ def _bind(draft: Draft, name: str, content: str, destination: str, mode: int) ->
     draft.bound.append((name, destination))
 
 
+def _put(draft: Draft, name: str, content: str, destination: str, mode: int) -> None:
+    """In place and not bound: with no network nothing is mounted in /etc, which a step may then rename as a whole."""
+    status = draft.root.lstat(destination)
+    if status is None or not stat.S_ISDIR(status.st_mode):
+        draft.files.append(GeneratedFile(name, content, mode, *draft.container_root))
+        draft.actions.append(PutFile(name, destination))
+
+
 def _is_word(text: str) -> bool:
     """Whether a line made of ``text`` is read back as that: no blanks, no line break, no comment."""
     return text.split() == [text] and "#" not in text
+
+
+def _localhost(host: str) -> list[str]:
+    """The lines of localhost that a hosts file lacks."""
+    found = {
+        str(_address(words[0]))
+        for words in (line.partition("#")[0].split() for line in host.splitlines())
+        if "localhost" in (word.lower() for word in words[1:])
+    }
+    return [f"{address}\tlocalhost\n" for address in ("127.0.0.1", "::1") if address not in found]
 
 
 def hosts_text(
     host: str, entries: tuple[str, ...], hostname: str, gateway: str = "127.0.0.1", own: str = ""
 ) -> str:
     """The host's file, each entry as address TAB name, then the hostname on the step's ``own`` address, where it has
-    one, and on both loopback addresses. ``gateway`` and ``own`` may be tokens (:mod:`run_step.network`).
+    one, and on both loopback addresses. ``gateway`` and ``own`` may be tokens (:mod:`run_step.network`). localhost is
+    on both loopback addresses, whatever the host's file says.
 
     Raises RequestError for an entry without a colon, without a name or without an address.
     """
-    out = [HEADER, host if host.endswith("\n") or not host else host + "\n"]
+    out = [HEADER, *_localhost(host), host if host.endswith("\n") or not host else host + "\n"]
     for entry in entries:
         equals = "=" in entry.partition(":")[0]
         name, colon, address = entry.partition("=" if equals else ":")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ..errors import RequestError
+from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import Draft
 from ..request import RunRequest
-from .user import group
+from .user import exists, group
+
+_KEEP = "keep-groups"
 
 
 def umask(text: str) -> int:
@@ -30,18 +32,35 @@ def additional_group(text: str) -> str:
     return text
 
 
-def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Runs after the user is known; ``keep-groups`` gives the step the builder's own groups."""
+def _groups(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """The user's own groups in the image and those asked for. What the user namespace can't have is an error where it
+    was asked for by number or name, and one warning else."""
     user = draft.process["user"]
-    groups = list(user.get("additionalGids", []))
-    for text in map(additional_group, request.group_add):
-        if text == "keep-groups":
-            groups += host.groups
-        else:
-            groups.append(group(draft.root, text))
-    extra = sorted(set(groups) - {user["gid"]})
+    named = [group(draft.root, text) for text in map(additional_group, request.group_add) if text != _KEEP]
+    kept = set(host.inside("gid", host.groups)) if _KEEP in request.group_add else set()
+    wanted = sorted({*user.pop("additionalGids", ()), *named, *kept} - {user["gid"]})
+    may_set = (bool(draft.linux.get("gidMappings")) and host.is_machine_root) or host.may_set_groups
+    lost = [number for number in wanted if not (may_set and exists(draft, host, "gid", number))]
+    refused = sorted(set(lost) & set(named))
+    why = (
+        "does not exist in the step's user namespace; map more IDs (for an ordinary user: ranges in /etc/subgid)"
+        if may_set
+        else "can't be set: this user namespace has one group and no right to setgroups(2); give the user ranges in "
+        "/etc/subuid and /etc/subgid"
+    )
+    if refused:
+        raise HostError(f"the additional group {refused[0]} {why}, or leave --group-add out")
+    if lost:
+        draft.warnings.append(f"the step runs without the group {', '.join(map(str, lost))}, which {why}")
+    extra = [number for number in wanted if number not in lost]
     if extra:
         user["additionalGids"] = extra
+
+
+def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
+    """Runs after the user is known; ``keep-groups`` gives the step the builder's own groups."""
+    _groups(draft, request, host)
+    user = draft.process["user"]
     if request.umask:
         user["umask"] = umask(request.umask)
     if request.oom_score_adj is not None:

@@ -46,8 +46,14 @@ def _number(text: str) -> int:
     return int(text)
 
 
+def _spec(number: int) -> int:
+    """A limit of the builder's as specs have it."""
+    return UNLIMITED if number == -1 else number
+
+
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """An asked-for limit above the builder's hard one needs CAP_SYS_RESOURCE."""
+    """An asked-for limit above the builder's hard one needs CAP_SYS_RESOURCE. Where nothing is asked of open files the
+    spec states the builder's own limits (row X22): runtimes raise theirs, and some hand that on to the step."""
     chosen: dict[str, tuple[int, int]] = {}
     # In a user namespace the capability is there, and the kernel asks for it outside (getrlimit(2)).
     may_raise = host.is_machine_root and "SYS_RESOURCE" in host.capabilities
@@ -73,6 +79,9 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
             raise HostError(
                 f"ulimit {name}={hard}: the builder's own hard limit is {limit}, and raising it needs CAP_SYS_RESOURCE"
             )
+    for item in host.rlimits:
+        if item.name == "RLIMIT_NOFILE":
+            chosen.setdefault("nofile", (_spec(item.soft), _spec(item.hard)))
     if chosen:
         draft.process["rlimits"] = [
             {"type": f"RLIMIT_{name.upper()}", "hard": hard, "soft": soft}

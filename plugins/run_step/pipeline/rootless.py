@@ -36,12 +36,12 @@ def _protect_devices(draft: Draft, host: HostFacts) -> None:
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Hostname, supplementary groups and resources are cleared; every other mount is kept."""
+    """Hostname and resources are cleared; every other mount is kept. Supplementary groups stay: where they can't be
+    set, ``privileges`` has left them out."""
     _protect_devices(draft, host)
     if draft.isolation != "rootless":
         return
     draft.spec["hostname"] = ""
-    draft.process["user"].pop("additionalGids", None)
     if request.resources != Resources():
         draft.warnings.append(
             "limits of CPU, memory and processes do nothing here: rootless steps have no cgroup"

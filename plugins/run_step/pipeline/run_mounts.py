@@ -162,9 +162,9 @@ def _owner(draft: Draft, item: RunMount, host: HostFacts, default: tuple[int, in
     return draft.host_id("uidMappings", wanted[0][1]), draft.host_id("gidMappings", wanted[1][1])
 
 
-def _file(path: str, source: str) -> Mount:
+def _file(path: str, source: str, executable: bool = False) -> Mount:
     """A file of the bundle that nobody writes to."""
-    options = ["bind", "ro", "nosuid", "nodev", "noexec", "private"]
+    options = ["bind", "ro", "nosuid", "nodev", "exec" if executable else "noexec", "private"]
     return {"destination": path, "type": "bind", "source": f"{BUNDLE}/{source}", "options": options}
 
 
@@ -172,7 +172,7 @@ def _secret(draft: Draft, item: RunMount, path: str, name: str, host: HostFacts)
     uid, gid = _owner(draft, item, host, (0, 0))
     mode = 0o400 if item.mode is None else item.mode
     draft.actions.append(PutSecret(item.id, f"secret-{name}", mode, uid, gid))
-    return _file(path, f"private/secret-{name}")
+    return _file(path, f"private/secret-{name}", bool(mode & 0o111))
 
 
 def _agent(draft: Draft, item: RunMount, path: str, name: str, host: HostFacts) -> Mount:

@@ -100,7 +100,8 @@ def group(root: Root, text: str) -> int:
     raise RequestError(f"group {text!r} is not in the image's /etc/group; create it or use a number")
 
 
-def _exists(draft: Draft, host: HostFacts, kind: str, number: int) -> bool:
+def exists(draft: Draft, host: HostFacts, kind: str, number: int) -> bool:
+    """Whether the step's user namespace has the user (``uid``) or group (``gid``)."""
     if draft.linux.get(f"{kind}Mappings"):
         return draft.is_mapped(f"{kind}Mappings", number)
     return host.has_id(kind, number)
@@ -110,7 +111,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Set user, groups and, where nothing set it, HOME."""
     who = resolve(draft.root, request.user or request.image.user)
     for kind, number in (("uid", who.uid), ("gid", who.gid)):
-        if not _exists(draft, host, kind, number):
+        if not exists(draft, host, kind, number):
             raise HostError(
                 f"the step's {kind} {number} does not exist in its user namespace; map more IDs "
                 f"(for an ordinary user: ranges in /etc/sub{kind}), or run as root"

@@ -26,8 +26,13 @@ _FLAGS = {
     "noatime": m.MS_NOATIME,
     "relatime": m.MS_RELATIME,
     "strictatime": m.MS_STRICTATIME,
+    "nodiratime": m.MS_NODIRATIME,
 }
-_CLEARED = {"rw", "suid", "dev", "exec"}
+_CLEARED = frozenset(
+    "rw suid dev exec atime diratime norelatime nostrictatime async nomand defaults bind rbind".split()
+)
+_RECURSIVE = {"rro": m.MS_RDONLY, "rnosuid": m.MS_NOSUID, "rnodev": m.MS_NODEV, "rnoexec": m.MS_NOEXEC}
+"""Of a bind and of all that is mounted below it (runtime-spec, config.md, "Linux mount options")."""
 _PROPAGATION = {
     "private": m.MS_PRIVATE | m.MS_REC,  # a read-only tree would show what is mounted later writable
     "rprivate": m.MS_PRIVATE | m.MS_REC,
@@ -35,6 +40,8 @@ _PROPAGATION = {
     "rslave": m.MS_SLAVE | m.MS_REC,
     "shared": m.MS_SHARED,
     "rshared": m.MS_SHARED | m.MS_REC,
+    "unbindable": m.MS_UNBINDABLE,
+    "runbindable": m.MS_UNBINDABLE | m.MS_REC,
 }
 _LINKS = (
     ("fd", "/proc/self/fd"),
@@ -130,7 +137,9 @@ class Mounter:
                 flags |= _FLAGS[option]
             elif option in _PROPAGATION:
                 propagation = _PROPAGATION[option]
-            elif option not in _CLEARED and option not in ("bind", "rbind"):
+            elif option in _RECURSIVE and item["type"] == "bind":
+                flags |= _RECURSIVE[option]
+            elif option not in _CLEARED:
                 data.append(option)
         if item["type"] == "bind":
             self._bind(item["source"], destination, options, flags)
@@ -175,10 +184,14 @@ class Mounter:
         fd = open_in_root(self.root, destination, os.O_PATH)
         if flags:
             m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | flags | _locked(fd))
-        if recursive and flags & (m.MS_RDONLY | m.MS_NODEV):
+        below = flags & (m.MS_RDONLY | m.MS_NODEV) if recursive else 0
+        asked = sum(flag for option, flag in _RECURSIVE.items() if option in options)
+        if asked:
+            m.restrict_tree(fd, below | asked)
+        elif below:
             # A remount is not recursive: what is mounted below /sys, the cgroups for one, would stay writable, and
             # below a volume a step could make a node of a disk, and open it.
-            _restrict_below(fd, flags & (m.MS_RDONLY | m.MS_NODEV))
+            _restrict_below(fd, below)
         os.close(fd)
 
     def add_devices(self, devices: Iterable[dict[str, Any]]) -> None:
@@ -329,4 +342,9 @@ def _locked(fd: int) -> int:
 def no_devices(fd: int) -> None:
     """Device nodes of the mount that ``fd`` is the root of can't be opened: a step may make them (CAP_MKNOD)
     and there is no device cgroup here that would keep it from the host's disks."""
-    m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | m.MS_NODEV | _locked(fd))
+    restrict(fd, m.MS_NODEV)
+
+
+def restrict(fd: int, flags: int) -> None:
+    """Add ``flags`` to those of the mount that ``fd`` is the root of, and of no other."""
+    m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | flags | _locked(fd))

@@ -20,7 +20,7 @@ from ...linux import mount as m
 from ...linux import process as p
 from ...linux import terminal, userns
 from ...linux.seccomp import install
-from .mounts import Mounter, MountError, no_devices, split
+from .mounts import Mounter, MountError, no_devices, restrict, split
 
 _CLONE = {
     "uts": m.CLONE_NEWUTS,
@@ -158,6 +158,8 @@ class Sandbox:
         mounter.mask(self.linux.get("maskedPaths", ()), self.linux.get("readonlyPaths", ()))
         self.warnings += mounter.warnings
         self._open_labels()
+        if self.spec["root"].get("readonly"):
+            restrict(root, m.MS_RDONLY)
         os.fchdir(root)
         os.close(root)
         m.pivot_root(".", ".")
@@ -165,8 +167,11 @@ class Sandbox:
         os.chdir("/")
 
     def _name(self) -> None:
-        if self.spec.get("hostname") and self.namespaces.get("uts") == "":
-            p.sethostname(self.spec["hostname"])
+        if self.namespaces.get("uts") == "":
+            if self.spec.get("hostname"):
+                p.sethostname(self.spec["hostname"])
+            if self.spec.get("domainname"):
+                p.setdomainname(self.spec["domainname"])
         if self.namespaces.get("network") == "":
             p.loopback_up()
 
@@ -255,20 +260,23 @@ class Sandbox:
                 resource.setrlimit(number, (soft, hard))
         except (OSError, ValueError) as error:
             raise SetupError(f"the limit {limit['type']} can't be set: {error}") from None
+        flags = self.linux.get("seccomp", {}).get("flags") or ()
         if seccomp and not process.get("noNewPrivileges"):
-            install(seccomp)  # needs a privilege that the next lines give away
+            install(seccomp, flags)  # needs a privilege that the next lines give away
         self._make_cwd(process["cwd"])
+        # Root may enter where the step's user may not, and the user where root may not, in FUSE and NFS.
+        wrong = _enter_cwd(process["cwd"])
         _identity(process)
-        try:
-            os.chdir(process["cwd"])
-        except OSError as error:
-            raise SetupError(f"working directory {process['cwd']}: {error.strerror}") from None
+        if wrong:
+            wrong = _enter_cwd(process["cwd"])
+        if wrong:
+            raise SetupError(f"working directory {process['cwd']}: {wrong}")
         for number in range(1, signal.NSIG):
             if number not in (signal.SIGKILL, signal.SIGSTOP, 32, 33):
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         if seccomp and process.get("noNewPrivileges"):
-            install(seccomp)
+            install(seccomp, flags)
         if "/" not in args[0]:
             args[0] = _find(args[0], env.get("PATH", ""))
         for fd, text in self._label_fds:
@@ -303,6 +311,23 @@ class Sandbox:
             except OSError as error:
                 if error.errno not in (errno.EPERM, errno.EINVAL, errno.EROFS, errno.ENOSYS):
                     raise
+
+
+def _enter_cwd(path: str) -> str:
+    """The empty string, or why it can't be entered. What lies outside of our root, as another process's root can by
+    /proc, is none that can."""
+    try:
+        os.chdir(path)
+    except OSError as error:
+        return error.strerror or str(error)
+    try:
+        inside = os.getcwd().startswith("/")
+    except OSError:
+        inside = False  # the C library may say so
+    if not inside:
+        os.chdir("/")
+        return "it is outside of the root filesystem"
+    return ""
 
 
 def _find(name: str, path: str) -> str:

@@ -1,0 +1,155 @@
+"""What of an OCI runtime specification chroot isolation honours; all else is refused, never passed over.
+
+Pure, and imports nothing: read when a plan is made, and again before a plan is carried out that somebody may have
+changed in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+Tree = Mapping[str, Any]
+"""The fields of an object: True for one that is honoured whatever is in it, a Tree for an object or a list of them,
+a tuple for the values that are honoured."""
+
+_SETS: Tree = dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), True)
+_DEVICE: Tree = dict.fromkeys(("path", "type", "major", "minor", "fileMode", "uid", "gid"), True)
+_ID_MAP: Tree = dict.fromkeys(("containerID", "hostID", "size"), True)
+_NAMES = ("pid", "network", "mount", "ipc", "uts", "user", "cgroup")
+
+HONOURED: Tree = {
+    "ociVersion": True,
+    "hostname": True,
+    "domainname": True,
+    "annotations": True,  # for whoever reads the spec: a runtime does nothing with them
+    "hooks": {},  # none of them: they are told one by one
+    "root": {"path": True, "readonly": True},
+    "process": {
+        "terminal": True,
+        "consoleSize": True,
+        "cwd": True,
+        "env": True,
+        "args": True,
+        "user": {"uid": True, "gid": True, "umask": True, "additionalGids": True},
+        "capabilities": _SETS,
+        "rlimits": {"type": True, "soft": True, "hard": True},
+        "noNewPrivileges": True,
+        "apparmorProfile": True,
+        "selinuxLabel": True,
+        "oomScoreAdj": True,
+    },
+    "mounts": {"destination": True, "type": True, "source": True, "options": True},
+    "linux": {
+        "namespaces": {"type": _NAMES, "path": True},
+        "uidMappings": _ID_MAP,
+        "gidMappings": _ID_MAP,
+        "devices": _DEVICE,
+        "cgroupsPath": True,
+        "resources": {
+            "devices": True,  # no device cgroup: nodes can't be opened at all but those that the plan makes
+            "cpu": dict.fromkeys(("shares", "quota", "period", "cpus", "mems"), True),
+            "memory": {"limit": True, "swap": True},
+            "pids": {"limit": True},
+        },
+        "sysctl": True,  # by their names: see _sysctls()
+        "seccomp": {
+            "defaultAction": True,
+            "defaultErrnoRet": True,
+            "architectures": True,
+            "flags": (
+                "SECCOMP_FILTER_FLAG_LOG",
+                "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+                "SECCOMP_FILTER_FLAG_TSYNC",
+            ),
+            "syscalls": dict.fromkeys(("names", "action", "errnoRet", "args"), True),
+        },
+        # Nothing that a step mounts is seen outside, and what the host mounts later is seen where a volume asks.
+        "rootfsPropagation": ("private", "rprivate", "slave", "rslave"),
+        "maskedPaths": True,
+        "readonlyPaths": True,
+        "mountLabel": True,
+    },
+}
+"""Of the runtime specification 1.2 for Linux (config.md, config-linux.md)."""
+
+RLIMITS = tuple(
+    f"RLIMIT_{name}"
+    for name in (
+        "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
+    ).split()
+)
+"""The limits that Linux has (getrlimit(2))."""
+
+_WITHOUT_MOUNTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
+    "root.readonly": lambda spec: spec["root"].get("readonly"),
+    "linux.maskedPaths": lambda spec: spec["linux"].get("maskedPaths"),
+    "linux.readonlyPaths": lambda spec: spec["linux"].get("readonlyPaths"),
+    "linux.devices": lambda spec: spec["linux"].get("devices"),
+    "mounts": lambda spec: spec.get("mounts"),
+}
+"""What needs a mount namespace."""
+
+BIND_OPTIONS = frozenset(
+    (
+        "bind rbind ro rw suid nosuid dev nodev exec noexec atime noatime relatime norelatime strictatime"
+        " nostrictatime diratime nodiratime private rprivate slave rslave shared rshared unbindable runbindable"
+        " rro rnosuid rnodev rnoexec defaults async nomand"
+    ).split()
+)
+"""Options of a bind that mean something to the sandbox. Of any other mount the kernel is told all that is left, and
+refuses what it does not know."""
+
+
+def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
+    """The fields of ``spec`` that are set and can't be honoured, each with its place.
+
+    ``connected``: the step has a network of its own that is connected, as part of which sysctls are set.
+    """
+    found = list(_walk(spec, HONOURED, ""))
+    if not any(item.get("type") == "mount" for item in spec["linux"].get("namespaces", ())):
+        found += [
+            f"{name} without a mount namespace" for name, is_set in _WITHOUT_MOUNTS.items() if is_set(spec)
+        ]
+    new = {item["type"] for item in spec["linux"].get("namespaces", ()) if not item.get("path")}
+    if "uts" not in new:
+        found += [
+            f"{name} without a new UTS namespace" for name in ("hostname", "domainname") if spec.get(name)
+        ]
+    found += [
+        f"process.rlimits[{item['type']}]"
+        for item in spec.get("process", {}).get("rlimits") or ()
+        if item["type"] not in RLIMITS
+    ]
+    found += [
+        f"linux.sysctl[{name}]"
+        for name in spec["linux"].get("sysctl") or ()
+        if not (connected and name.startswith("net."))
+    ]
+    for item in spec.get("mounts") or ():
+        if item["type"] == "bind":
+            found += [
+                f"the option {option!r} of the mount on {item['destination']}"
+                for option in item.get("options") or ()
+                if option not in BIND_OPTIONS
+            ]
+    return found
+
+
+def _walk(value: Any, known: Any, place: str) -> Iterator[str]:
+    """Every place of ``value`` that ``known`` lacks and that is not empty."""
+    if known is True:
+        return
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from _walk(item, known, place)
+    elif isinstance(known, tuple):
+        if value and value not in known:
+            yield f"{place}={value}"
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            here = f"{place}.{name}" if place else name
+            if name in known:
+                yield from _walk(item, known[name], here)
+            elif item:
+                yield here
