@@ -14,7 +14,7 @@ from typing import Any
 from . import documents
 from .codec import decode, encode
 from .errors import RequestError
-from .linux.process import CAPABILITIES
+from .linux.process import effective
 from .linux.seccomp import available
 from .rootless import ALL_IDS, is_machine_root, sub_ids
 from .rootless import maps as rootless_map
@@ -90,6 +90,8 @@ class HostFacts:
     (runtime-spec, config.md, "Linux mount options"). ``address`` is this host's own on its way out;
     ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order;
     ``thermal_cpus`` are the numbers of the CPUs that have ``thermal_throttle`` below /sys.
+    ``no_tun``, ``no_userns`` and ``no_cgroups`` say what keeps this process from making tap devices, from becoming root
+    of a user namespace and from making control groups; they are empty where nothing does, or nobody needs to know.
     """
 
     uid: int = 0
@@ -131,6 +133,9 @@ class HostFacts:
     stdio_is_terminal: bool = False
     proxy: tuple[str, ...] = ()
     thermal_cpus: tuple[int, ...] = ()
+    no_tun: str = ""
+    no_userns: str = ""
+    no_cgroups: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :meth:`from_json` reads."""
@@ -204,14 +209,6 @@ def _cgroup_mode() -> str:
     return "v1" if os.path.isdir("/sys/fs/cgroup/memory") else "none"
 
 
-def _capabilities() -> tuple[str, ...]:
-    for line in _read("/proc/self/status").splitlines():
-        if line.startswith("CapEff:"):
-            bits = int(line.split()[1], 16)
-            return tuple(name for number, name in enumerate(CAPABILITIES) if bits >> number & 1)
-    return ()
-
-
 def _rlimits() -> tuple[Rlimit, ...]:
     import resource
 
@@ -251,7 +248,53 @@ def _can_mount() -> bool:
     thread = threading.Thread(target=attempt)
     thread.start()
     thread.join()
-    return bool(found)
+    return bool(found) and (is_machine_root() or not _is_covered("/proc") or _can_mount_proc())
+
+
+def _is_covered(top: str) -> bool:
+    """Whether something hides a part of ``top``, as container engines do with /proc: then the root of a user namespace
+    may be refused one of its own, which would show that part (mount_namespaces(7))."""
+    points = (
+        fields[4] for line in _read("/proc/self/mountinfo").splitlines() if (fields := line.split(" "))[5:]
+    )
+    return any(point.startswith(f"{top}/") and point not in _EMPTY for point in points)
+
+
+_EMPTY = ("/proc/sys/fs/binfmt_misc",)
+"""Places made to be mounted on: nothing is hidden there."""
+
+
+def _can_mount_proc() -> bool:
+    """Whether a step could have a /proc. By an interpreter of its own: forking a builder with threads is unsafe."""
+    import subprocess
+    import sys
+
+    plugins = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    code = (
+        f"import sys; sys.path.insert(0, {plugins!r}); from run_step.linux.mount import try_proc; try_proc()"
+    )
+    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, check=False)
+    return done.returncode == 0
+
+
+def _why_no_cgroups() -> str:
+    """Why no control group can be made, as far as permissions tell; the kernel may still refuse one."""
+    from .isolation.cgroup import layout_of
+
+    try:
+        groups = {
+            path
+            for point, own in layout_of().values()
+            for path in (own, os.path.dirname(own))
+            if path >= point
+        }
+    except OSError:
+        groups = set()
+    if not groups:
+        return "no cgroup filesystem is mounted"
+    if any(os.access(path, os.W_OK) for path in groups):
+        return ""
+    return "the cgroup filesystem can't be written to here"
 
 
 MOUNTS_CONF = ("/etc/containers/mounts.conf", "/usr/share/containers/mounts.conf")
@@ -299,6 +342,9 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         from .isolation.oci import probe_runtimes
 
         found = probe_runtimes(work_dir=work_dir)
+    from .network.user_mode import why_no_tun
+
+    helpers = {name: which(name) is not None for name in ("slirp4netns", "pasta")}
     uname = os.uname()
     return HostFacts(
         uid=os.geteuid(),
@@ -306,7 +352,7 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         architecture=uname.machine,
         kernel=uname.release,
         cgroup=_cgroup_mode(),
-        capabilities=_capabilities(),
+        capabilities=effective(),
         runtimes=found,
         rlimits=_rlimits(),
         uid_map=_id_map("uid"),
@@ -321,8 +367,8 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         has_sys=os.path.isdir("/sys"),
         has_sys_cgroup=os.path.exists("/sys/fs/cgroup"),
         has_ping_group_range=os.path.exists("/proc/sys/net/ipv4/ping_group_range"),
-        has_slirp4netns=which("slirp4netns") is not None,
-        has_pasta=which("pasta") is not None,
+        has_slirp4netns=helpers["slirp4netns"],
+        has_pasta=helpers["pasta"],
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         groups=tuple(sorted(os.getgroups())),
@@ -334,4 +380,6 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
         proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
         thermal_cpus=_thermal_cpus(),
+        no_tun=why_no_tun() if any(helpers.values()) else "",
+        no_cgroups=_why_no_cgroups(),
     )
