@@ -1,7 +1,7 @@
-"""Runs a command as an ordinary user with ID ranges: python as_user.py [--no-ranges] [--no-tun] [--masked-proc] HOME COMMAND…
+"""Runs a command as an ordinary user with ID ranges: python as_user.py [FLAG…] HOME COMMAND…
 
---no-tun is a machine where this user may not open /dev/net/tun, --masked-proc one with parts of /proc hidden, as in
-containers, so that no other /proc can be mounted.
+--no-ranges is a user without them, --no-tun one who may not open /dev/net/tun, --masked-proc a machine with parts of
+/proc hidden, as in containers, so that no other /proc can be mounted, --no-userns one that allows no user namespace.
 
 In a mount namespace of its own, where /etc/passwd, /etc/subuid and the like know the user, and where the
 interpreter and the project can be reached even if they lie in somebody's home directory. The machine is not changed.
@@ -68,6 +68,11 @@ def main(flags, home, command):
             stream.flush()
             os.chmod(stream.name, 0o644)
             m.mount(stream.name, f"/etc/{name}", flags=m.MS_BIND)
+    if "--no-userns" in flags:
+        from run_step.linux.seccomp import compile_filter, install
+
+        rule = {"names": ["unshare"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+        install(compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
     os.setgroups([])
     os.setresgid(UID, UID, UID)
     os.setresuid(UID, UID, UID)
@@ -101,12 +106,13 @@ def give(path):
                     os.chmod(full, status.st_mode & 0o7777)
 
 
-FLAGS = ("--no-ranges", "--no-tun", "--masked-proc")
+FLAGS = ("--no-ranges", "--no-tun", "--masked-proc", "--no-userns")
 
 
-def words(home, *command, ranges=True, tun=True, masked_proc=False):
+def words(home, *command, ranges=True, tun=True, masked_proc=False, userns=True):
     """The command line that runs ``command`` as the user."""
-    flags = [flag for flag, wanted in zip(FLAGS, (not ranges, not tun, masked_proc), strict=True) if wanted]
+    given = (not ranges, not tun, masked_proc, not userns)
+    flags = [flag for flag, wanted in zip(FLAGS, given, strict=True) if wanted]
     return [sys.executable, os.path.abspath(__file__), *flags, str(home), *map(str, command)]
 
 

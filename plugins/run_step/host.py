@@ -248,33 +248,7 @@ def _can_mount() -> bool:
     thread = threading.Thread(target=attempt)
     thread.start()
     thread.join()
-    return bool(found) and (is_machine_root() or not _is_covered("/proc") or _can_mount_proc())
-
-
-def _is_covered(top: str) -> bool:
-    """Whether something hides a part of ``top``, as container engines do with /proc: then the root of a user namespace
-    may be refused one of its own, which would show that part (mount_namespaces(7))."""
-    points = (
-        fields[4] for line in _read("/proc/self/mountinfo").splitlines() if (fields := line.split(" "))[5:]
-    )
-    return any(point.startswith(f"{top}/") and point not in _EMPTY for point in points)
-
-
-_EMPTY = ("/proc/sys/fs/binfmt_misc",)
-"""Places made to be mounted on: nothing is hidden there."""
-
-
-def _can_mount_proc() -> bool:
-    """Whether a step could have a /proc. By an interpreter of its own: forking a builder with threads is unsafe."""
-    import subprocess
-    import sys
-
-    plugins = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    code = (
-        f"import sys; sys.path.insert(0, {plugins!r}); from run_step.linux.mount import try_proc; try_proc()"
-    )
-    done = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, check=False)
-    return done.returncode == 0
+    return bool(found)
 
 
 def _why_no_cgroups() -> str:

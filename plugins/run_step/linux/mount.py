@@ -51,17 +51,6 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
     )
 
 
-def try_proc() -> None:
-    """Mount a /proc of a new PID namespace, in namespaces that end with the calling process. Raises OSError."""
-    from .process import errno_in_child
-
-    unshare(CLONE_NEWNS | CLONE_NEWPID)
-    mount("", "/", flags=MS_PRIVATE | MS_REC)
-    number = errno_in_child(lambda: mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC))
-    if number:
-        raise OSError(number, os.strerror(number))
-
-
 def umount(target: str, flags: int = 0) -> None:
     """umount2(2)."""
     call("umount2", os.fsencode(target), flags)
