@@ -21,7 +21,7 @@ from .errors import HostError
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .private import pack
-from .programs import Start, explain, printed, said
+from .programs import Start, explain, printed, reason, said
 from .rootfs import Root
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
@@ -238,8 +238,9 @@ def execute(
                     if number := said(str(error), name):
                         raise HostError(explain(root, plan.spec, number)) from None
                     raise
-                if plan.isolation != "chroot" and (number := printed(result.status, start.text, name)):
-                    raise HostError(explain(root, plan.spec, number))
+                number = 0 if plan.isolation == "chroot" else printed(result.status, start.text, name)
+                if number and (why := reason(root, plan.spec, number)):
+                    raise HostError(why)
                 return result
             finally:
                 undo.run()

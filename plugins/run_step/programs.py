@@ -16,6 +16,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from .pipeline.run_mounts import above
+from .planning import host_id
 from .rootfs import Root
 
 _ERRORS = {
@@ -114,12 +116,15 @@ _SHORT = 8192
 def explain(root: Root, spec: Mapping[str, Any], number: int) -> str:
     """Why the command of ``spec`` can't be executed in ``root``: a sentence with the remedy, or with the kernel's
     words for the errno ``number`` where nothing is found amiss."""
-    process = spec["process"]
-    args: Sequence[str] = process["args"]
+    return reason(root, spec, number) or _plain(spec["process"]["args"][0], number)
+
+
+def reason(root: Root, spec: Mapping[str, Any], number: int) -> str:
+    """The same, and the empty string where nothing is found amiss."""
     try:
-        return _explain(root, spec, number) or _plain(args[0], number)
+        return _explain(root, spec, number)
     except OSError:
-        return _plain(args[0], number)
+        return ""
 
 
 def _plain(name: str, number: int) -> str:
@@ -151,12 +156,32 @@ def _explain(root: Root, spec: Mapping[str, Any], number: int) -> str:
             "COPY --chmod=755"
         )
     if number == errno.EACCES:
-        user = process["user"]
-        return (
-            f"{name!r} may not be executed by the user {user['uid']}:{user['gid']}: it belongs to "
-            f"{status.st_uid}:{status.st_gid} and its mode is {_mode(status)}, or a directory above it is closed"
-        )
+        return _closed(root, spec, name, real) or _format(root, spec, name, real)
     return _format(root, spec, name, real)
+
+
+def _closed(root: Root, spec: Mapping[str, Any], name: str, path: str) -> str:
+    """What keeps the step's user from the file at ``path``: that, or a directory above it."""
+    user = spec["process"]["user"]
+    uid = host_id(spec["linux"], "uidMappings", user["uid"])
+    groups = {
+        host_id(spec["linux"], "gidMappings", gid) for gid in (user["gid"], *user.get("additionalGids", ()))
+    }
+    for place in ("/", *above(path), path):
+        status = root.stat(place)
+        if status is None:
+            return ""
+        shift = 6 if status.st_uid == uid else 3 if status.st_gid in groups else 0
+        if status.st_mode >> shift & 1:
+            continue
+        if place != path and user["uid"] == 0:
+            continue
+        what = "it" if place == path else f"the directory {place!r} above it"
+        return (
+            f"{name!r} may not be executed by the user {user['uid']}:{user['gid']}: {what} belongs to "
+            f"{status.st_uid}:{status.st_gid}, and its mode is {_mode(status)}"
+        )
+    return ""
 
 
 def _mode(status: os.stat_result) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from run_step import HostError, HostFacts, RunRequest, decide, plan
+from run_step import HostError, HostFacts, RequestError, RunRequest, check, decide, plan
 from run_step.host import RuntimeFact
 from run_step.linux.process import CAPABILITIES
 
@@ -169,3 +169,25 @@ def golden_rootfs():
     import golden_cases
 
     return str(golden_cases.ROOTFS)
+
+
+@pytest.mark.parametrize("dns", [("none", "1.1.1.1"), ("1.1.1.1", "NONE"), ("none", "1.1.1.1", "none")])
+@pytest.mark.parametrize("network", ["host", "none", "bridge"])
+def test_S51_none_beside_a_server_is_told(ask, host, dns, network):
+    for attempt in (lambda request: plan(request, host), check.options):
+        with pytest.raises(RequestError) as caught:
+            attempt(ask(dns=dns, network=network))
+        assert "keeps the image's own /etc/resolv.conf, so it can't stand beside 1.1.1.1" in str(caught.value)
+
+
+@pytest.mark.parametrize("more", [{"dns_search": ("corp",)}, {"dns_options": ("ndots:2",)}])
+def test_S51_none_beside_what_would_be_written_is_told(ask, host, more):
+    for attempt in (lambda request: plan(request, host), check.options):
+        with pytest.raises(RequestError) as caught:
+            attempt(ask(dns=("none",), **more))
+        assert "can't stand beside --dns none" in str(caught.value)
+
+
+def test_S51_none_may_be_said_twice(ask, host):
+    made = plan(ask(dns=("none", "None")), host)
+    assert "resolv.conf" not in {item.name for item in made.files}
