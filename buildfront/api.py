@@ -106,7 +106,8 @@ class Prepared:
 def enter_user_namespace() -> tuple[str, ...]:
     """Make an ordinary user's program root of a user namespace, which building needs; returns warnings.
 
-    For root nothing happens. Call it where the program starts: the process must have one thread. Raises BuildError.
+    For root that may mount nothing happens; root without CAP_SYS_ADMIN enters one where it can. Call it where the
+    program starts: the process must have one thread. Raises BuildError.
     """
     from run_step import HostError
     from run_step import enter_user_namespace as enter

@@ -1,4 +1,7 @@
-"""Runs a command as an ordinary user with ID ranges: python as_user.py [--no-ranges] HOME COMMAND…
+"""Runs a command as an ordinary user with ID ranges: python as_user.py [FLAG…] HOME COMMAND…
+
+--no-ranges is a user without them, --no-tun one who may not open /dev/net/tun, --masked-proc a machine with parts of
+/proc hidden, as in containers, so that no other /proc can be mounted, --no-userns one that allows no user namespace.
 
 In a mount namespace of its own, where /etc/passwd, /etc/subuid and the like know the user, and where the
 interpreter and the project can be reached even if they lie in somebody's home directory. The machine is not changed.
@@ -41,7 +44,7 @@ def _closed(path):
     return None
 
 
-def main(ranges, home, command):
+def main(flags, home, command):
     from run_step.linux import mount as m
 
     m.unshare(m.CLONE_NEWNS)
@@ -59,8 +62,10 @@ def main(ranges, home, command):
     if os.path.exists("/dev/net/tun"):  # open to all on most machines, and needed for networks in user space
         m.mount("tmpfs", "/dev/net", "tmpfs", 0, "mode=755")
         os.mknod("/dev/net/tun", 0o20666, os.makedev(10, 200))
-        os.chmod("/dev/net/tun", 0o666)
-    for name, text in _files(ranges).items():
+        os.chmod("/dev/net/tun", 0o600 if "--no-tun" in flags else 0o666)
+    if "--masked-proc" in flags:
+        m.mount("/dev/null", "/proc/timer_list", flags=m.MS_BIND)
+    for name, text in _files("--no-ranges" not in flags).items():
         if not os.path.exists(f"/etc/{name}"):
             continue
         with tempfile.NamedTemporaryFile("w", encoding="utf-8") as stream:
@@ -68,6 +73,11 @@ def main(ranges, home, command):
             stream.flush()
             os.chmod(stream.name, 0o644)
             m.mount(stream.name, f"/etc/{name}", flags=m.MS_BIND)
+    if "--no-userns" in flags:
+        from run_step.linux.seccomp import compile_filter, install
+
+        rule = {"names": ["unshare"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
+        install(compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
     os.setgroups([])
     os.setresgid(UID, UID, UID)
     os.setresuid(UID, UID, UID)
@@ -101,9 +111,13 @@ def give(path):
                     os.chmod(full, status.st_mode & 0o7777)
 
 
-def words(home, *command, ranges=True):
+FLAGS = ("--no-ranges", "--no-tun", "--masked-proc", "--no-userns")
+
+
+def words(home, *command, ranges=True, tun=True, masked_proc=False, userns=True):
     """The command line that runs ``command`` as the user."""
-    flags = [] if ranges else ["--no-ranges"]
+    given = (not ranges, not tun, masked_proc, not userns)
+    flags = [flag for flag, wanted in zip(FLAGS, given, strict=True) if wanted]
     return [sys.executable, os.path.abspath(__file__), *flags, str(home), *map(str, command)]
 
 
@@ -116,6 +130,7 @@ def run(home, *command, ranges=True, **more):
 
 if __name__ == "__main__":
     arguments = sys.argv[1:]
-    with_ranges = arguments[0] != "--no-ranges"
-    arguments = arguments if with_ranges else arguments[1:]
-    main(with_ranges, arguments[0], arguments[1:])
+    given = set()
+    while arguments[0] in FLAGS:
+        given.add(arguments.pop(0))
+    main(given, arguments[0], arguments[1:])

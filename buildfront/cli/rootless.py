@@ -6,14 +6,15 @@ import click
 
 
 def become_root(root: str | None) -> None:
-    """Enter a user namespace where the caller is an ordinary user, and say what can't work in it.
+    """Enter a user namespace where the caller is an ordinary user, or root that may not mount, and say what can't work
+    in it.
 
     The process must have one thread still. Raises BuildError where the kernel allows none, and for a store that others
     could change: who owns what is on the way to it can be told only here outside.
     """
-    import os
+    from run_step import needs_user_namespace
 
-    if os.geteuid() == 0:
+    if not needs_user_namespace():
         return
     from ..api import enter_user_namespace
     from ..place import check, default_root

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import check
     from .actions import write_files
+    from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
     from .errors import HostError, RequestError, RunStepError, StepFailed
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
         wrong_target,
     )
     from .rootfs import Root
-    from .rootless import enter_user_namespace, is_machine_root
+    from .rootless import enter_user_namespace, is_machine_root, needs_user_namespace
     from .ssh import parse_ssh
     from .trees import check_move, copy_content, copy_tree, move_tree, remove_tree
     from .validation import validate
@@ -65,6 +66,10 @@ _HOME = {
     "recover": "recovery",
     "enter_user_namespace": "rootless",
     "is_machine_root": "rootless",
+    "needs_user_namespace": "rootless",
+    "Choice": "defaults",
+    "Defaults": "defaults",
+    "decide": "defaults",
     "Inputs": "inputs",
     "Secret": "inputs",
     "parse_secret": "inputs",
@@ -118,6 +123,10 @@ __all__ = [
     "recover",
     "enter_user_namespace",
     "is_machine_root",
+    "needs_user_namespace",
+    "decide",
+    "Defaults",
+    "Choice",
     "choose_isolation",
     "validate",
     "look_up",

@@ -7,9 +7,12 @@ For people (``buildfront doctor``) and for frontends. Planning does not use it: 
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import HostError
+
+if TYPE_CHECKING:
+    from .defaults import Choice, Defaults
 
 
 class Finding(NamedTuple):
@@ -28,12 +31,13 @@ def examine() -> list[Finding]:
     call it where the program starts. Nothing is left behind."""
     from dataclasses import replace
 
+    from .defaults import decide
     from .host import probe
     from .isolation.oci import probe_runtimes
     from .network.user_mode import why_no_tun
     from .rootless import is_machine_root
 
-    user = _user()
+    before, user = _user()
     host = replace(probe(runtimes=False), runtimes=probe_runtimes(every=True)) if os.geteuid() == 0 else None
     if host is None:
         return user
@@ -103,22 +107,55 @@ def examine() -> list[Finding]:
             "isolation chroot", True, "in namespaces" if host.has_mounts else "chroot(2) alone: see mounts"
         )
     )
-    from .pipeline.isolation import choose
-
-    name, reason = choose("auto", host)
-    found.append(Finding("isolation auto", True, f"{name}: {reason}"))
-    return found
+    chosen = decide(host)
+    return found + _automatic(chosen._replace(user_namespace=before))
 
 
-def _user() -> list[Finding]:
-    """Who builds, and as whom. Enters the user namespace."""
-    from .host import which
-    from .rootless import enter_user_namespace, is_machine_root, sub_ids
+def _automatic(chosen: Defaults) -> list[Finding]:
+    """What a build with no options would use, each part with the better ones and why not them; then in one line."""
+    found = []
+    for name, choice in chosen._asdict().items():
+        against = "".join(f"; not {other}: {why}" for other, why in choice.others)
+        found.append(
+            Finding(
+                f"{_words(name)} auto",
+                bool(choice.taken),
+                f"{choice.taken or 'nothing'}: {choice.why}{against}",
+            )
+        )
+    parts = ", ".join(f"{_words(name)} {choice.taken}" for name, choice in chosen._asdict().items())
+    works = all(choice.taken for choice in chosen)
+    broken = "; ".join(choice.why for choice in chosen if not choice.taken)
+    detail = f"would use {parts}" if works else f"can't run a step: {broken}"
+    return [*found, Finding("a build with no options", works, detail)]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _user() -> tuple[Choice, list[Finding]]:
+    """Who builds, and as whom: the choice, made from what can be told before. Enters the user namespace."""
+    from .defaults import decide
+    from .host import HostFacts, which
+    from .linux.process import effective
+    from .rootless import (
+        enter_user_namespace,
+        is_machine_root,
+        needs_user_namespace,
+        sub_ids,
+        why_no_user_namespace,
+    )
 
     uid = os.geteuid()
+    why = why_no_user_namespace() if needs_user_namespace() else ""
+    choice = decide(HostFacts(uid=uid, capabilities=effective(), no_userns=why)).user_namespace
     if uid == 0:
         who = "root" if is_machine_root() else "root of a user namespace"
-        return [Finding("user", True, who)]
+        entered = enter_user_namespace()
+        if choice.taken == "own":
+            who = f"{who} without CAP_SYS_ADMIN, so root of a user namespace of its own"
+        return choice, [Finding("user", not entered[1:], "; ".join((who, *entered[1:])))]
     found = []
     for kind in ("uid", "gid"):
         ranges = sub_ids(kind)
@@ -132,9 +169,10 @@ def _user() -> list[Finding]:
     try:
         warnings = enter_user_namespace()
     except HostError as error:
-        return [Finding("user", False, str(error)), *found]
+        nothing = Finding("a build with no options", False, f"can't run a step: {choice.why}")
+        return choice, [Finding("user", False, str(error)), *found, nothing]
     detail = warnings[0] if warnings else f"uid {uid}, root of a user namespace of its own"
-    return [Finding("user", not warnings, detail), *found]
+    return choice, [Finding("user", not warnings, detail), *found]
 
 
 def _try(flags: int) -> str:

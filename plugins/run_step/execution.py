@@ -21,6 +21,7 @@ from .errors import HostError
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .private import pack
+from .programs import Start, explain, printed, reason, said
 from .rootfs import Root
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
@@ -229,7 +230,18 @@ def execute(
             try:
                 plan = prepare(plan, root, bundle, undo, inputs)
                 step = _Step(plan, rootfs, bundle, source, quiet, runtime_timeout, inputs)
-                return step.run(supervisor, output or _passthrough, cancel, timeout)
+                start = Start(output or _passthrough)
+                name = plan.spec["process"]["args"][0]
+                try:
+                    result = step.run(supervisor, start, cancel, timeout)
+                except HostError as error:
+                    if number := said(str(error), name):
+                        raise HostError(explain(root, plan.spec, number)) from None
+                    raise
+                number = 0 if plan.isolation == "chroot" else printed(result.status, start.text, name)
+                if number and (why := reason(root, plan.spec, number)):
+                    raise HostError(why)
+                return result
             finally:
                 undo.run()
     finally:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+from .defaults import decide
 from .execution import Output, RunResult, Supervisor, execute
 from .host import HostFacts, probe
 from .inputs import Inputs
 from .lookup import look_up, names_a_network
-from .pipeline.isolation import choose
 from .planning import RunPlan, plan
 from .request import RunRequest
 
@@ -39,8 +39,11 @@ class LocalExecutor:
         """See :func:`run_step.plan`; ``auto`` and the empty isolation are resolved first."""
         auto = request.isolation in ("", "auto")
         facts = self.host(runtimes=auto or (request.isolation == "oci" and not request.runtime))
+        notes: tuple[str, ...] = ()
         if auto:
-            request = replace(request, isolation=choose("auto", facts)[0])
+            choice = decide(facts).isolation
+            notes = (choice.note,) if choice.note else ()
+            request = replace(request, isolation=choice.taken or "chroot")
         asked = (
             request.devices
             or request.hooks_dirs
@@ -50,7 +53,8 @@ class LocalExecutor:
         )
         if not self._recorded and (asked or facts.default_mounts):
             facts = look_up(request, facts)
-        return plan(request, facts)
+        made = plan(request, facts)
+        return replace(made, warnings=(*notes, *made.warnings)) if notes else made
 
     def execute(
         self,

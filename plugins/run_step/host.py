@@ -14,7 +14,7 @@ from typing import Any
 from . import documents
 from .codec import decode, encode
 from .errors import RequestError
-from .linux.process import CAPABILITIES
+from .linux.process import effective
 from .linux.seccomp import available
 from .rootless import ALL_IDS, is_machine_root, sub_ids
 from .rootless import maps as rootless_map
@@ -91,6 +91,8 @@ class HostFacts:
     ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order;
     ``thermal_cpus`` are the numbers of the CPUs that have ``thermal_throttle`` below /sys. ``has_setgroups``: the user
     namespace that we are in has not given setgroups(2) up.
+    ``no_tun``, ``no_userns`` and ``no_cgroups`` say what keeps this process from making tap devices, from becoming root
+    of a user namespace and from making control groups; they are empty where nothing does, or nobody needs to know.
     """
 
     uid: int = 0
@@ -133,6 +135,9 @@ class HostFacts:
     proxy: tuple[str, ...] = ()
     thermal_cpus: tuple[int, ...] = ()
     has_setgroups: bool = True
+    no_tun: str = ""
+    no_userns: str = ""
+    no_cgroups: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object that :meth:`from_json` reads."""
@@ -223,14 +228,6 @@ def _cgroup_mode() -> str:
     return "v1" if os.path.isdir("/sys/fs/cgroup/memory") else "none"
 
 
-def _capabilities() -> tuple[str, ...]:
-    for line in _read("/proc/self/status").splitlines():
-        if line.startswith("CapEff:"):
-            bits = int(line.split()[1], 16)
-            return tuple(name for number, name in enumerate(CAPABILITIES) if bits >> number & 1)
-    return ()
-
-
 def _rlimits() -> tuple[Rlimit, ...]:
     import resource
 
@@ -271,6 +268,26 @@ def _can_mount() -> bool:
     thread.start()
     thread.join()
     return bool(found)
+
+
+def _why_no_cgroups() -> str:
+    """Why no control group can be made, as far as permissions tell; the kernel may still refuse one."""
+    from .isolation.cgroup import layout_of
+
+    try:
+        groups = {
+            path
+            for point, own in layout_of().values()
+            for path in (own, os.path.dirname(own))
+            if path >= point
+        }
+    except OSError:
+        groups = set()
+    if not groups:
+        return "no cgroup filesystem is mounted"
+    if any(os.access(path, os.W_OK) for path in groups):
+        return ""
+    return "the cgroup filesystem can't be written to here"
 
 
 MOUNTS_CONF = ("/etc/containers/mounts.conf", "/usr/share/containers/mounts.conf")
@@ -318,6 +335,9 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         from .isolation.oci import probe_runtimes
 
         found = probe_runtimes(work_dir=work_dir)
+    from .network.user_mode import why_no_tun
+
+    helpers = {name: which(name) is not None for name in ("slirp4netns", "pasta")}
     uname = os.uname()
     return HostFacts(
         uid=os.geteuid(),
@@ -325,7 +345,7 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         architecture=uname.machine,
         kernel=uname.release,
         cgroup=_cgroup_mode(),
-        capabilities=_capabilities(),
+        capabilities=effective(),
         runtimes=found,
         rlimits=_rlimits(),
         uid_map=_id_map("uid"),
@@ -340,8 +360,8 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         has_sys=os.path.isdir("/sys"),
         has_sys_cgroup=os.path.exists("/sys/fs/cgroup"),
         has_ping_group_range=os.path.exists("/proc/sys/net/ipv4/ping_group_range"),
-        has_slirp4netns=which("slirp4netns") is not None,
-        has_pasta=which("pasta") is not None,
+        has_slirp4netns=helpers["slirp4netns"],
+        has_pasta=helpers["pasta"],
         selinux=os.path.exists("/sys/fs/selinux/enforce"),
         apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
         groups=tuple(sorted(os.getgroups())),
@@ -354,4 +374,6 @@ def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
         proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
         thermal_cpus=_thermal_cpus(),
         has_setgroups=_read("/proc/self/setgroups").strip() != "deny",
+        no_tun=why_no_tun() if any(helpers.values()) else "",
+        no_cgroups=_why_no_cgroups(),
     )

@@ -15,6 +15,7 @@ from ways import Step, isolations
 
 from run_step import HostError, NamespaceOption, Resources
 from run_step.isolation.oci import RUNTIMES, find, probe_runtimes, try_runtime
+from run_step.isolation.words import plain
 
 NAME = "fake-runtime"
 REAL = next((find(one[4:]) for one in isolations() if isinstance(one, str) and one.startswith("oci-")), None)
@@ -549,3 +550,28 @@ def test_S71_what_is_not_executable_is_not_found(places, tmp_path):
     os.chmod(places("crun", "#!/bin/sh\n"), 0o644)
     (tmp_path / "bin" / "youki").mkdir()
     assert not {find("crun"), find("youki")} & {str(tmp_path / "bin" / name) for name in RUNTIMES}
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ([("error", "runc create failed: no room")], "no room"),
+        ([("error", "runc create failed: runc create failed: no room")], "no room"),
+        ([("warning", "unable to get oom kill count: no such file"), ("error", "no room")], "no room"),
+        ([("", "unable to get oom kill count: no such file"), ("", "no room")], "no room"),
+        ([("error", "no room"), ("", "no room")], "no room"),
+        ([("warning", "old"), ("info", "new")], "old; new"),
+        ([("error", "one"), ("error", "two")], "one; two"),
+        ([("warning", "unable to get oom kill count: x")], ""),
+        ([], ""),
+    ],
+)
+def test_S71_the_words_are_told_once_and_without_noise(lines, words):
+    assert plain(lines) == words
+
+
+def test_S71_the_name_of_the_call_stands_there_once(fake):
+    fake.write(
+        create=f"""echo '{{"level":"error","msg":"{NAME} create failed: no room"}}' >> "$log"; exit 7"""
+    )
+    assert fake.failure() == f"{NAME} create failed: no room"

@@ -23,7 +23,7 @@ from ..rootless import is_machine_root
 from . import waiting
 from .cgroup import Group, named, remove
 from .reach import open_way
-from .words import explain
+from .words import explain, plain
 
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
@@ -199,7 +199,7 @@ class Container:
         return [*self.base[:1], "--log", log + ".json", "--log-format", "json", *self.base[1:]]
 
     def _words(self, log: str) -> str:
-        words = []
+        lines: list[tuple[str, str]] = []
         for path in (log + ".json", log):
             if os.path.exists(path):
                 with open(path, "rb") as stream:
@@ -207,13 +207,11 @@ class Container:
                     for raw in stream:
                         line = raw.decode("utf-8", "replace")
                         try:
-                            words.append(str(json.loads(line).get("msg", "")))
+                            value = json.loads(line)
+                            lines.append((str(value.get("level", "")), str(value.get("msg", ""))))
                         except (ValueError, AttributeError, RecursionError):
-                            words.append(line.strip())
-        return (
-            "; ".join(word for word in words if word)[-4000:]
-            or "it logged nothing; what it printed is in the output"
-        )
+                            lines.append(("", line.strip()))
+        return plain(lines)[-4000:] or "it logged nothing; what it printed is in the output"
 
     def create(self, fds: tuple[int, ...], no_pivot: bool, terminal: bool) -> int:
         """Create, and return the process ID of the container's init, which is a child of ours then."""

@@ -12,6 +12,20 @@ from typing import Any
 _HOOK = re.compile(r"error running (?:(\w+) )?hook #(\d{1,9})")
 """runc (libcontainer/configs, HooksList.RunHooks); the stage since 1.2."""
 
+_AGAIN = re.compile(r"^(?:[\w.-]{1,64} (?:create|start|run|delete) failed: )+")
+"""runc says again which of its calls failed."""
+
+NOISE = ("unable to get oom kill count", "signal: killed", "failed to clean up ")
+"""Beginnings of what runtimes log besides, of no use to anybody."""
+
+
+def plain(lines: Sequence[tuple[str, str]]) -> str:
+    """What a runtime logged as pairs of level and words, each once: the errors, where it says which they are."""
+    errors = [words for level, words in lines if level in ("error", "fatal", "panic")]
+    kept = [_AGAIN.sub("", words) for words in errors or [words for _, words in lines]]
+    return "; ".join(dict.fromkeys(words for words in kept if words and not words.startswith(NOISE)))
+
+
 AT_CREATE = ("prestart", "createRuntime", "createContainer", "poststart")
 """The stages that ``create`` may run; runc counts poststart among them."""
 
@@ -23,6 +37,7 @@ def explain(
 
     ``stages`` are those whose hooks the failed call runs.
     """
+    words = _AGAIN.sub("", words)
     found = _HOOK.search(words)
     if found:
         stages = [found[1]] if found[1] in hooks else [stage for stage in stages if stage in hooks]

@@ -44,6 +44,17 @@ class _CapData(ctypes.Structure):
     )
 
 
+def effective() -> tuple[str, ...]:
+    """The names of the capabilities that this process has now; none where /proc does not tell."""
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
+            lines = stream.readlines()
+    except OSError:
+        return ()
+    bits = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), 0)
+    return tuple(name for number, name in enumerate(CAPABILITIES) if bits >> number & 1)
+
+
 def errno_in_child(action: Callable[[], None]) -> int:
     """Do something in a child, because it can't be taken back; 0, or the number of the OSError that it raised.
 

@@ -7,6 +7,7 @@ is one warning.
 
 from __future__ import annotations
 
+from ..defaults import can_make_nodes
 from ..errors import HostError
 from ..host import HostFacts
 from ..linux.devices import DEVICES
@@ -62,7 +63,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     draft.actions += [PutFile(item["source"].removeprefix(prefix), item["destination"]) for item in files]
     nodes = [MakeNode(f"/dev/{name}", major, minor) for name, major, minor in DEVICES]
     missing = [node for node in nodes if draft.root.lstat(node.path) is None]
-    if missing and "MKNOD" in host.capabilities:
+    if missing and can_make_nodes(host):
         draft.actions += missing
     elif missing:
         lost.append("/dev/null and the other devices are missing")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .. import defaults
 from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import Draft
@@ -13,19 +14,9 @@ def choose(wanted: str, host: HostFacts) -> tuple[str, str]:
     """Resolve ``auto`` (row X04): the isolation and the reason why it was taken."""
     if wanted and wanted != "auto":
         return wanted, "asked for"
-    runtime = host.working_runtime
-    if runtime is not None and host.is_machine_root:
-        return "oci", f"root, and {runtime.name} works here"
-    if host.uid == 0:
-        ranges = all(sum(row[2] for row in rows) > 1 for rows in (host.uid_map, host.gid_map))
-    else:
-        ranges = bool(host.subuids and host.subgids)
-    if runtime is not None and ranges:
-        return "rootless", f"an ordinary user with ID ranges, and {runtime.name} works here"
-    why = "; ".join(f"{item.name}: {item.why}" for item in host.runtimes if not item.works)
-    if runtime is not None:
-        why = "an ordinary user without ranges in /etc/subuid and /etc/subgid"
-    return "chroot", why or "no OCI runtime was found"
+    choice = defaults.decide(host).isolation
+    # Where nothing works it is the plan that says so, with what would help.
+    return choice.taken or "chroot", choice.why
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
@@ -38,8 +29,14 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     if network is not None:
         options["network"] = network
     if draft.isolation == "rootless":
-        options.update(_rootless(options, host))
+        if network is None and "network" not in options:
+            chosen = defaults.network(draft.isolation, host)
+            options["network"] = NamespaceOption("network", host=chosen.taken == "host")
+            draft.warnings += [chosen.note] if chosen.note else []
+        options.update(_rootless(options))
     if bare.is_bare(draft, host):
+        if why := defaults.nothing_works(host):
+            raise HostError(why)
         options = bare.host_namespaces(options, request)
     user = options.get("user", NamespaceOption("user", host=True))
     pid = options.get("pid", NamespaceOption("pid"))
@@ -52,11 +49,9 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     draft.options = options
 
 
-def _rootless(options: dict[str, NamespaceOption], host: HostFacts) -> dict[str, NamespaceOption]:
-    """IPC, PID and USER private, UTS the host's; NET private where slirp4netns or pasta can connect it."""
-    network = options.get(
-        "network", NamespaceOption("network", host=not (host.has_slirp4netns or host.has_pasta))
-    )
+def _rootless(options: dict[str, NamespaceOption]) -> dict[str, NamespaceOption]:
+    """IPC, PID and USER private, UTS the host's; NET as it was chosen."""
+    network = options["network"]
     if network.path and not network.path.startswith("/"):
         network = NamespaceOption("network", host=network.host)
     return {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..defaults import USER_MODE, user_mode
 from ..documents import SPECIFICATION, parse
 from ..errors import HostError
 from ..host import HostFacts, TextFile
@@ -20,8 +21,6 @@ CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 """Where networks and plugins are, unless the request says so: as distributions and the CNI project have them."""
 
 _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
-_USER_MODE = ("slirp4netns", "pasta")
-"""The first that is there counts; where IPv6 alone leads out, the last, which has it."""
 
 
 def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: HostFacts) -> NetworkPlan:
@@ -35,7 +34,7 @@ def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: Hos
     mode = request.network
     if mode == "none":
         return NetworkPlan(mode)
-    if mode not in ("bridge", *_USER_MODE):
+    if mode not in ("bridge", *USER_MODE):
         mode = _private(draft, host)
     if mode == "cni":
         first = next(iter(configurations(host.cni)))
@@ -54,11 +53,12 @@ def _is_network_root(host: HostFacts) -> bool:
 
 def _private(draft: Draft, host: HostFacts) -> str:
     if draft.isolation == "rootless" or not _is_network_root(host):
-        there = {"slirp4netns": host.has_slirp4netns, "pasta": host.has_pasta}
-        order = reversed(_USER_MODE) if host.is_ipv6_only else _USER_MODE
-        for name in order:
-            if there[name]:
-                return name
+        name, against = user_mode(host)
+        if name:
+            return name
+        for helper, why in against:
+            if why == host.no_tun:
+                raise HostError(_without_tun(helper, host))
         if draft.isolation == "rootless":
             raise HostError(
                 "a private network of a rootless step needs slirp4netns or pasta; install one, or use --network host "
@@ -80,6 +80,12 @@ def _check(mode: str, host: HostFacts) -> None:
     if not there.get(mode, True):
         package = {"slirp4netns": "slirp4netns", "pasta": "passt"}[mode]
         raise HostError(f"{mode} was not found on PATH; install {package}, or use --network host or none")
+    if mode in USER_MODE and host.no_tun:
+        raise HostError(_without_tun(mode, host))
+
+
+def _without_tun(name: str, host: HostFacts) -> str:
+    return f"{name} needs a tap device, but {host.no_tun}; or use --network host or none"
 
 
 def _cni(request: RunRequest, host: HostFacts, names: tuple[str, ...]) -> NetworkPlan:
