@@ -6,7 +6,7 @@ from .errors import RequestError
 from .pipeline import resources
 from .pipeline.capabilities import known
 from .pipeline.devices import parse as parse_device
-from .pipeline.files import hosts_text, keeps_own, none_alone, resolv_text
+from .pipeline.files import hosts_text, keeps_own, resolv_text
 from .pipeline.isolation import network_option
 from .pipeline.labels import parse as parse_label
 from .pipeline.namespaces import hostname
@@ -80,7 +80,5 @@ def options(request: RunRequest) -> None:
         parse_size(request.shm_size, "shm size")
     network_option(request.network)
     hosts_text("", request.add_hosts, "")
-    if keeps_own(request.dns):
-        none_alone(request.dns_search, request.dns_options)
-    else:
+    if not keeps_own(request.dns):
         resolv_text("", request.dns, request.dns_search, request.dns_options)

@@ -180,14 +180,6 @@ def test_S51_none_beside_a_server_is_told(ask, host, dns, network):
         assert "keeps the image's own /etc/resolv.conf, so it can't stand beside 1.1.1.1" in str(caught.value)
 
 
-@pytest.mark.parametrize("more", [{"dns_search": ("corp",)}, {"dns_options": ("ndots:2",)}])
-def test_S51_none_beside_what_would_be_written_is_told(ask, host, more):
-    for attempt in (lambda request: plan(request, host), check.options):
-        with pytest.raises(RequestError) as caught:
-            attempt(ask(dns=("none",), **more))
-        assert "can't stand beside --dns none" in str(caught.value)
-
-
 def test_S51_none_may_be_said_twice(ask, host):
     made = plan(ask(dns=("none", "None")), host)
     assert "resolv.conf" not in {item.name for item in made.files}

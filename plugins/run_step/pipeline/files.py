@@ -67,7 +67,6 @@ def _hosts(draft: Draft, request: RunRequest, host: HostFacts, taken: set[str]) 
 
 def _resolv_conf(draft: Draft, request: RunRequest, host: HostFacts, taken: set[str]) -> None:
     if keeps_own(request.dns):
-        none_alone(request.dns_search, request.dns_options)
         return
     mode = draft.network.mode
     given = (request.dns, request.dns_search, request.dns_options)
@@ -114,16 +113,6 @@ def _warn(draft: Draft, host: HostFacts, known: str) -> None:
 def keeps_own(dns: tuple[str, ...]) -> bool:
     """Whether the step has the image's own resolv.conf (``--dns none``)."""
     return bool(dns) and all(server.lower() == "none" for server in dns)
-
-
-def none_alone(search: tuple[str, ...], options: tuple[str, ...]) -> None:
-    """Raises RequestError where ``--dns none`` stands beside what would be written to the file that it keeps."""
-    for flag, given in (("--dns-search", search), ("--dns-option", options)):
-        if given:
-            raise RequestError(
-                f"{flag} {given[0]!r} can't stand beside --dns none, which keeps the image's own /etc/resolv.conf; "
-                "leave one of them out"
-            )
 
 
 def _gateway(mode: str, host: HostFacts) -> str:
