@@ -110,12 +110,7 @@ class Staging:
                     pass
             except unreadable() as error:
                 raise BuildError(f"the layer {item.digest} is damaged: {error}") from None
-        found = tar.diff_id
-        if found != layer.diff_id:
-            raise BuildError(
-                f"the layer {item.digest} does not hold what its image says: its diff ID is {found}, and "
-                f"{layer.diff_id} was expected"
-            )
+        tar.check(layer)
         self._layers.add((item.digest, layer.diff_id))
 
     def commit(self) -> None:

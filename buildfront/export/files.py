@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import IO, Any
+from typing import IO
 
 from run_step import Root, check_move, move_tree
 
@@ -32,18 +32,13 @@ def unpack(
             item = layer.descriptor
             with open_blob(item) as blob:
                 try:
-                    hashed: Any = HashedReader(layer_reader(blob, item.media_type))
+                    hashed = HashedReader(layer_reader(blob, item.media_type))
                     Applier(root, owner=owner).apply(hashed)
                 except unreadable() as error:
                     raise BuildError(f"the layer {item.digest} can't be unpacked: {error}") from None
                 while blob.read(1 << 20):
                     pass  # to the end, which tells whether it is what its digest says
-            found = hashed.diff_id
-            if found != layer.diff_id:
-                raise BuildError(
-                    f"the layer {item.digest} does not hold what its image says: its diff ID is {found}, and "
-                    f"{layer.diff_id} was expected"
-                )
+            hashed.check(layer)
 
 
 def write_directory(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from typing import IO, Any
 
+from ..errors import BuildError
+from .model import Layer
+
 
 class HashedReader:
     """Passes reads on; ``diff_id`` is the digest of all that was read so far."""
@@ -23,3 +26,11 @@ class HashedReader:
     def diff_id(self) -> str:
         """``sha256:…``"""
         return "sha256:" + self._hash.hexdigest()
+
+    def check(self, layer: Layer) -> None:
+        """Raises BuildError where what was read is not the tar that the layer's diff ID says."""
+        if self.diff_id != layer.diff_id:
+            raise BuildError(
+                f"the layer {layer.descriptor.digest} does not hold what its image says: its diff ID is "
+                f"{self.diff_id}, and {layer.diff_id} was expected"
+            )

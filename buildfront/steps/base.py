@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from run_step import Root
 
@@ -61,19 +60,14 @@ def _layer(layer: Layer, parent: int | None, session: Session, check: Callable[[
         with open(session.store.blob_path(layer.descriptor.digest), "rb") as blob, Root(active.path) as root:
             try:
                 tar = layer_reader(Cancellable(blob, check), layer.descriptor.media_type)
-                hashed: Any = HashedReader(tar)
+                hashed = HashedReader(tar)
                 Applier(root).apply(Cancellable(hashed, check))
             except ArchiveError as error:
                 error.what = f"the layer {layer.descriptor.digest}: {error.what}"
                 raise
             except unreadable() as error:
                 raise BuildError(f"the layer {layer.descriptor.digest} can't be unpacked: {error}") from None
-            found = hashed.diff_id
-        if found != layer.diff_id:
-            raise BuildError(
-                f"the layer {layer.descriptor.digest} does not hold what its image says: its diff ID is {found}, "
-                f"and {layer.diff_id} was expected"
-            )
+            hashed.check(layer)
         return session.commit(active, parent)
     except BaseException:
         active.discard()
