@@ -10,6 +10,7 @@ import tempfile
 from dataclasses import replace
 
 import as_user
+import crun_alone
 import golden_cases
 import pytest
 from busybox_root import make_rootfs, why_not_run
@@ -49,11 +50,15 @@ REFUSED = {
 }
 """What a case may need that a way to run refuses: in words, before anything runs."""
 
+CRUN = {} if crun_alone.missing() else {"oci of crun": crun_alone.runtime, "rootless of crun": lambda: "crun"}
+"""The steps of crun where cgroup version 2 is alone, as it wants: a path or name of the runtime for each."""
+
 _CAPABILITIES = "a user namespace may have more of them than this machine gives to root"
 DIFFERS = {
     "rootless": {"hostname": "S67 clears it", "all capabilities": _CAPABILITIES},
     "chroot as a user": {"all capabilities": _CAPABILITIES},
 }
+DIFFERS["rootless of crun"] = DIFFERS["rootless"]
 """Where the output may differ, by a row of the table."""
 
 
@@ -144,15 +149,19 @@ def skins(module_host):
     top = tempfile.mkdtemp(prefix="matrix-")
     os.chmod(top, 0o755)
     made = {}
-    for number, skin in enumerate(EVERY):
+    for number, skin in enumerate((*EVERY, *CRUN)):
         work = f"{top}/work-{number}"
         os.mkdir(work)
-        if "container" not in skin and skin not in isolations():
+        if "container" not in skin and skin not in (*isolations(), "oci of crun"):
             as_user.make_home(work)
-        prefix = prefix_of(skin, f"{top}/user") if skin not in isolations() else []
+        prefix = prefix_of(skin, f"{top}/user") if skin not in (*isolations(), "oci of crun") else []
+        if skin in CRUN:
+            prefix = [*crun_alone.PREFIX, *prefix]
         made[skin] = RemoteStep("/", skin.split("-")[0].split()[0], work, module_host, prefix)
         if skin.startswith("oci-"):
             made[skin].runtime = skin.partition("-")[2]
+        if skin in CRUN:
+            made[skin].runtime = CRUN[skin]()
     yield top, made
     for step in made.values():
         step.close()
@@ -165,7 +174,7 @@ def outcome(step, skin, request, path):
     for place in (rootfs, pristine):
         make_rootfs(place)
         shutil.copytree(golden_cases.ROOTFS / "etc", f"{place}/etc", dirs_exist_ok=True)
-    if skin in ("rootless", "chroot as a user"):
+    if skin in ("rootless", "rootless of crun", "chroot as a user"):
         as_user.give(path)
     request = replace(request, rootfs=rootfs, isolation=step.isolation, runtime=step.runtime)
     try:
