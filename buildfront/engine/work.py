@@ -33,6 +33,7 @@ from ..steps.copy import Copier
 from ..steps.select import Changed, Selection
 from ..store import Session
 from ..store.verified import remember
+from ..text import visible
 from . import cache, mounting, redact
 from .engine import (
     EngineOptions,
@@ -500,6 +501,7 @@ class Worker:
         store = self.session.store
         tree, _ = store.driver(self.session.path).comparison(store.snapshot_path(number))
         blob = self.session.blob()
+        lists: list[str] = []
         try:
             compression = self.state.options.compression
             compressed = writer(blob, compression, self.state.options.compression_level)
@@ -507,7 +509,7 @@ class Worker:
             root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 with io.BufferedWriter(tee, 1 << 18) as out:
-                    write_tar(entries, root, out)
+                    write_tar(entries, root, out, lists.append)
                     out.flush()
                     compressed.close()
             finally:
@@ -519,6 +521,10 @@ class Worker:
             raise
         finally:
             entries.close()
+        if lists:
+            more = f" and {len(lists) - 1} more" if len(lists) > 1 else ""
+            text = f"{visible(lists[0], 200)}{more} lost the access control list that the step left: no image has one"
+            self._warn(step, (text,))
         diff_id = "sha256:" + tee.hash.hexdigest()
         store.catalogue.set_layer(number, diff_id, descriptor.digest, descriptor.size, descriptor.media_type)
         self._remember(step, keyed, number, True, began)

@@ -94,6 +94,18 @@ def xattrs(file: str | int) -> dict[str, bytes]:
     return {name: os.getxattr(file, name, follow_symlinks=follow) for name in wanted}
 
 
+ACL = "system.posix_acl_access"
+"""The access control list of a file (acl(5)), which images of docker and BuildKit do not have either."""
+
+
+def has_acl(path: str) -> bool:
+    """Whether a file has an access control list; links are not followed."""
+    try:
+        return ACL in os.listxattr(path, follow_symlinks=False)
+    except OSError:
+        return False
+
+
 def at(fd: int, name: str) -> str:
     """A path by which calls that take no ``dir_fd`` reach an entry of an open directory."""
     return f"/proc/self/fd/{fd}/{name}"
@@ -116,8 +128,11 @@ class Comparison:
         """The changes below two open directories, names in order, a directory before what is in it.
 
         ``opaque``: a directory above hides what was there before, and so does everything in it. However deep the
-        trees are, neither the stack nor descriptors run out.
+        trees are, neither the stack nor descriptors run out. What changed of the top itself, but for its times, is an
+        entry with an empty path.
         """
+        if old is not None and not prefix and _differ(new, old):
+            yield Entry("", os.fstat(new))
         levels = [self._level(new, old, prefix, opaque, None)]
         told = 1  # so many levels from the top, whose own directories have been told
         try:
@@ -201,6 +216,14 @@ class Comparison:
         if stat.S_ISREG(status.st_mode):
             return _same_content(new, old, name)
         return status.st_rdev == before.st_rdev
+
+
+def _differ(new: int, old: int) -> bool:
+    """Whether two directories have other modes, owners or attributes."""
+    status, before = os.fstat(new), os.fstat(old)
+    if any(getattr(status, key) != getattr(before, key) for key in ("st_mode", "st_uid", "st_gid")):
+        return True
+    return xattrs(at(new, ".")) != xattrs(at(old, "."))
 
 
 def _leave(levels: list[_Level]) -> None:

@@ -6,19 +6,25 @@ from __future__ import annotations
 import os
 import posixpath
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import IO
 
 from ..errors import BuildError
-from .diff import LATER, Entry, at, xattrs
+from .diff import LATER, Entry, at, has_acl, xattrs
 from .layer_apply import WHITEOUT
 from .tar_header import BLOCK, XATTR
 from .tar_reader import EXTENDED_LIMIT, shown
 from .trees import Directories
 
 
-def write_tar(entries: Iterable[Entry], root: int, out: IO[bytes]) -> int:
-    """Write ``entries`` of the tree under the directory descriptor ``root``; returns how many there were."""
+def write_tar(
+    entries: Iterable[Entry], root: int, out: IO[bytes], left_out: Callable[[str], None] = lambda path: None
+) -> int:
+    """Write ``entries`` of the tree under the directory descriptor ``root``; returns how many there were.
+
+    Times are whole seconds, rounded down as GNU tar and Go do. ``left_out`` is told the paths of files whose access
+    control lists are not kept.
+    """
     links: dict[int, str] = {}
     count = 0
     with Directories(root) as directories:
@@ -29,9 +35,12 @@ def write_tar(entries: Iterable[Entry], root: int, out: IO[bytes]) -> int:
                 out.write(header(posixpath.join(head, WHITEOUT + name), b"0"))
                 continue
             parent = directories.open(head)
+            name = name or "."  # the top itself
             status = entry.status
             if status is LATER:
                 status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+            if has_acl(at(parent, name)):
+                left_out("/" + entry.path)
             _write_entry(entry.path, name, status, parent, out, links)
     out.write(b"\0" * (2 * BLOCK))
     return count
@@ -121,7 +130,7 @@ def _write_entry(
     elif regular:
         size = status.st_size
     elif stat.S_ISDIR(kind):
-        flag, path = b"5", path + "/"
+        flag, path = b"5", f"{path or '.'}/"
     elif stat.S_ISLNK(kind):
         flag, link = b"2", os.readlink(name, dir_fd=parent)
     elif stat.S_ISFIFO(kind):
@@ -138,7 +147,7 @@ def _write_entry(
             uid=status.st_uid,
             gid=status.st_gid,
             size=size,
-            mtime=int(status.st_mtime),
+            mtime=status.st_mtime_ns // 1_000_000_000,
             link=link,
             device=device,
             attributes=xattrs(at(parent, name)) if flag != b"1" else None,

@@ -155,3 +155,36 @@ def test_from_nothing(tmp_path):
             assert [entry.path for entry in found] == ["a", "a/b"]
     finally:
         os.close(fd)
+
+
+# the top itself
+
+
+@pytest.fixture
+def trees(tmp_path):
+    for name in ("new", "old"):
+        (tmp_path / name).mkdir(mode=0o755)
+    flags = os.O_RDONLY | os.O_DIRECTORY
+    fds = os.open(tmp_path / "new", flags), os.open(tmp_path / "old", flags)
+    yield fds
+    for fd in fds:
+        os.close(fd)
+
+
+CHANGES_OF_THE_TOP = {
+    "mode": lambda fd: os.fchmod(fd, 0o1777),
+    "owner": lambda fd: os.fchown(fd, 5, 0),
+    "group": lambda fd: os.fchown(fd, 0, 5),
+    "attribute": lambda fd: os.setxattr(fd, "user.of", b"step"),
+}
+
+
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("change", CHANGES_OF_THE_TOP)
+def test_a_change_of_the_top_alone_is_one(trees, complete, change):
+    new, old = trees
+    assert list(Comparison(complete=complete).walk(new, old)) == []
+    os.utime(new, (5, 5))
+    assert list(Comparison(complete=complete).walk(new, old)) == []
+    CHANGES_OF_THE_TOP[change](new)
+    assert [entry.path for entry in Comparison(complete=complete).walk(new, old)] == [""]

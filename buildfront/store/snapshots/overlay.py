@@ -7,7 +7,7 @@ import shutil
 
 from run_step import is_machine_root, remove_tree
 
-from ...image.diff import Comparison
+from ...image.diff import Comparison, xattrs
 from . import View
 from .mounts import mount_overlay, unmount
 
@@ -49,6 +49,8 @@ class OverlayActive:
             root = os.stat(lower[0])
             os.chown(diff, root.st_uid, root.st_gid)
             os.chmod(diff, root.st_mode & 0o7777)
+            for key, value in xattrs(lower[0]).items():
+                os.setxattr(diff, key, value)
             os.utime(diff, ns=(root.st_atime_ns, root.st_mtime_ns))
         else:
             # An overlay needs a lower directory; an empty one is what scratch is.
