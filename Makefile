@@ -29,7 +29,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 test: $(STAMP) system
-	$(BIN)/python -m pytest -p strict -n 2 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -p strict -n 3 --dist worksteal $(TESTS)
 
 golden: $(STAMP)
 	$(BIN)/python tools/make_schemas.py

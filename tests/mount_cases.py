@@ -40,6 +40,7 @@ from typing import Any
 DIRECTORY = Path(__file__).parent.parent / "testdata" / "mounts"
 NAMES = sorted(path.parent.name for path in DIRECTORY.glob("*/Dockerfile"))
 REASONS = {
+    "executable": "a secret that has an execute bit can be executed: the mode was asked for (row X69)",
     "mount-points": "a layer holds what the command did: a mount point that had to be made for a step, and what had"
     " to be made above it, is gone from the layer, and the next step finds it so; as in BuildKit since 0.11",
     "ssh-owner": "what uid= and gid= leave open of an agent's socket is the step's USER, who could not use it else",
