@@ -141,10 +141,9 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         if data[at] == 0 and not data[at:].strip(b"\0"):
             return
         space = data.find(b" ", at, at + 12)
-        digits = data[at:space] if space > 0 else b""
-        length = int(digits) if digits.isdigit() else 0
-        stop = at + length
-        if stop > end or stop < space + 3 or data[stop - 1] != 0x0A:
+        digits = data[at:space] if space >= 0 else b""
+        stop = at + int(digits) if digits.isdigit() else at
+        if space < 0 or stop > end or stop < space + 3 or data[stop - 1] != 0x0A:
             raise damaged("a PAX header has a record of a wrong length")
         key, equals, value = data[space + 1 : stop - 1].partition(b"=")
         if not equals or not key:

@@ -364,6 +364,8 @@ def mutated(draw):
 @settings(deadline=None, max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 @given(mutated(), st.sampled_from([1 << 20, 700]))
 @example(hostile.pax(b"0 path=x\n") + hostile.FILE, 700)
+@example(hostile.pax(b"10 path=x\nno length") + hostile.FILE, 700)
+@example(hostile.pax(b"10 path=x\n0 x=y\n") + hostile.FILE, 700)
 @example(hostile.old_sparse([(0, 4)], 9, b"data", more=True), 700)
 @example(hostile.header(b"f", flag=b"3", device=b"\xff" * 16) + hostile.END, 700)
 def test_noise_is_read_or_an_error(data, step) -> None:
