@@ -61,9 +61,14 @@ def _whole(
 ) -> BaseImage:
     """The image with this descriptor, what is damaged of it fetched again."""
     digest = str(entry["digest"])
-    problem = damage(store, digest)
-    if problem is None:
-        return read_base(store, name, digest)
+    try:
+        base = read_base(store, name, digest)
+        problem = _damage(store, base)
+    except BuildError as error:
+        problem = error.what
+    else:
+        if problem is None:
+            return base
     if pull == "never" or name.removeprefix("sha256:") in digest:
         raise BuildError(f"the image {name} can't be used: {problem}", hint=MEND)
     from . import transfer
@@ -79,15 +84,11 @@ def _whole(
     return read_base(store, name, digest)
 
 
-def damage(store: Store, digest: str) -> str | None:
-    """What of an image's blobs is missing or damaged, the first of them; None where all are whole."""
-    try:
-        image = read_image(store, digest)
-        image.config.layers(image.manifest, f"the image {digest}")
-    except BuildError as error:
-        return error.what
-    for layer in image.manifest.layers:
-        if not is_whole(store, layer.digest, layer.size):
-            there = "is damaged" if store.has_blob(layer.digest) else "is missing"
-            return f"the layer {layer.digest} {there}"
+def _damage(store: Store, base: BaseImage) -> str | None:
+    """Return which of an image's layers is missing or damaged, the first of them; None where all are whole."""
+    for layer in base.layers:
+        blob = layer.descriptor
+        if not is_whole(store, blob.digest, blob.size):
+            there = "is damaged" if store.has_blob(blob.digest) else "is missing"
+            return f"the layer {blob.digest} {there}"
     return None
