@@ -23,7 +23,7 @@ def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
     left_out = f" …{len(text) - limit} characters… " if len(text) > limit else " … "
     end = limit // 4
     start = limit - end - len(left_out)
-    if start < end:
+    if start < end or not end:
         return (shown[: max(limit - 1, 0)] + "…")[:limit]
     return shown[:start] + left_out + _escape(text[-end:], keep)[-end:]
 

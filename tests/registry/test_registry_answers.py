@@ -217,6 +217,7 @@ def test_what_cannot_be_seen_is_made_visible() -> None:
     cut = visible("x" * 3000 + "y")
     assert len(cut) == 2000 and cut.startswith("x" * 1000) and cut.endswith("xy") and "1001 characters" in cut
     assert visible("abcdef", 3) == "ab…" and visible("abc", 3) == "abc"
+    assert visible("\x1f", 3) == r"\x…" and visible("\x1f", 1) == "…"
 
 
 @given(st.text(st.characters()), st.integers(1, 50))
