@@ -34,6 +34,7 @@ test: $(STAMP) system
 golden: $(STAMP)
 	$(BIN)/python tools/make_schemas.py
 	PYTHONPATH=tests $(BIN)/python tests/golden_cases.py
+	BUILDFRONT_GOLDEN_KEYS=write $(BIN)/python -m pytest -q tests/build/test_golden_keys.py
 
 # Against buildah, BuildKit and docker's old builder: OCI specs, the records of testdata/mounts and testdata/volumes,
 # and all of the mounts under every isolation.
