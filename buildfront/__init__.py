@@ -1,3 +1,3 @@
-"""buildfront: a Dockerfile builder with no daemon. :mod:`buildfront.api` is what programs call."""
+"""buildfront: a Dockerfile builder with no daemon. :mod:`buildfront.build` is what programs call."""
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ def main() -> None:
 def _main() -> None:
     argv = sys.argv[1:]
     if "build" in argv[:3]:
-        from .memo import replay
+        from .replay_cache import replay
 
         status = replay(argv)
         if status is not None:

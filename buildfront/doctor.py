@@ -8,7 +8,7 @@ import tempfile
 from run_step import Finding as Row
 from run_step import examine as examine_step
 
-from .place import default_root
+from .store.location import default_root
 
 
 def examine(root: str | None = None) -> list[Row]:

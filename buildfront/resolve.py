@@ -8,8 +8,8 @@ from typing import Any
 from .engine.model import BaseImage
 from .errors import BuildError
 from .image import reference as references
-from .names import find, read_image
-from .store import Store
+from .store.image_store import Store
+from .store.lookup import find, read_image
 from .store.verified import MEND, is_whole
 
 PULL = ("missing", "always", "never", "newer")

@@ -35,9 +35,9 @@ from .image.tar_header import BLOCK, ArchiveError
 from .image.tar_reader import TarReader
 from .layout_files import LayoutFiles as _Files
 from .layout_files import open_archive
-from .names import find
-from .store import Session, Store
 from .store.blobs import BlobWriter
+from .store.image_store import Session, Store
+from .store.lookup import find
 from .store.verified import MEND, is_whole, remember
 
 Report = Callable[[str], None]

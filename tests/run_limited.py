@@ -64,9 +64,9 @@ def run(job):
 
 
 def main():
-    import buildfront.api
-    import buildfront.cli.build
-    import buildfront.cli.transfer
+    import buildfront.build
+    import buildfront.cli.build_command
+    import buildfront.cli.transfer_commands
     import buildfront.transfer  # noqa: F401
 
     print(json.dumps([run(job) for job in json.load(sys.stdin)]))

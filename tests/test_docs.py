@@ -46,7 +46,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_option_is_in_the_reference() -> None:
-    from buildfront.cli.build import build_command
+    from buildfront.cli.build_command import build_command
 
     text = (PROJECT / "docs/cli.md").read_text()
     options = [name for parameter in build_command.params for name in parameter.opts if name.startswith("--")]

@@ -15,7 +15,7 @@ import pytest
 
 import buildfront
 import run_step
-from buildfront.dockerfile import mounts, parse, words
+from buildfront.dockerfile import mount_flags, parse, words
 from buildfront.dockerfile.parse import duration
 from buildfront.engine.redact import Redactor
 from buildfront.engine.redact import words as secret_words
@@ -25,7 +25,7 @@ from buildfront.image.reference import parse as reference
 from buildfront.registry.challenge import challenges
 from buildfront.text import step_line, visible
 from run_step import RequestError
-from run_step.isolation.words import explain
+from run_step.isolation.runtime_errors import explain
 from run_step.pipeline.cdi import NAME
 from run_step.pipeline.volumes import parse_size
 
@@ -100,10 +100,10 @@ READERS: dict[str, Callable[[str], object]] = {
     "challenge": lambda text: challenges(["Bearer " + text]),
     "expand": lambda text: words.expand(text, {}),
     "split": words.split,
-    "mount": mounts.parse,
-    "mount size": partial(mounts.size, "x"),
-    "mount mode": partial(mounts.mode, "x"),
-    "mount uid": partial(mounts.number, "x", "uid"),
+    "mount": mount_flags.parse,
+    "mount size": partial(mount_flags.size, "x"),
+    "mount mode": partial(mount_flags.mode, "x"),
+    "mount uid": partial(mount_flags.number, "x", "uid"),
     "size": parse_size,
     "CDI name": NAME.fullmatch,
     "words of a runtime": lambda text: explain(text, {"prestart": []}),

@@ -14,19 +14,19 @@ from .. import __version__
 from ..errors import BuildError, nearest
 
 COMMANDS = {
-    "build": ("build", "build an image from a Dockerfile"),
-    "plan": ("plan", "print the step graph and what the cache holds, run nothing"),
-    "spec": ("spec", "print the OCI runtime config of each RUN, run nothing"),
-    "images": ("images", "list the images of the store"),
-    "inspect": ("images", "print an image's manifest and config"),
-    "tag": ("images", "give an image another name"),
-    "load": ("transfer", "load an image archive"),
-    "import": ("transfer", "make an image from a tar of a root filesystem"),
-    "pull": ("transfer", "pull an image from a registry"),
-    "push": ("transfer", "push an image to a registry"),
-    "info": ("upkeep", "what the store holds"),
-    "prune": ("upkeep", "remove cache mounts that no build uses"),
-    "doctor": ("doctor", "what this machine can do"),
+    "build": ("build_command", "build an image from a Dockerfile"),
+    "plan": ("plan_command", "print the step graph and what the cache holds, run nothing"),
+    "spec": ("spec_command", "print the OCI runtime config of each RUN, run nothing"),
+    "images": ("image_commands", "list the images of the store"),
+    "inspect": ("image_commands", "print an image's manifest and config"),
+    "tag": ("image_commands", "give an image another name"),
+    "load": ("transfer_commands", "load an image archive"),
+    "import": ("transfer_commands", "make an image from a tar of a root filesystem"),
+    "pull": ("transfer_commands", "pull an image from a registry"),
+    "push": ("transfer_commands", "push an image to a registry"),
+    "info": ("prune_commands", "what the store holds"),
+    "prune": ("prune_commands", "remove cache mounts that no build uses"),
+    "doctor": ("doctor_command", "what this machine can do"),
 }
 
 
@@ -62,7 +62,7 @@ class Lazy(click.Group):
 @click.pass_context
 def cli(ctx: click.Context, root: str | None) -> None:
     """Build OCI images from Dockerfiles, with no daemon."""
-    from ..place import default_root
+    from ..store.location import default_root
 
     ctx.obj = root or default_root()  # before an ordinary user becomes root of a user namespace
 
@@ -81,7 +81,7 @@ def run(argv: list[str]) -> int:
         result = cli.main(argv, prog_name="buildfront", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except BuildError as error:
-        from .errors import show
+        from .show_errors import show
 
         return show(error)
     except click.exceptions.Exit as error:

@@ -10,7 +10,7 @@ import click
 from ..errors import BuildError
 
 if TYPE_CHECKING:
-    from ..api import BuildOptions
+    from ..build import BuildOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -309,24 +309,28 @@ def run_template(values: dict[str, Any], *, always: bool = False) -> Any:
     plain = given == _STEP_DEFAULTS and not (resources or spaces or maps or values["security_opts"])
     if plain and not always:
         return None
-    from run_step import HostError, RequestError, Resources, RunRequest, check, security_options
+    from run_step import HostError, RequestError, Resources, RunRequest, option_checks, security_options
 
     try:
         for name in ("memory", "memory_swap"):
             if name in resources:
-                resources[name] = check.size(resources[name], f"--{name.replace('_', '-')}")
+                resources[name] = option_checks.size(resources[name], f"--{name.replace('_', '-')}")
         request = RunRequest(
             args=("",),
             rootfs="/",
             resources=Resources(**resources),
-            namespaces=tuple(check.namespace(kind, text) for kind, text in spaces.items()),
-            uid_map=tuple(check.id_map(text, "--userns-uid-map") for text in values["userns_uid_map"]),
-            gid_map=tuple(check.id_map(text, "--userns-gid-map") for text in values["userns_gid_map"]),
+            namespaces=tuple(option_checks.namespace(kind, text) for kind, text in spaces.items()),
+            uid_map=tuple(
+                option_checks.id_map(text, "--userns-uid-map") for text in values["userns_uid_map"]
+            ),
+            gid_map=tuple(
+                option_checks.id_map(text, "--userns-gid-map") for text in values["userns_gid_map"]
+            ),
             terminal="without",
             **given,
         )
         request = security_options(values["security_opts"], request)
-        check.options(request)
+        option_checks.options(request)
     except (RequestError, HostError) as error:
         raise BuildError(str(error), status=2) from None
     return request
@@ -354,7 +358,7 @@ def _credentials(texts: tuple[str, ...], flag: str) -> dict[str, Any]:
 
 def to_options(values: dict[str, Any], root: str | None, **more: Any) -> BuildOptions:
     """What click read, as BuildOptions. Raises BuildError with status 2 for a malformed value."""
-    from ..api import BuildOptions
+    from ..build import BuildOptions
     from ..resolve import PULL
 
     if values["pull"] not in PULL:

@@ -23,7 +23,7 @@ from .instructions import (
     Word,
     Words,
 )
-from .mounts import parse as parse_mount
+from .mount_flags import parse as parse_mount
 
 KNOWN = (
     "ADD",

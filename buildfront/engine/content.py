@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from run_step import Root
 
 from ..errors import BuildError
-from ..graph.model import CopyOp
-from ..store import Store
-from . import cache
+from ..graph.step_graph import CopyOp
+from ..store.image_store import Store
+from . import cache_key
 from .model import Context, Result
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class ContentDigests:
 
     def of_step(self, sources: tuple[str, ...], result: Result) -> str | None:
         """The digest of what ``sources`` select from a step's result, when it was kept."""
-        return self._store.catalogue.content(result.key, result.snapshot, cache.selector(sources))
+        return self._store.catalogue.content(result.key, result.snapshot, cache_key.selector(sources))
 
     def of_context(self, op: CopyOp) -> Found:
         """The digest of what a COPY from a context reads, and the selection that it stands for, which is what has to be
@@ -119,7 +119,7 @@ class ContentDigests:
 
         selections = select(root, sources, what=what)
         value = digest(root, selections, partial(hash_fd, check=self.check), owners=True)
-        self._store.catalogue.set_content(result.key, result.snapshot, cache.selector(sources), value)
+        self._store.catalogue.set_content(result.key, result.snapshot, cache_key.selector(sources), value)
         return value, selections
 
     def _known(self, status: os.stat_result) -> str | None:

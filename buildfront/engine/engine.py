@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BuildError
-from ..graph.model import CopyOp, RunOp, SourceOp, Step, StepGraph
-from ..store import Store
+from ..graph.step_graph import CopyOp, RunOp, SourceOp, Step, StepGraph
+from ..store.image_store import Store
 from ..store.verified import is_whole
-from . import cache
+from . import cache_key
 from .content import ContentDigests
 from .model import BaseImage, Context, Event, Listener, Result
 from .recovery import recover_sessions
@@ -75,7 +75,7 @@ class Engine:
         options: EngineOptions,
         emit: Listener,
     ) -> None:
-        run_options = cache.options_of(options.template) if options.template is not None else {}
+        run_options = cache_key.options_of(options.template) if options.template is not None else {}
         if options.stdin is not None:
             # What a step will read is not known: a part of the key that is like no other keeps it from the cache.
             run_options = {**run_options, "stdin": os.urandom(16).hex()}
@@ -135,7 +135,7 @@ class Engine:
         if os.geteuid() != 0:
             raise BuildError(
                 "an ordinary user builds as root of a user namespace, which this process has not entered",
-                hint="call buildfront.api.enter_user_namespace() where the program starts, before it has threads",
+                hint="call buildfront.build.enter_user_namespace() where the program starts, before it has threads",
             )
         self._check_credentials()
         failure: list[BaseException] = []
@@ -171,7 +171,7 @@ def lookup(state: State, step: Step) -> Result | None:
     if isinstance(op, SourceOp):
         base = state.bases.get(op.reference)
         content = base.config_digest if base is not None else "scratch"
-        key = cache.key_of(cache.components(step, "", state.graph.platform, content, {}))
+        key = cache_key.key_of(cache_key.components(step, "", state.graph.platform, content, {}))
         return Result(key, None, base, changed=False, cached=True)
     reads: str | Sequence[str] = ""
     if isinstance(op, CopyOp):
@@ -193,8 +193,8 @@ def key_for(state: State, step: Step, content: str | Sequence[str]) -> tuple[str
     """The key of a step and the parts it is made of."""
     assert step.parent is not None
     parent = state.results[step.parent].key
-    parts = cache.components(step, parent, state.graph.platform, content, state.run_options)
-    return cache.key_of(parts), parts
+    parts = cache_key.components(step, parent, state.graph.platform, content, state.run_options)
+    return cache_key.key_of(parts), parts
 
 
 def source_of(state: State, op: CopyOp) -> Result | None:

@@ -15,12 +15,12 @@ from functools import partial
 from run_step import Inputs, Root, RunMount
 
 from ..dockerfile.ignore import literal
-from ..dockerfile.mounts import SHARING
+from ..dockerfile.mount_flags import SHARING
 from ..errors import BuildError
-from ..graph.model import CopyOp, Mount, RunOp, SourceOp
+from ..graph.step_graph import CopyOp, Mount, RunOp, SourceOp
 from ..image.owner import own
-from ..store import Session
-from . import cache
+from ..store.image_store import Session
+from . import cache_key
 from .engine import State
 from .model import Result
 
@@ -169,7 +169,7 @@ class Mounting:
         numbers = [mount.mode, mount.uid, mount.gid]
         if start is None and numbers == [None, None, None]:
             return ""
-        return cache.canonical([start, *numbers])
+        return cache_key.canonical([start, *numbers])
 
     def _fill(self, mount: Mount, path: str) -> None:
         if mount.origin is not None:

@@ -6,7 +6,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from ..store import Store
+from ..store.image_store import Store
 
 
 def recover_sessions(

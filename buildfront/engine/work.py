@@ -22,7 +22,7 @@ from run_step import HostError, ImageDefaults, RequestError, Root, RunMount, Run
 
 from ..dockerfile.ignore import literal
 from ..errors import BuildError
-from ..graph.model import CopyOp, Mount, RunOp, Step, WorkdirOp
+from ..graph.step_graph import CopyOp, Mount, RunOp, Step, WorkdirOp
 from ..image.compression import writer
 from ..image.diff import EntryLog
 from ..image.layer import write_tar
@@ -31,10 +31,10 @@ from ..steps import base as base_step
 from ..steps import workdir
 from ..steps.copy import Copier
 from ..steps.select import Changed, Selection
-from ..store import Session
+from ..store.image_store import Session
 from ..store.verified import remember
 from ..text import visible
-from . import cache, mounting, redact
+from . import cache_key, mounting, redact
 from .engine import (
     EngineOptions,
     State,
@@ -194,7 +194,7 @@ class Worker:
         return self._load_executor().plan(replace(request, group_add=(), **more))
 
     def _isolate(self) -> None:
-        from ..store.snapshots.mounts import enter_private_namespace
+        from ..store.snapshots.overlay_mount import enter_private_namespace
 
         template = self.state.options.template
         words = [] if template is None else re.split("[:,=]", ",".join((*template.volumes, *template.mounts)))
@@ -539,10 +539,10 @@ class Worker:
             slot,
             number,
             changed,
-            cache.canonical(keyed[1]),
+            cache_key.canonical(keyed[1]),
             int(wall * 1e6),
             int(time.time()),
-            cache.canonical(self._usage.get(step.id, {})),
+            cache_key.canonical(self._usage.get(step.id, {})),
         )
         if number is not None and changed:
             self._kept.add(number)

@@ -1,12 +1,12 @@
 """Instructions to a step graph: what depends on what, with every variable replaced and every default filled in.
 
-Pure: base images are given as data. :mod:`buildfront.graph.model` is the glossary.
+Pure: base images are given as data. :mod:`buildfront.graph.step_graph` is the glossary.
 """
 
 from __future__ import annotations
 
-from .build import GraphOptions, NamedContext, build_graph, references
-from .model import CopyOp, History, Origin, RunOp, SourceOp, Stage, Step, StepGraph, WorkdirOp
+from .builder import GraphOptions, NamedContext, build_graph, references
+from .step_graph import CopyOp, History, Origin, RunOp, SourceOp, Stage, Step, StepGraph, WorkdirOp
 
 __all__ = [
     "CopyOp",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..text import visible
-from .model import Operation, Step, StepGraph
+from .step_graph import Operation, Step, StepGraph
 
 
 def to_json(graph: StepGraph) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ..image.layer import Applier
 from ..image.model import Layer, chain_id
 from ..image.tar_header import ArchiveError
 from ..image.tar_reader import Cancellable
-from ..store import Session
+from ..store.image_store import Session
 
 
 def _go_on() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from run_step import RequestError, Root, copy_content, is_machine_root, resolve_group, resolve_user
 
 from ..errors import BuildError
-from ..graph.model import CopyOp
+from ..graph.step_graph import CopyOp
 from ..image.diff import at, xattrs
 from ..image.layer import Applier, remove
 from ..image.owner import own

@@ -5,7 +5,7 @@ from __future__ import annotations
 from run_step import Root
 
 from ..errors import BuildError
-from ..graph.model import WorkdirOp
+from ..graph.step_graph import WorkdirOp
 from .copy import owner
 
 

@@ -1,7 +1,5 @@
-"""The store: blobs (a valid OCI image layout), snapshots, the catalogue, locks. It knows no image's meaning."""
+"""The store: blobs (a valid OCI image layout), snapshots, the catalogue, locks. It does not know what images mean.
 
-from __future__ import annotations
-
-from .store import Session, Store
-
-__all__ = ["Session", "Store"]
+``image_store`` has :class:`Store` and :class:`Session`. This module imports nothing: the replay cache needs
+``location`` without the rest.
+"""

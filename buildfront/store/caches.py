@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from ..errors import BuildError
 
 if TYPE_CHECKING:
-    from .store import Session
+    from .image_store import Session
 
 Fill = Callable[[str], None]
 """Fills a new instance's empty directory."""

@@ -12,9 +12,9 @@ import os
 import stat
 
 from ..errors import BuildError
-from ..place import check
 from .failure import telling
 from .index import ImageIndex
+from .location import check
 
 _FILES = (
     "oci-layout",

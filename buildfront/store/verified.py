@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import BuildError
 
 if TYPE_CHECKING:
-    from .store import Store
+    from .image_store import Store
 
 _RACY_NS = 50_000_000
 """A file that changed less than this before it was hashed may change again without its times telling."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import check
+    from . import option_checks
     from .actions import write_files
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
     from .executor import LocalExecutor, run
     from .host import HostFacts, probe
+    from .host_lookup import look_up, security_options
     from .inputs import Inputs, Secret, parse_secret
-    from .lookup import look_up, security_options
-    from .pipeline.isolation import choose as choose_isolation
+    from .pipeline.isolation_choice import choose as choose_isolation
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "validate": "validation",
-    "look_up": "lookup",
-    "security_options": "lookup",
-    "check": "check",
+    "look_up": "host_lookup",
+    "security_options": "host_lookup",
+    "option_checks": "option_checks",
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
@@ -95,7 +95,7 @@ _HOME = {
     "Identity": "pipeline.user",
     "resolve_user": "pipeline.user:resolve",
     "resolve_group": "pipeline.user:group",
-    "choose_isolation": "pipeline.isolation:choose",
+    "choose_isolation": "pipeline.isolation_choice:choose",
 }
 
 __all__ = [
@@ -143,7 +143,7 @@ __all__ = [
     "Identity",
     "resolve_user",
     "resolve_group",
-    "check",
+    "option_checks",
     "examine",
     "Finding",
     "RunStepError",
@@ -159,8 +159,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    if home == "check":
-        value = import_module(".check", __name__)
+    if home == "option_checks":
+        value = import_module(".option_checks", __name__)
         globals()[name] = value
         return value
     module, _, attribute = home.partition(":")

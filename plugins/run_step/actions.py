@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from . import host_copy
 from .errors import HostError
 from .inputs import Inputs
-from .nested import settle
+from .mount_points import settle
 from .pipeline.volumes import PROTECTED
 from .planning import (
     ChangeOwner,
@@ -118,7 +118,7 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
     """Write the generated files and do every action; ``undo`` collects what has to be undone after the step.
 
     Returns the plan with every mount and device where it comes to lie, so that a runtime meets no link on its way.
-    Secrets are not among it: they are put in place by :mod:`run_step.private`. Raises HostError for what this host
+    Secrets are not among it: they are put in place by :mod:`run_step.secret_files`. Raises HostError for what this host
     refuses, OSError for what the root filesystem does.
     """
     write_files(plan, bundle)

@@ -237,7 +237,7 @@ def _bridge() -> Finding:
 
 def _cni() -> Finding:
     from .host import HostFacts
-    from .lookup import look_up
+    from .host_lookup import look_up
     from .pipeline.networks import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS, configurations
     from .request import RunRequest
 

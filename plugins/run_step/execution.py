@@ -20,12 +20,12 @@ from .actions import Undo, prepare
 from .errors import HostError
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
-from .private import pack
 from .programs import Start, explain, printed, reason, said
 from .rootfs import Root
+from .secret_files import pack
+from .stdio.own_terminal import size_of
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
-from .stdio.terminal import size_of
 from .supervisor import LENGTH, LIBRARY, RUN, send
 from .trees import remove_tree
 
@@ -399,7 +399,7 @@ class _Step:
         # crun takes a filter as it is, too, and so gives the same answers as the others (see isolation/oci.py).
         takes_filter = plan.isolation == "chroot" or os.path.basename(job["runtime"]) == "crun"
         if takes_filter and "seccomp" in plan.spec["linux"]:
-            from .linux.seccomp import compile_filter
+            from .linux.seccomp_filter import compile_filter
 
             try:
                 job["seccomp"] = compile_filter(plan.spec["linux"]["seccomp"]).hex()

@@ -8,8 +8,8 @@ from dataclasses import replace
 from .defaults import decide
 from .execution import Output, RunResult, Supervisor, execute
 from .host import HostFacts, probe
+from .host_lookup import look_up, names_a_network
 from .inputs import Inputs
-from .lookup import look_up, names_a_network
 from .planning import RunPlan, plan
 from .request import RunRequest
 

@@ -15,7 +15,7 @@ from . import documents
 from .codec import decode, encode
 from .errors import RequestError
 from .linux.process import effective
-from .linux.seccomp import available
+from .linux.seccomp_filter import available
 from .rootless import ALL_IDS, is_machine_root, sub_ids
 from .rootless import maps as rootless_map
 

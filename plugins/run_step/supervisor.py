@@ -131,7 +131,7 @@ def serve(fds: list[int]) -> None:
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:
-            from .private import unpack
+            from .secret_files import unpack
 
             unpack(job, streams[-1])
             streams = streams[:-1]

@@ -19,11 +19,11 @@ import pytest
 from file_trees import seen
 
 import buildfront.steps.copy as copying
-from buildfront.api import BuildError, BuildOptions, build
+from buildfront.build import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
 from buildfront.export.output import Output
 from buildfront.steps.copy import Copier
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 from run_step import RunRequest
 
 Change = Callable[[Path], object]

@@ -268,8 +268,8 @@ def test_the_beginning_of_several_images_is_told(bf, tmp_path) -> None:
     """Made until two of them meet in seven digits would take a while: the store's names are asked with fewer."""
     from buildfront.errors import BuildError
     from buildfront.image.model import CONFIG, MANIFEST, dumps, image_manifest
-    from buildfront.names import _by_id, find
-    from buildfront.store import Store
+    from buildfront.store.image_store import Store
+    from buildfront.store.lookup import _by_id, find
 
     with Store(str(tmp_path / "many")) as store, store.session() as session:
         for number in range(40):

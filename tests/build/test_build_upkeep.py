@@ -15,8 +15,9 @@ import pytest
 from program import BUILDFRONT
 
 from buildfront.errors import BuildError
-from buildfront.store import Store, caches
-from buildfront.upkeep import cache_mounts, info, parse_filters, prune
+from buildfront.store import caches
+from buildfront.store.image_store import Store
+from buildfront.store.prune import cache_mounts, info, parse_filters, prune
 
 if TYPE_CHECKING:
     from conftest import Builds  # there are several modules of that name

@@ -26,11 +26,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from mount_builds import CGROUP_2, Place, Way, told
 
-from buildfront.dockerfile import mounts as syntax
+from buildfront.dockerfile import mount_flags as syntax
 from buildfront.dockerfile import parse
 from buildfront.errors import BuildError
 from buildfront.graph import GraphOptions, NamedContext, build_graph, references
-from buildfront.graph.mounts import resolve
+from buildfront.graph.run_mounts import resolve
 from run_step import Root, remove_tree, wrong_target
 
 WAYS = (
@@ -117,7 +117,7 @@ class Ground:
 
 BUILD_EACH = """
 import json, sys
-from buildfront.api import BuildError, BuildOptions, build, enter_user_namespace
+from buildfront.build import BuildError, BuildOptions, build, enter_user_namespace
 from run_step import RunRequest, Secret
 
 enter_user_namespace()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfront.dockerfile import instructions as ast
-from buildfront.dockerfile import mounts, parse
+from buildfront.dockerfile import mount_flags, parse
 from buildfront.errors import BuildError
 
 
@@ -55,7 +55,7 @@ def flags(line: str) -> list[tuple[str, dict[str, str]]]:
     ],
 )
 def test_a_mount_is_read(text: str, kind: str, fields: dict[str, str]) -> None:
-    flag = mounts.parse(text)
+    flag = mount_flags.parse(text)
     assert (flag.kind, dict(flag.fields)) == (kind, fields)
 
 
@@ -77,7 +77,7 @@ def test_a_mount_is_read(text: str, kind: str, fields: dict[str, str]) -> None:
 )
 def test_what_is_no_mount_is_told(text: str, words: str) -> None:
     with pytest.raises(BuildError, match=words.replace("$", r"\$")):
-        mounts.parse(text)
+        mount_flags.parse(text)
 
 
 def test_a_run_may_have_several_and_other_flags_between_them() -> None:
@@ -104,33 +104,33 @@ def test_the_command_begins_where_the_flags_end() -> None:
     ],
 )
 def test_sizes(text: str, size: int) -> None:
-    assert mounts.size("x", text) == size
+    assert mount_flags.size("x", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "m", "-1", "1x", "1 0", "１"])
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(BuildError, match="size="):
-        mounts.size("x", text)
+        mount_flags.size("x", text)
 
 
 @pytest.mark.parametrize(
     ("text", "mode"), [("0400", 0o400), ("755", 0o755), ("0o17", 0o17), ("1777", 0o1777)]
 )
 def test_modes(text: str, mode: int) -> None:
-    assert mounts.mode("x", text) == mode
+    assert mount_flags.mode("x", text) == mode
 
 
 @pytest.mark.parametrize("text", ["", "8", "07777777", "rwx", "-1", "0x1"])
 def test_modes_that_are_none(text: str) -> None:
     with pytest.raises(BuildError, match="octal"):
-        mounts.mode("x", text)
+        mount_flags.mode("x", text)
 
 
 @given(st.text(max_size=40))
 def test_any_text_is_a_mount_or_an_error(text: str) -> None:
     try:
-        flag = mounts.parse(text)
+        flag = mount_flags.parse(text)
     except BuildError:
         return
-    assert flag.kind in mounts.KEYS
-    assert {name for name, _ in flag.fields} <= set(mounts.KEYS[flag.kind])
+    assert flag.kind in mount_flags.KEYS
+    assert {name for name, _ in flag.fields} <= set(mount_flags.KEYS[flag.kind])

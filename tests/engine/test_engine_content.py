@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfront.context import DirectoryContext
+from buildfront.context.directory import DirectoryContext
 from buildfront.dockerfile.ignore import Ignore
 from buildfront.engine import content as module
 from buildfront.engine.content import ContentDigests, _unsettled
@@ -19,7 +19,7 @@ from buildfront.engine.model import Result
 from buildfront.errors import BuildError
 from buildfront.graph import CopyOp, Origin
 from buildfront.steps import select
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 from run_step import Root
 
 OP = CopyOp((".",), "/d", Origin("context"))

@@ -12,20 +12,20 @@ from typing import Any
 
 import pytest
 
-from buildfront.api import BuildOptions, prepare
+from buildfront.build import BuildOptions, prepare
 from buildfront.dockerfile import flags as flag_syntax
-from buildfront.dockerfile import mounts as mount_syntax
+from buildfront.dockerfile import mount_flags as mount_syntax
 from buildfront.dockerfile import parse
-from buildfront.engine import cache
+from buildfront.engine import cache_key
 from buildfront.engine.engine import Engine, EngineOptions, key_for
 from buildfront.engine.model import Result
 from buildfront.engine.mounting import Mounting, content
 from buildfront.errors import SourceRange
 from buildfront.export.output import Output
 from buildfront.graph import CopyOp, Origin, RunOp, SourceOp, WorkdirOp
-from buildfront.graph.model import Mount, Step, StepGraph
-from buildfront.store import Store
+from buildfront.graph.step_graph import Mount, Step, StepGraph
 from buildfront.store.caches import Caches
+from buildfront.store.image_store import Store
 from run_step import (
     ConsoleSize,
     IDMapping,
@@ -255,25 +255,25 @@ BASE = RunRequest(args=("",), rootfs="/", terminal="without")
 def test_a_field_of_a_request(name):
     changed = dataclasses.replace(BASE, **{name: REQUEST[name].value})
     assert changed != BASE or name == "http_proxy"
-    assert (cache.options_of(changed) != cache.options_of(BASE)) == isinstance(REQUEST[name], In)
-    assert (name in cache.RUN_OPTIONS) == isinstance(REQUEST[name], In)
+    assert (cache_key.options_of(changed) != cache_key.options_of(BASE)) == isinstance(REQUEST[name], In)
+    assert (name in cache_key.RUN_OPTIONS) == isinstance(REQUEST[name], In)
 
 
 def test_options_that_were_not_given_are_no_options():
-    assert cache.options_of(BASE) == {}
-    assert cache.options_of(dataclasses.replace(BASE, network="")) == {}
+    assert cache_key.options_of(BASE) == {}
+    assert cache_key.options_of(dataclasses.replace(BASE, network="")) == {}
 
 
 def test_no_two_options_are_mistaken_for_each_other():
     """The same word as the value of different options, and of one list in another order or in pieces."""
-    texts = [name for name in cache.RUN_OPTIONS if isinstance(getattr(BASE, name), str)]
-    lists = [name for name in cache.RUN_OPTIONS if getattr(BASE, name) == ()]
+    texts = [name for name in cache_key.RUN_OPTIONS if isinstance(getattr(BASE, name), str)]
+    lists = [name for name in cache_key.RUN_OPTIONS if getattr(BASE, name) == ()]
     requests = [dataclasses.replace(BASE, **{name: "x"}) for name in texts]
     for name in lists:
         if name not in ("namespaces", "uid_map", "gid_map"):
             wanted: list[tuple[str, ...]] = [("x",), ("x", "y"), ("y", "x"), ("x,y",), ("x y",), ('x","y',)]
             requests += [dataclasses.replace(BASE, **{name: value}) for value in wanted]
-    keys = [cache.digest(cache.options_of(request)) for request in requests]
+    keys = [cache_key.digest(cache_key.options_of(request)) for request in requests]
     assert len(set(keys)) == len(keys)
 
 
@@ -286,7 +286,7 @@ def step(op: Any, number: int = 1) -> Step:
 
 def key(op: Any, content: Any = "content") -> str:
     reads = ["content"] * len(op.mounts) if isinstance(op, RunOp) else content
-    return cache.key_of(cache.components(step(op), "parent", "linux/amd64", reads, {}))
+    return cache_key.key_of(cache_key.components(step(op), "parent", "linux/amd64", reads, {}))
 
 
 OPS: list[tuple[Any, dict[str, In | Out]]] = [
@@ -319,16 +319,16 @@ def test_what_a_step_reads_and_what_it_lies_on_are_in_its_key():
     for op, _ in OPS[1:2] + OPS[3:]:
         assert key(op, "one") != key(op, "two")
     parts = [
-        cache.components(step(OPS[0][0]), *more, "", {}) for more in (("p", "x"), ("q", "x"), ("p", "y"))
+        cache_key.components(step(OPS[0][0]), *more, "", {}) for more in (("p", "x"), ("q", "x"), ("p", "y"))
     ]
-    assert len({cache.key_of(item) for item in parts}) == 3
+    assert len({cache_key.key_of(item) for item in parts}) == 3
 
 
 def test_compat_volumes_count_where_there_are_volumes():
     def run(volumes: tuple[str, ...], compat: bool) -> str:
         op = dataclasses.replace(OPS[0][0], volumes=volumes)
         options = {"compat_volumes": True} if compat else {}
-        return cache.key_of(cache.components(step(op), "p", "x", "", options))
+        return cache_key.key_of(cache_key.components(step(op), "p", "x", "", options))
 
     assert run((), True) == run((), False) == run(("/v",), False) != run(("/v",), True)
 
@@ -382,7 +382,7 @@ def chain(engine: Engine) -> list[str]:
     for item in state.graph.steps:
         op = item.op
         if isinstance(op, SourceOp):
-            found = cache.key_of(cache.components(item, "", state.graph.platform, "scratch", {}))
+            found = cache_key.key_of(cache_key.components(item, "", state.graph.platform, "scratch", {}))
         else:
             reads: Any = ""
             if isinstance(op, CopyOp):
@@ -514,4 +514,4 @@ def test_names_of_caches_are_never_mistaken():
 
 def test_selectors_are_never_mistaken():
     sources = [("a", "b"), ("a b",), ('a","b',), ("a", "b", ""), ("b", "a"), ("\udcff",), ("\\udcff",)]
-    assert len({cache.selector(item) for item in sources}) == len(sources)
+    assert len({cache_key.selector(item) for item in sources}) == len(sources)

@@ -10,7 +10,7 @@ import pytest
 
 from buildfront.image.diff import Comparison
 from buildfront.store.snapshots import driver
-from buildfront.store.snapshots.mounts import enter_private_namespace
+from buildfront.store.snapshots.overlay_mount import enter_private_namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts overlays")
 

@@ -11,7 +11,7 @@ import pytest
 from strangers import Handler, Stranger, basic
 
 from buildfront.registry import http
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 
 
 @pytest.fixture

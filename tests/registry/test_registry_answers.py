@@ -14,7 +14,7 @@ from strangers import INDEX, Asked, Reply, digest, serving
 from buildfront.errors import BuildError
 from buildfront.registry.answers import sensible
 from buildfront.registry.http import Http
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 from buildfront.text import visible
 from buildfront.transfer import pull, push
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from strangers import INDEX, MANIFEST, Reply, digest, dumps, serving
 
 from buildfront.errors import BuildError
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 from buildfront.transfer import pull, push
 
 FIELDS = [

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from run_step import HostError, HostFacts, RequestError, RunRequest, check, decide, plan
+from run_step import HostError, HostFacts, RequestError, RunRequest, decide, option_checks, plan
 from run_step.host import RuntimeFact
 from run_step.linux.process import CAPABILITIES
 
@@ -174,7 +174,7 @@ def golden_rootfs():
 @pytest.mark.parametrize("dns", [("none", "1.1.1.1"), ("1.1.1.1", "NONE"), ("none", "1.1.1.1", "none")])
 @pytest.mark.parametrize("network", ["host", "none", "bridge"])
 def test_S51_none_beside_a_server_is_told(ask, host, dns, network):
-    for attempt in (lambda request: plan(request, host), check.options):
+    for attempt in (lambda request: plan(request, host), option_checks.options):
         with pytest.raises(RequestError) as caught:
             attempt(ask(dns=dns, network=network))
         assert "keeps the image's own /etc/resolv.conf, so it can't stand beside 1.1.1.1" in str(caught.value)

@@ -403,7 +403,7 @@ def test_any_hook_is_used_or_told(place):
 
 @pytest.mark.parametrize("isolation", ["oci", "chroot"])
 def test_any_profile_is_used_or_told(place, isolation):
-    from run_step.linux.seccomp import compile_filter
+    from run_step.linux.seccomp_filter import compile_filter
 
     for document in mutants(PROFILE):
         request = RunRequest(("a",), place, isolation=isolation, seccomp=json.dumps(document))

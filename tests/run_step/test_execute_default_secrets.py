@@ -13,7 +13,7 @@ from ways import RemoteStep, Step, isolations
 from run_step import HostError, IDMapping, LocalExecutor, look_up, plan
 from run_step.host import PathFact, _default_mounts
 from run_step.host_copy import copy
-from run_step.pipeline.secrets import parse
+from run_step.pipeline.default_mounts import parse
 
 pytestmark = pytest.mark.root
 

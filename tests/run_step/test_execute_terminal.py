@@ -21,7 +21,7 @@ from busybox_root import marker, processes
 from watching import fed, until
 
 from run_step import HostError, NamespaceOption
-from run_step.linux.terminal import set_size
+from run_step.linux.pty import set_size
 from run_step.request import ConsoleSize
 
 pytestmark = pytest.mark.root

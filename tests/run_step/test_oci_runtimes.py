@@ -15,7 +15,7 @@ from ways import Step, isolations
 
 from run_step import HostError, NamespaceOption, Resources
 from run_step.isolation.oci import RUNTIMES, find, probe_runtimes, try_runtime
-from run_step.isolation.words import plain
+from run_step.isolation.runtime_errors import plain
 
 NAME = "fake-runtime"
 REAL = next((find(one[4:]) for one in isolations() if isinstance(one, str) and one.startswith("oci-")), None)

@@ -12,7 +12,7 @@ from busybox_root import HOST_HOSTS, HOST_RESOLV, listing
 from run_step import HostError, IDMapping, NamespaceOption, RequestError, Resources, look_up
 from run_step import plan as plan_by_facts
 from run_step.host import PathFact, TextFile
-from run_step.linux.devices import DENY_ALL
+from run_step.linux.device_numbers import DENY_ALL
 from run_step.pipeline.files import HEADER, hosts_text, resolv_text
 from run_step.pipeline.volumes import parse_mount, parse_size, parse_volume
 

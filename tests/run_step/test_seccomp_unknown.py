@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from run_seccomp import verdict
 from test_seccomp import ENOSYS, EPERM, FORBIDDEN, PROBE
 
-from run_step.linux import seccomp
+from run_step.linux import seccomp_filter
 from run_step.linux.bpf import unknown_calls
 from run_step.linux.syscalls import EVERYWHERE, number
 from run_step.pipeline.seccomp import resolve
@@ -79,7 +79,7 @@ def test_S34_new_calls_reach_the_kernel(runtime_step, ask_kernel):
 
 @pytest.mark.parametrize("family", [11, 12, 16, 17, 19, 20, 23, 34, 37, 38, 40, 44, 46, 99])
 def test_S34_families_of_sockets_as_docker_has_them(family):
-    filter_ = seccomp.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
+    filter_ = seccomp_filter.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
     allowed = family < FAMILIES_BELOW or family in FAMILIES
     assert verdict(filter_, X86_64, 41, (family, 1, 0)) == (ALLOW if allowed else ERRNO | EPERM)
     assert (family in (12, 19, 20, 23, 34, 37, 38, 40, 46, 99)) != allowed
@@ -116,13 +116,15 @@ class OldLibrary:
 
 def compiled(monkeypatch, lacks, profile=None):
     with monkeypatch.context() as patch:
-        real = seccomp._library()
-        patch.setattr(seccomp, "_library", lambda: OldLibrary(real, lacks))
-        seccomp._compile.cache_clear()
+        real = seccomp_filter._library()
+        patch.setattr(seccomp_filter, "_library", lambda: OldLibrary(real, lacks))
+        seccomp_filter._compile.cache_clear()
         try:
-            return seccomp.compile_filter(profile or resolve(default_profile(), set(), "x86_64", "6.1"))
+            return seccomp_filter.compile_filter(
+                profile or resolve(default_profile(), set(), "x86_64", "6.1")
+            )
         finally:
-            seccomp._compile.cache_clear()
+            seccomp_filter._compile.cache_clear()
 
 
 @pytest.mark.parametrize("token", [X86_64, I386])
@@ -166,7 +168,7 @@ def test_S34_a_profile_that_forbids_a_few_calls_forbids_them_by_number_too(monke
 
 
 def test_S34_programs_of_x32_are_left_to_the_filter():
-    filter_ = seccomp.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
+    filter_ = seccomp_filter.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
     assert verdict(filter_, X86_64, 0x40000000 | 39) == ALLOW
     assert verdict(filter_, X86_64, 0x40000000 | 520) == ALLOW  # its execve
     assert verdict(filter_, X86_64, 0x40000000 | 165) == ERRNO | EPERM
@@ -174,7 +176,7 @@ def test_S34_programs_of_x32_are_left_to_the_filter():
 
 
 def test_S34_an_architecture_that_is_not_listed_is_killed():
-    filter_ = seccomp.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
+    filter_ = seccomp_filter.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
     assert verdict(filter_, AARCH64, 63) == verdict(filter_, AARCH64, 5000) == KILL
 
 
@@ -198,7 +200,7 @@ def seccomp_return(action):
 
 def test_S34_numbers_are_those_of_the_kernel():
     """As this machine's own libseccomp has them, where it knows the call."""
-    library = seccomp._library()
+    library = seccomp_filter._library()
     known = {name: library.seccomp_syscall_resolve_name(name.encode()) for name in EVERYWHERE}
     assert {name: value for name, value in known.items() if value >= 0}.items() <= EVERYWHERE.items()
     assert known["cachestat"] == number("cachestat", "x86_64") == 451

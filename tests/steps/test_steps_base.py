@@ -12,7 +12,7 @@ from buildfront.engine.model import BaseImage
 from buildfront.errors import BuildError
 from buildfront.image.model import LAYER, Layer, chain_id, digest_of
 from buildfront.steps.base import unpack
-from buildfront.store import Session, Store
+from buildfront.store.image_store import Session, Store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="snapshots need root")
 

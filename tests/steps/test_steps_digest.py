@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from buildfront.dockerfile.ignore import literal
-from buildfront.engine import cache
+from buildfront.engine import cache_key
 from buildfront.graph import CopyOp, Origin
 from buildfront.steps.copy import Copier
 from buildfront.steps.select import Item, Selection, describe, digest, encode, hash_fd, select
@@ -251,7 +251,7 @@ values = st.recursive(
 @given(values, values)
 def test_keys_of_different_parts_differ(one, other):
     same = repr(one) == repr(other) or json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert same or cache.digest(one) != cache.digest(other)
+    assert same or cache_key.digest(one) != cache_key.digest(other)
 
 
 @pytest.mark.parametrize(
@@ -268,5 +268,5 @@ def test_keys_of_different_parts_differ(one, other):
     ],
 )
 def test_keys_of_parts_that_look_alike(one, other):
-    assert cache.digest(one) != cache.digest(other)
-    assert cache.key_of({"x": one}) != cache.key_of({"x": other})
+    assert cache_key.digest(one) != cache_key.digest(other)
+    assert cache_key.key_of({"x": one}) != cache_key.key_of({"x": other})

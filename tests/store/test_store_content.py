@@ -14,7 +14,7 @@ import pytest
 from buildfront.errors import BuildError
 from buildfront.image.documents import json_object
 from buildfront.image.model import digest_of
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 from buildfront.store.index import REF_NAME
 
 
@@ -55,7 +55,7 @@ def test_a_place_that_can_not_be_used(tmp_path):
 
 OPEN = """
 import sys, time
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 while time.time() < float(sys.argv[2]):
     pass
 with Store(sys.argv[1]) as store, store.session() as session:
@@ -246,7 +246,7 @@ def test_a_file_is_known_until_it_changes(store):
 
 HOLD = """
 import sys, time
-from buildfront.store import Session, Store
+from buildfront.store.image_store import Session, Store
 session = Session(Store(sys.argv[1]))
 session.blob().write(b"half")
 print(session.path, flush=True)

@@ -12,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import READING, Place, catalogue
 
-from buildfront.api import BuildOptions, build, images
+from buildfront.build import BuildOptions, build, images
 from buildfront.errors import BuildError
-from buildfront.store import Store, database
-from buildfront.upkeep import info
+from buildfront.store import database
+from buildfront.store.image_store import Store
+from buildfront.store.prune import info
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
 

@@ -10,9 +10,9 @@ import sys
 import pytest
 from store_place import READING, Place, catalogue
 
-from buildfront.api import BuildOptions, build
+from buildfront.build import BuildOptions, build
 from buildfront.errors import BuildError
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
 

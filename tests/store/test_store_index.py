@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import ENTRY, READING
 
-from buildfront.api import images, inspect, tag
+from buildfront.build import images, inspect, tag
 from buildfront.errors import BuildError
-from buildfront.store import Store
+from buildfront.store.image_store import Store
 from buildfront.store.index import REF_NAME
-from buildfront.upkeep import info
+from buildfront.store.prune import info
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
 

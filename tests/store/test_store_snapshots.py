@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from buildfront.store import Session, Store
+from buildfront.store.image_store import Session, Store
 from buildfront.store.snapshots import best
-from buildfront.store.snapshots.mounts import enter_private_namespace
+from buildfront.store.snapshots.overlay_mount import enter_private_namespace
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts overlays")
 

@@ -11,8 +11,8 @@ import as_user
 import pytest
 
 from buildfront.errors import BuildError
-from buildfront.place import untrusted
-from buildfront.store import Store
+from buildfront.store.image_store import Store
+from buildfront.store.location import untrusted
 
 sys.path.append(os.path.join(as_user.PROJECT, "tests", "build"))
 from program import BUILDFRONT
@@ -214,10 +214,10 @@ def test_notes_for_recovery_that_somebody_else_left_are_not_read(place):
 # as an ordinary user
 
 
-OPEN = "import sys; from buildfront.store import Store; Store(sys.argv[1]).close()"
+OPEN = "import sys; from buildfront.store.image_store import Store; Store(sys.argv[1]).close()"
 ENTER = (
-    "from buildfront.cli.rootless import become_root; import sys; become_root(sys.argv[1]);"
-    "from buildfront.store import Store; Store(sys.argv[1]).close()"
+    "from buildfront.cli.user_namespace import become_root; import sys; become_root(sys.argv[1]);"
+    "from buildfront.store.image_store import Store; Store(sys.argv[1]).close()"
 )
 
 

@@ -50,7 +50,7 @@ class View:
     def close(self) -> None:
         """Unmount it where it was mounted."""
         if self._mounted:
-            from .mounts import unmount
+            from .overlay_mount import unmount
 
             unmount(self.path)
             self._mounted = False

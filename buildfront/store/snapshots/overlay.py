@@ -9,7 +9,7 @@ from run_step import is_machine_root, remove_tree
 
 from ...image.diff import Comparison, xattrs
 from . import View
-from .mounts import mount_overlay, unmount
+from .overlay_mount import mount_overlay, unmount
 
 
 def works(directory: str) -> bool:

@@ -16,14 +16,14 @@ from typing import Any
 
 from ..host import RuntimeFact
 from ..linux import mount
-from ..linux.devices import DENY_ALL
-from ..linux.terminal import set_size
+from ..linux.device_numbers import DENY_ALL
+from ..linux.pty import set_size
 from ..network import Network, connect
 from ..rootless import is_machine_root
 from . import waiting
 from .cgroup import Group, named, remove
 from .reach import open_way
-from .words import explain, plain
+from .runtime_errors import explain, plain
 
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""

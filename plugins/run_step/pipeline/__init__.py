@@ -25,7 +25,7 @@ from . import (
     environment,
     files,
     hooks,
-    isolation,
+    isolation_choice,
     labels,
     mounts,
     namespaces,
@@ -33,7 +33,7 @@ from . import (
     privileges,
     resources,
     rlimits,
-    rootless,
+    rootless_limits,
     seccomp,
     terminal,
     user,
@@ -43,7 +43,7 @@ from . import (
 Stage = Callable[[Draft, RunRequest, HostFacts], None]
 
 STAGES: tuple[Stage, ...] = (
-    isolation.apply,
+    isolation_choice.apply,
     environment.apply,
     annotation.apply,
     resources.apply,
@@ -63,7 +63,7 @@ STAGES: tuple[Stage, ...] = (
     files.apply,
     mounts.apply,
     hooks.apply,
-    rootless.apply,
+    rootless_limits.apply,
     devices.place,
     bare.apply,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from ..defaults import can_make_nodes
 from ..errors import HostError
 from ..host import HostFacts
-from ..linux.devices import DEVICES
+from ..linux.device_numbers import DEVICES
 from ..planning import BUNDLE, Draft, MakeDirectory, MakeNode, PutFile
 from ..request import NAMESPACES, NamespaceOption, RunRequest
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import HostError, RequestError
 from ..host import DeviceFact, HostFacts
-from ..linux.devices import DENY_ALL, DEVICES
+from ..linux.device_numbers import DENY_ALL, DEVICES
 from ..planning import Draft, MountPoint
 from ..request import RunRequest
 from . import cdi

@@ -15,7 +15,7 @@ from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, PutDirectory, TakeSource
 from ..request import KERNEL, RunRequest
-from . import run_mounts, secrets
+from . import default_mounts, run_mounts
 from .run_mounts import above
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
@@ -114,7 +114,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     ]
     own = run_mounts.mounts(draft, request, host)
     builtin = _image_volumes(draft, request.image.volumes)
-    secret = secrets.mounts(draft, request, host)
+    secret = default_mounts.mounts(draft, request, host)
     chosen: dict[str, Mount] = {}
     given = [*volumes, *draft.extra_mounts]
     draft.claimed = frozenset(item["destination"] for item in (*own, *volumes))
@@ -142,7 +142,7 @@ def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
     return list(out.values())
 
 
-_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", secrets.FILES))
+_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", default_mounts.FILES))
 """Where the bundle has files alone."""
 
 

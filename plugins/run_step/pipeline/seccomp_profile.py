@@ -2,7 +2,7 @@
 
 The rules are those of Docker's default profile (moby, profiles/seccomp/default.json): an allow list that
 depends on capabilities, architecture and kernel version, and filters on the arguments of a few calls.
-What is in no rule fails with EPERM, and what is newer than all of them with ENOSYS (linux/seccomp.py). io_uring
+What is in no rule fails with EPERM, and what is newer than all of them with ENOSYS (linux/seccomp_filter.py). io_uring
 is in none, as in Docker since version 25.
 """
 

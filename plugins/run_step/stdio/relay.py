@@ -17,9 +17,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from ..linux import terminal as pty
+from ..linux import pty
 from ..supervisor import LENGTH
-from .terminal import OurTerminal, is_terminal, size_of
+from .own_terminal import OurTerminal, is_terminal, size_of
 
 Output = Callable[[str, bytes], None]
 _CHUNK = 1 << 16

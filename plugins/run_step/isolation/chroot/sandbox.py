@@ -18,9 +18,9 @@ from typing import Any
 
 from ...linux import mount as m
 from ...linux import process as p
-from ...linux import terminal, userns
-from ...linux.seccomp import install
-from .mounts import Mounter, MountError, no_devices, restrict, split
+from ...linux import pty, userns
+from ...linux.seccomp_filter import install
+from .mounter import Mounter, MountError, no_devices, restrict, split
 
 _CLONE = {
     "uts": m.CLONE_NEWUTS,
@@ -226,17 +226,17 @@ class Sandbox:
         """
         try:
             controller = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
-            name, peer = terminal.unlock(controller)
+            name, peer = pty.unlock(controller)
         except OSError as error:
             raise SetupError(f"no terminal can be opened: {error.strerror}") from None
-        terminal.set_size(controller, columns, rows)
+        pty.set_size(controller, columns, rows)
         if "mount" in self.namespaces:
             os.close(os.open("/dev/console", os.O_CREAT | os.O_WRONLY | os.O_NOCTTY | os.O_CLOEXEC, 0o600))
             m.mount(name, "/dev/console", flags=m.MS_BIND)
         with socket.socket(fileno=os.dup(console)) as sender:
             socket.send_fds(sender, [b"t"], [controller])
         os.close(controller)
-        terminal.make_controlling(peer)
+        pty.make_controlling(peer)
         for number in range(3):
             os.dup2(peer, number, inheritable=True)
         if peer > 2:

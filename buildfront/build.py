@@ -1,6 +1,6 @@
 """The public Python API. What the command line calls is what a program calls.
 
-    from buildfront.api import BuildOptions, build
+    from buildfront.build import BuildOptions, build
     outcome = build(BuildOptions(context=".", tags=("app",)))
     print(outcome.image_id)
 
@@ -24,18 +24,18 @@ from .image import reference as image_reference
 from .image.assemble import HistoryLine, image_config
 from .image.documents import json_object
 from .image.model import CONFIG, MANIFEST, Descriptor, Layer, digest_of, dumps, image_manifest
-from .names import find, read_image
 from .resolve import resolve
-from .store import Store
+from .store.image_store import Store
+from .store.lookup import find, read_image
 from .store.verified import is_whole
 
 if TYPE_CHECKING:
     from run_step import RunRequest, Secret
     from run_step.ssh import Agent
 
-    from .context import DirectoryContext, Source
+    from .context.directory import DirectoryContext, Source
     from .export.output import Output
-    from .store import Session
+    from .store.image_store import Session
 
 
 ENTITLEMENTS = ("network.host",)
@@ -127,7 +127,7 @@ def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = _silent) -
 
     ``stack`` closes what was opened. Raises BuildError.
     """
-    from .context import open_source
+    from .context.directory import open_source
 
     for tag in options.tags:
         image_reference.parse(tag)
@@ -218,7 +218,7 @@ def _check_entitlements(graph: StepGraph, options: BuildOptions) -> None:
 
 
 def _directory(path: str) -> DirectoryContext:
-    from .context import DirectoryContext
+    from .context.directory import DirectoryContext
     from .dockerfile.ignore import Ignore
 
     return DirectoryContext(os.path.abspath(path), Ignore(()))
@@ -264,7 +264,7 @@ def build(
         image = assemble(prepared, results)
         outcome = _keep(prepared, image, options)
         if options.outputs:
-            from .exporting import write_outputs
+            from .export.write import write_outputs
 
             write_outputs(prepared.store, options, image, outcome, emit)
         if finished is not None:

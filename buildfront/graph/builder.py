@@ -16,7 +16,7 @@ from ..dockerfile.parse import refuse_url, trigger
 from ..errors import BuildError, SourceRange, nearest
 from . import config as fold
 from .limits import MOST_STEPS, Budget, refuse_bytes, refuse_null_bytes, whole_characters
-from .model import (
+from .step_graph import (
     CONTENT,
     CopyOp,
     History,
@@ -523,7 +523,7 @@ class _StageBuilder:
     def _mounts(self, item: ast.Run, scope: _Scope) -> tuple[Mount, ...]:
         if not item.mounts:
             return ()
-        from .mounts import resolve
+        from .run_mounts import resolve
 
         cwd = str(scope.config.get("WorkingDir") or "/")
         out = []

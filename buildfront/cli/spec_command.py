@@ -34,8 +34,8 @@ def spec_command(root: str | None, /, **values: Any) -> None:
     holds it, else that of the nearest earlier step that is known, and then names that RUN steps in between
     would create are not seen.
     """
-    from ..specs import plan_runs
-    from .rootless import become_root
+    from ..plan_runs import plan_runs
+    from .user_namespace import become_root
 
     template = run_template(values, always=True)
     become_root(root)

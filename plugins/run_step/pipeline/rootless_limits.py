@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..host import HostFacts
-from ..linux.devices import DEVICES
+from ..linux.device_numbers import DEVICES
 from ..planning import Draft
 from ..request import Resources, RunRequest
 from .volumes import Mount, parse_size

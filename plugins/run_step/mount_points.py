@@ -19,14 +19,14 @@ from typing import Any, NamedTuple
 from .errors import HostError
 from .inputs import Inputs
 from .linux.openat2 import components
-from .pipeline import secrets
+from .pipeline import default_mounts
 from .planning import BUNDLE, RunPlan
 from .request import KERNEL, wrong_target
 from .rootfs import Created, Root
 
 _SOURCES = f"{BUNDLE}/sources/"
 _MADE = f"{BUNDLE}/files/"
-_FILES = (_MADE, *(f"{BUNDLE}/{name}/" for name in ("private", "agents", secrets.FILES)))
+_FILES = (_MADE, *(f"{BUNDLE}/{name}/" for name in ("private", "agents", default_mounts.FILES)))
 Made = Callable[[list[Created]], None]
 
 _MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS

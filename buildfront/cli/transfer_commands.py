@@ -23,7 +23,7 @@ def _say(text: str) -> None:
 def load_command(root: str | None, path: str, names: tuple[str, ...], platform: str) -> None:
     """Load an OCI or docker archive, or an image layout directory."""
     from ..image.platform import normalise
-    from ..store import Store
+    from ..store.image_store import Store
     from ..transfer import load
 
     chosen = normalise(platform) if platform else ""
@@ -53,7 +53,7 @@ def _private(path: str, flags: int) -> int:
 def import_command(root: str | None, path: str, name: str, platform: str, message: str) -> None:
     """Make an image of one layer from a tar of a root filesystem."""
     from ..image.platform import normalise
-    from ..store import Store
+    from ..store.image_store import Store
     from ..transfer import import_rootfs
 
     with Store(root) as store:
@@ -68,7 +68,7 @@ def import_command(root: str | None, path: str, name: str, platform: str, messag
 def pull_command(root: str | None, name: str, platform: str) -> None:
     """Pull an image from a registry."""
     from ..image.platform import normalise
-    from ..store import Store
+    from ..store.image_store import Store
     from ..transfer import pull
 
     with Store(root) as store:
@@ -82,7 +82,7 @@ def pull_command(root: str | None, name: str, platform: str) -> None:
 @click.pass_obj
 def push_command(root: str | None, name: str, target: str) -> None:
     """Push the image NAME, under its own name or as TARGET."""
-    from ..store import Store
+    from ..store.image_store import Store
     from ..transfer import push
 
     with Store(root) as store:

@@ -12,15 +12,15 @@ from typing import IO, TYPE_CHECKING
 
 from run_step import is_machine_root
 
-from .engine.model import Event, Listener
-from .errors import BuildError
-from .image.model import Descriptor
-from .store import Store
-from .store.verified import BlobReader
+from ..engine.model import Event, Listener
+from ..errors import BuildError
+from ..image.model import Descriptor
+from ..store.image_store import Store
+from ..store.verified import BlobReader
 
 if TYPE_CHECKING:
-    from .api import BuildOptions, BuildOutcome, Image
-    from .export.output import Output
+    from ..build import BuildOptions, BuildOutcome, Image
+    from .output import Output
 
 
 def write_outputs(
@@ -38,7 +38,7 @@ def write_outputs(
 
 
 def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, emit: Listener) -> None:
-    from .export import archive, files
+    from . import archive, files
 
     def open_blob(item: Descriptor) -> IO[bytes]:
         return io.BufferedReader(BlobReader(store, item.digest, item.size), 1 << 18)
@@ -61,7 +61,7 @@ def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, em
         with store.session() as session, destination(output.dest) as out:
             files.write_rootfs_tar(out, session.directory("export"), image.layers, open_blob)
     if output.push:
-        from . import transfer
+        from .. import transfer
 
         if not names:
             raise BuildError("pushing needs a name", hint="give one with -t")

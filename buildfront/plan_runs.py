@@ -10,13 +10,13 @@ from run_step import HostError, LocalExecutor, RequestError
 
 from .engine.model import Result
 from .errors import BuildError
-from .graph.model import RunOp, Step
 from .graph.render import labels
+from .graph.step_graph import RunOp, Step
 
 if TYPE_CHECKING:
     from run_step import HostFacts, RunPlan
 
-    from .api import BuildOptions, Prepared
+    from .build import BuildOptions, Prepared
 
 
 def plan_runs(
@@ -36,7 +36,7 @@ def plan_runs(
     """
     import threading
 
-    from .api import prepare
+    from .build import prepare
 
     prepared = prepare(options, stack)
     prepared.engine.take_cached()
@@ -46,7 +46,7 @@ def plan_runs(
 
     def body() -> None:
         # On a thread of its own, because it mounts in a namespace of its own.
-        from .store.snapshots.mounts import enter_private_namespace
+        from .store.snapshots.overlay_mount import enter_private_namespace
 
         try:
             enter_private_namespace()
@@ -111,7 +111,7 @@ def _nearest(prepared: Prepared, step: Step) -> tuple[Result, bool]:
 def _plan(
     prepared: Prepared, step: Step, options: BuildOptions, facts: HostFacts | None, bundle: str
 ) -> dict[str, Any]:
-    from .engine.cache import key_of
+    from .engine.cache_key import key_of
     from .engine.mounting import planned
     from .engine.work import run_request
     from .steps.base import unpack

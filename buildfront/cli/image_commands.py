@@ -40,7 +40,7 @@ def print_table(rows: list[tuple[str, ...]]) -> None:
 @click.pass_obj
 def images_command(root: str | None, form: str, quiet: bool) -> None:
     """List the images of the store."""
-    from ..api import images
+    from ..build import images
     from ..image.reference import parse
 
     check_format(form)
@@ -72,7 +72,7 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
 @click.pass_obj
 def inspect_command(root: str | None, names: tuple[str, ...]) -> None:
     """Print manifest and config of images as a JSON list."""
-    from ..api import inspect
+    from ..build import inspect
 
     click.echo(json.dumps([inspect(name, root) for name in names], indent=2))
 
@@ -83,6 +83,6 @@ def inspect_command(root: str | None, names: tuple[str, ...]) -> None:
 @click.pass_obj
 def tag_command(root: str | None, name: str, new: str) -> None:
     """Give the image NAME the name NEW as well."""
-    from ..api import tag
+    from ..build import tag
 
     tag(name, new, root)

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ...linux import mount as m
-from ...linux.devices import DEVICES
+from ...linux.device_numbers import DEVICES
 from ...linux.openat2 import open_in_root
 
 _FLAGS = {

@@ -21,10 +21,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from . import __version__
-from .place import default_root, untrusted
+from .store.location import default_root, untrusted
 
 if TYPE_CHECKING:
-    from .api import BuildOutcome, Prepared
+    from .build import BuildOutcome, Prepared
 
 _RACY_NS = 100_000_000
 """A file that changed less than this before it was noted could change again without its times telling."""
@@ -228,7 +228,7 @@ def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str)
     found = _place(argv)
     if found is None:
         return
-    from .names import read_manifest
+    from .store.lookup import read_manifest
 
     paths = _looked_at(prepared)
     if paths is None:

@@ -82,7 +82,7 @@ def check(root: str) -> None:
     try:
         found = untrusted(root)
     except OSError as error:
-        from .errors import BuildError
+        from ..errors import BuildError
 
         raise BuildError(
             f"the store {root!r} can't be reached: {error.strerror}",
@@ -90,7 +90,7 @@ def check(root: str) -> None:
         ) from None
     if found is None:
         return
-    from .errors import BuildError
+    from ..errors import BuildError
 
     path, why = found
     remedy = "give it to yourself (chown)" if "belongs to" in why else f"take that away (chmod go-w {path!r})"

@@ -8,11 +8,11 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
-from .dockerfile import ignore
-from .errors import BuildError
+from ..dockerfile import ignore
+from ..errors import BuildError
 
 if TYPE_CHECKING:
-    from .store import Session
+    from ..store.image_store import Session
 
 _LARGEST = 4 << 20
 """Bytes of a Dockerfile, and of an ignore file."""
@@ -78,9 +78,9 @@ def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | 
 def _unpack(path: str, session: Session) -> str:
     from run_step import Root
 
-    from .image.compression import reader, unreadable
-    from .image.layer import Applier
-    from .image.tar_header import ArchiveError
+    from ..image.compression import reader, unreadable
+    from ..image.layer import Applier
+    from ..image.tar_header import ArchiveError
 
     target = session.directory("context")
     try:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..graph.model import CopyOp, Mount, RunOp, SourceOp, Step, WorkdirOp
+from ..graph.step_graph import CopyOp, Mount, RunOp, SourceOp, Step, WorkdirOp
 
 VERSION = "3"
 """Raised when the same inputs would no longer give the same result, or are told apart in another way."""

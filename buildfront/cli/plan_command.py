@@ -22,7 +22,7 @@ FORMATS = ("table", "json", "dot", "mermaid")
 @click.pass_obj
 def plan_command(root: str | None, /, **values: Any) -> None:
     """Print the step graph of CONTEXT and which steps the cache holds. Nothing runs."""
-    from ..api import plan_cached
+    from ..build import plan_cached
     from ..graph import render
 
     form = values["form"]

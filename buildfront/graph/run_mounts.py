@@ -8,10 +8,10 @@ from collections.abc import Callable
 
 from run_step import wrong_target
 
-from ..dockerfile import mounts as syntax
+from ..dockerfile import mount_flags as syntax
 from ..dockerfile.instructions import MountFlag
 from ..errors import BuildError, nearest
-from .model import Mount
+from .step_graph import Mount
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 

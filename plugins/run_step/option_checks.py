@@ -7,7 +7,7 @@ from .pipeline import resources
 from .pipeline.capabilities import known
 from .pipeline.devices import parse as parse_device
 from .pipeline.files import hosts_text, keeps_own, resolv_text
-from .pipeline.isolation import network_option
+from .pipeline.isolation_choice import network_option
 from .pipeline.labels import parse as parse_label
 from .pipeline.namespaces import hostname
 from .pipeline.privileges import additional_group, oom_score, umask

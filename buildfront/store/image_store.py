@@ -19,13 +19,13 @@ from contextlib import contextmanager
 
 from ..errors import BuildError
 from ..image.model import Descriptor
-from ..place import default_root
 from .blobs import BlobWriter
 from .caches import Caches
 from .catalogue import Catalogue
 from .failure import telling, told
 from .index import ImageIndex
 from .layout import open_layout
+from .location import default_root
 from .locks import UNFINISHED, locked_directory
 from .snapshots import Active, Driver, View, best, driver
 

@@ -12,7 +12,7 @@ from ..errors import BuildError
 from .options import GroupedCommand, _option, run_template, shared, to_options
 
 if TYPE_CHECKING:
-    from ..api import BuildOutcome, Prepared
+    from ..build import BuildOutcome, Prepared
 
 
 @click.command("build", cls=GroupedCommand)
@@ -57,10 +57,10 @@ if TYPE_CHECKING:
 @click.pass_obj
 def build_command(root: str | None, /, **values: Any) -> None:
     """Build an image from CONTEXT: a directory, a tar file, or - for a tar on stdin."""
-    from ..api import build
+    from ..build import build
     from ..export.output import Output, parse
     from ..progress import create
-    from .rootless import become_root
+    from .user_namespace import become_root
 
     if values["compression"] not in ("gzip", "zstd", "uncompressed"):
         raise BuildError(
@@ -99,7 +99,7 @@ def build_command(root: str | None, /, **values: Any) -> None:
         if not all(result.cached for result in prepared.engine.state.results.values()):
             return
         if isinstance(progress, Plain) or values["quiet"]:
-            from ..memo import record
+            from ..replay_cache import record
 
             err = "".join(progress.written) if isinstance(progress, Plain) else ""
             err += "".join(f"named {name}\n" for name in outcome.names) if err else ""

@@ -7,9 +7,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import BuildError, nearest
-from .store import Store
-from .store.caches import CacheRow
+from ..errors import BuildError, nearest
+from .caches import CacheRow
+from .image_store import Store
 
 CACHE_MOUNT = "exec.cachemount"
 """The type of a cache mount's record, as buildx calls it."""
@@ -47,7 +47,7 @@ def cache_mounts(root: str | None = None) -> list[CacheMount]:
 
 def info(root: str | None = None) -> dict[str, Any]:
     """The store in numbers, as JSON values: where it is, how it keeps snapshots, what it holds (bytes)."""
-    from . import __version__
+    from .. import __version__
 
     with Store(root) as store:
         blobs = [entry.stat().st_size for entry in os.scandir(store.blobs)]
@@ -66,7 +66,7 @@ def info(root: str | None = None) -> dict[str, Any]:
 
 def parse_filters(texts: tuple[str, ...]) -> dict[str, str]:
     """``key=value`` of ``--filter``. Raises BuildError for what is not known."""
-    from .dockerfile.parse import duration
+    from ..dockerfile.parse import duration
 
     found: dict[str, str] = {}
     for text in texts:
@@ -97,7 +97,7 @@ def prune(filters: tuple[str, ...] = (), root: str | None = None) -> list[CacheM
     ``id=ID``; ``until=24h``: not used for so long; ``type=exec.cachemount``, which all of them are.
     Raises BuildError for a filter that is not known.
     """
-    from .dockerfile.parse import duration
+    from ..dockerfile.parse import duration
 
     wanted = parse_filters(filters)
     limit = time.time() - duration(wanted["until"]) / 1e9 if "until" in wanted else None

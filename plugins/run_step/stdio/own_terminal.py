@@ -12,7 +12,7 @@ import threading
 import tty
 from typing import Any
 
-from ..linux import terminal
+from ..linux import pty
 
 
 def is_terminal(fd: int) -> bool:
@@ -27,7 +27,7 @@ def size_of(fds: tuple[int, ...]) -> tuple[int, int] | None:
     """Columns and rows of the first of these that is a terminal with a size."""
     for fd in fds:
         try:
-            columns, rows = terminal.size(fd)
+            columns, rows = pty.size(fd)
         except OSError:
             continue
         if columns and rows:

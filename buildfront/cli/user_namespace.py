@@ -16,8 +16,8 @@ def become_root(root: str | None) -> None:
 
     if not needs_user_namespace():
         return
-    from ..api import enter_user_namespace
-    from ..place import check, default_root
+    from ..build import enter_user_namespace
+    from ..store.location import check, default_root
 
     check(root or default_root())
 

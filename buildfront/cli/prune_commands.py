@@ -9,8 +9,8 @@ import sys
 import click
 
 from ..text import visible
-from .images import check_format, human, print_table
-from .rootless import become_root
+from .image_commands import check_format, human, print_table
+from .user_namespace import become_root
 
 
 @click.command("info")
@@ -18,7 +18,7 @@ from .rootless import become_root
 @click.pass_obj
 def info_command(root: str | None, form: str) -> None:
     """Print what the store holds, its cache mounts one by one."""
-    from ..upkeep import info
+    from ..store.prune import info
 
     check_format(form)
     become_root(root)  # an ordinary user's caches hold files of other users of its namespace
@@ -51,7 +51,7 @@ def info_command(root: str | None, form: str) -> None:
 @click.pass_obj
 def prune_command(root: str | None, filters: tuple[str, ...], force: bool, form: str) -> None:
     """Remove cache mounts that no build uses now. On a terminal it asks first."""
-    from ..upkeep import parse_filters, prune
+    from ..store.prune import parse_filters, prune
 
     check_format(form)
     parse_filters(filters)

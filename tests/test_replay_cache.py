@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from buildfront.memo import Note, _format, _options, _parse
+from buildfront.replay_cache import Note, _format, _options, _parse
 
 BUILDFRONT = str(Path(sys.executable).parent / "buildfront")
 HEAVY = {
@@ -259,10 +259,10 @@ def test_a_note_is_read_as_it_was_written(
 def test_a_full_disk_leaves_no_half_note(build: Build) -> None:
     note = kept_note(build)
     note.unlink()
-    from buildfront import memo
+    from buildfront import replay_cache
 
-    memo._write(str(note), "x")
+    replay_cache._write(str(note), "x")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        memo._write(str(note.with_name("other")), "x")
+        replay_cache._write(str(note.with_name("other")), "x")
     assert not [path for path in (build.store / "memo").iterdir() if path.name.startswith("other")]

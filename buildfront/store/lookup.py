@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import BuildError
-from .image import reference as references
-from .image.documents import ImageConfig, Manifest, check_digest
-from .store import Store
+from ..errors import BuildError
+from ..image import reference as references
+from ..image.documents import ImageConfig, Manifest, check_digest
+from .image_store import Store
 
 _ID = re.compile("[0-9a-f]{7,64}")
 _IN_FROM = 12

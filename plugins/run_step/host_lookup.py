@@ -17,9 +17,9 @@ from . import documents
 from .errors import HostError, RequestError
 from .host import DeviceFact, HostFacts, PathFact, TextFile
 from .pipeline import cdi
+from .pipeline.default_mounts import parse as parse_default_mount
 from .pipeline.devices import clean, parse
 from .pipeline.networks import CNI_CONFIG_DIRS
-from .pipeline.secrets import parse as parse_default_mount
 from .pipeline.volumes import parse_mount, parse_volume
 from .request import RunRequest
 
