@@ -375,7 +375,7 @@ BAD_MOUNTS = [
     ("id=a,uid=bob", "uid=bob: a number is wanted"),
     ("id=a,gid=-1", "gid=-1: a number is wanted"),
     ("id=a,required=perhaps", "required=perhaps is neither true nor false"),
-    ("id=a,env=1X", "env='1X' of a secret is no name of a variable"),
+    ("id=a,env=1X", "env='1X' of a secret is not the name of a variable"),
     ("id=a,env=", "env is empty"),
     ("", "id=ID is missing"),
     ("id=a,target=/", "the target is the root directory"),
