@@ -1,8 +1,17 @@
-"""Options of the whole suite."""
+"""What holds for the whole suite: options, and what it does not take over from whoever starts it."""
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+
+
+def pytest_configure() -> None:
+    # A shell without job control, a CI runner or a service manager may start the suite with interrupts ignored. A
+    # process that is executed inherits that, and then the builders that tests interrupt would run to their end.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

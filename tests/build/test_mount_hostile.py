@@ -85,8 +85,8 @@ class Ground:
         assert sorted(os.listdir(self.place.path)) == beside
         assert self.place.left() == []
         mounts = Path("/proc/self/mounts").read_text().splitlines()
-        assert [line for line in mounts if str(self.place.path) in line or "hostile" in line] == []
-        assert [path for path, _, _ in os.walk("/sys/fs/cgroup") if "hostile" in path] == []
+        assert [line for line in mounts if str(self.place.path) in line or "/hostile " in line] == []
+        assert [path for path, _, _ in os.walk("/sys/fs/cgroup") if path.endswith("/hostile")] == []
 
     def attempts(
         self, context: Path, targets: list[str], secrets: Mapping[str, str] | None = None
