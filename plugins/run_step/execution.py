@@ -113,7 +113,7 @@ def size_text(size: int) -> str:
 
 
 class Supervisor:
-    """The process that steps hang on (:mod:`run_step.supervisor`), started when first needed.
+    """The process that steps hang on (``run_step.supervisor``), started when first needed.
 
     May be used by several threads at once. Close it when the build ends; if the builder dies, the supervisor
     and every step end with it.
