@@ -32,7 +32,9 @@ def recover(
     for name in names:
         bundle = os.path.join(work_dir, name)
         if not notes.is_own_directory(bundle):
-            warnings.append(f"{bundle} is left as it is: others may write it, or it is no directory of ours")
+            warnings.append(
+                f"{bundle} is left as it is: others may write it, or it is not a directory of ours"
+            )
             continue
         warnings += _delete_containers(bundle, runtimes)
         remove_noted(bundle)

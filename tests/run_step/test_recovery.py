@@ -188,7 +188,7 @@ def test_a_bundle_that_is_none_of_ours_is_left_alone(
     assert was_run() == ""
     if "state" not in how and how != "container":
         (warning,) = told
-        assert warning == f"{bundle} is left as it is: others may write it, or it is no directory of ours"
+        assert warning == f"{bundle} is left as it is: others may write it, or it is not a directory of ours"
 
 
 @pytest.mark.parametrize("path", ["/no/such/place", "", "/etc/passwd", "a\0b"])
@@ -382,7 +382,7 @@ def test_the_place_of_networks_must_be_ours(open_path, how):
         place.symlink_to(open_path / "aside") if how == "link" else place.write_text("x")
     pool = leases.Pool(str(place))
     with (
-        pytest.raises(PermissionError, match="others may write it, or it is no directory of ours"),
+        pytest.raises(PermissionError, match="others may write it, or it is not a directory of ours"),
         pool.locked(),
     ):
         pass
