@@ -193,7 +193,7 @@ def _read(path: str) -> TextFile:
     except OSError as error:
         return TextFile(path, "", f"it can't be read: {error.strerror}")
     except UnicodeDecodeError:
-        return TextFile(path, "", "it is no UTF-8 text")
+        return TextFile(path, "", "it is not UTF-8 text")
 
 
 def _hooks(directory: str) -> list[TextFile]:
@@ -269,6 +269,6 @@ def _profile(value: str) -> str:
     except OSError as error:
         raise HostError(f"the seccomp profile {value} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise HostError(f"the seccomp profile {value} can't be read: it is no UTF-8 text") from None
+        raise HostError(f"the seccomp profile {value} can't be read: it is not UTF-8 text") from None
     parse_profile(text)
     return text
