@@ -718,7 +718,8 @@ def test_S64_where_an_overlay_collects_is_checked_before(way):
         )
     volume = f"{v}:/v:O,upperdir={file},workdir={upper}"
     assert (
-        way.refused(volumes=(volume,)) == f"volume '{volume}': {file} is not a directory; an overlay needs one"
+        way.refused(volumes=(volume,))
+        == f"volume '{volume}': {file} is not a directory; an overlay needs one"
     )
 
 

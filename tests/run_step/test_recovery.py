@@ -62,7 +62,7 @@ def test_a_runtime_that_this_machine_does_not_know_is_not_run(work, bundle, open
     container(bundle)
     (bundle / "runtime.path").write_text(str(canary(open_path / name)))
     (warning,) = recover(str(work))
-    assert f"{str(open_path / name)!r}, which is no OCI runtime that this machine knows" in warning
+    assert f"{str(open_path / name)!r}, which is not an OCI runtime that this machine knows" in warning
     assert was_run() == ""
 
 
