@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import buildfront.api
 import pytest
 
-import buildfront.api
 import run_step
 
 PROJECT = Path(__file__).parent.parent

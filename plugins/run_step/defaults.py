@@ -1,7 +1,7 @@
-"""What a step gets of which nobody said anything: decided in one place, from facts alone.
+"""The automatic choices for a step, made in one place from the host's facts.
 
-The pipeline, the start of a program and ``buildfront doctor`` ask here, so that what doctor says is what a build does.
-What was asked for is no matter of this module: it is given, or it is an error.
+The pipeline, the start of a program and ``buildfront doctor`` use this module, so that doctor reports what a
+build does. It does not handle explicit options: they are honoured, or are an error.
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from typing import NamedTuple
 from .host import HostFacts
 
 USER_MODE = ("slirp4netns", "pasta")
-"""Networks that a process of the user's own serves. The first that works counts; where IPv6 alone leads out, the last,
-which has it."""
+"""Networks that an unprivileged process serves. The first that works is chosen; if only IPv6 leads out, the
+last, which supports it.
+"""
 
 _PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
 
 
 class Choice(NamedTuple):
-    """One of the decisions. ``taken`` is empty where nothing works, and ``why`` then says what is missing.
+    """One of the choices. ``taken`` is empty if nothing works, and ``why`` then says what is missing.
 
-    ``others`` are the better ones in their order, each with what keeps it from being taken. ``note`` is for whoever
-    builds, where something is lost; empty where nothing is, or where the plan warns of it itself.
+    ``others`` are the better choices in their order, each with the reason why it was not taken. ``note`` is
+    for the user if something is lost. It is empty otherwise, or if the plan warns of that itself.
     """
 
     taken: str
@@ -32,7 +33,7 @@ class Choice(NamedTuple):
 
 
 class Defaults(NamedTuple):
-    """All of them, in the order in which they depend on each other."""
+    """All choices, in the order in which they depend on each other."""
 
     user_namespace: Choice
     isolation: Choice
@@ -43,15 +44,15 @@ class Defaults(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What whoever builds is told, once."""
+        """Return the notes for the user, each once."""
         return tuple(choice.note for choice in self if choice.note)
 
 
 def decide(host: HostFacts) -> Defaults:
-    """Return the whole automatic choice for ``host``: equal facts give equal choices.
+    """Return all choices for ``host``: equal facts give equal choices.
 
-    Where a user namespace is to be entered (``user_namespace.taken`` is ``own``), the rest is what the facts of before
-    can tell; ask again with those of inside.
+    If a user namespace is to be entered (``user_namespace.taken`` is ``own``), the other choices are only an
+    estimate; ask again with the facts from inside.
     """
     isolation = _isolation(host)
     name = isolation.taken or "chroot"
@@ -66,7 +67,7 @@ def decide(host: HostFacts) -> Defaults:
 
 
 def _first(rows: Iterator[tuple[str, str, str]]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """The first (name, why, why not) without a reason against it, after those that have one."""
+    """Return the first (name, why, why not) without a reason against it, and the rows before it with their reasons."""
     against: list[tuple[str, str]] = []
     for name, why, why_not in rows:
         if not why_not:
@@ -75,11 +76,11 @@ def _first(rows: Iterator[tuple[str, str, str]]) -> tuple[str, str, tuple[tuple[
     return "", "", tuple(against)
 
 
-# who builds
+# the user
 
 
 def _user_namespace(host: HostFacts) -> Choice:
-    """``own``: the process becomes root of one (:func:`run_step.enter_user_namespace`); ``none``: it stays."""
+    """Choose ``own``, to enter a user namespace (:func:`run_step.enter_user_namespace`), or ``none``."""
     if host.uid != 0:
         if host.no_userns:
             return Choice("", f"an ordinary user needs a user namespace, and {host.no_userns}")
@@ -103,7 +104,7 @@ def _isolation(host: HostFacts) -> Choice:
     none = "no OCI runtime was found (install runc or crun)"
     if host.runtimes:
         none = "; ".join(f"{item.name}: {item.why}" for item in host.runtimes if not item.works)
-    one_id = "one user ID alone is mapped: an ordinary user without ranges in /etc/subuid and /etc/subgid"
+    one_id = "only one user ID is mapped: an ordinary user without ranges in /etc/subuid and /etc/subgid"
 
     def rows() -> Iterator[tuple[str, str, str]]:
         works = f"{runtime.name} works here" if runtime is not None else ""
@@ -117,9 +118,9 @@ def _isolation(host: HostFacts) -> Choice:
         )
         why = none if runtime is None else one_id
         yield "chroot", why, "" if host.has_mounts else _NO_MOUNTS
-        # The same name: what chroot(2) alone can't give is left out of the plan (pipeline/bare.py).
+        # The same name: parts that need mounts are left out of the plan (pipeline/bare.py).
         alone = host.uid != 0 or "SYS_CHROOT" in host.capabilities
-        yield "chroot", f"{why}; {_NO_MOUNTS}, so it is chroot(2) alone", "" if alone else _NO_CHROOT
+        yield "chroot", f"{why}; {_NO_MOUNTS}, so it is only chroot(2)", "" if alone else _NO_CHROOT
 
     name, why, others = _first(rows())
     if not name:
@@ -137,7 +138,7 @@ _NO_CHROOT = "chroot(2) needs CAP_SYS_CHROOT"
 
 
 def nothing_works(host: HostFacts) -> str:
-    """Why no isolation works on ``host``, and what would help; empty where one does."""
+    """Return why no isolation works on ``host``, and a remedy; the empty string if one does."""
     if host.has_mounts or host.uid != 0 or "SYS_CHROOT" in host.capabilities:
         return ""
     return (
@@ -156,7 +157,7 @@ def _has_ranges(host: HostFacts) -> bool:
 
 
 def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The network in user space that works on ``host``, or the empty string; and why each before it does not."""
+    """Return the user-space network that works on ``host``, or the empty string; and why each before it does not."""
     there = {"slirp4netns": host.has_slirp4netns, "pasta": host.has_pasta}
     order = USER_MODE[::-1] if host.is_ipv6_only else USER_MODE
 
@@ -169,7 +170,7 @@ def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def network(isolation: str, host: HostFacts) -> Choice:
-    """Of a step with this isolation, where ``--network`` says nothing: row S02 for ``rootless``."""
+    """Choose the network of a step with this isolation, without ``--network``: row S02 for ``rootless``."""
     if isolation != "rootless":
         return Choice("host", f"isolation {isolation} shares the builder's unless another is asked for")
     name, others = user_mode(host)
@@ -181,11 +182,11 @@ def network(isolation: str, host: HostFacts) -> Choice:
     return Choice("host", "no network in user space works", others, f"steps share the host's network: {why}")
 
 
-# what the kernel keeps from a step
+# restrictions of a step by the kernel
 
 
 def seccomp(isolation: str, host: HostFacts) -> Choice:
-    """Of a step with this isolation, where no profile was named."""
+    """Choose the filter of a step with this isolation, without a profile."""
     profile = "the default profile"
     if isolation in ("oci", "rootless"):
         return Choice(profile, "the OCI runtime has it")
@@ -196,14 +197,14 @@ def seccomp(isolation: str, host: HostFacts) -> Choice:
     if not host.has_mounts:
         return Choice(
             "none",
-            "chroot(2) alone",
+            "only chroot(2)",
             ((profile, "it needs CAP_SYS_ADMIN, or no-new-privileges"),),
         )
     return Choice(profile, "libseccomp has it")
 
 
 def can_make_nodes(host: HostFacts) -> bool:
-    """Whether device nodes can be made: not in a user namespace, whatever its root may (capabilities(7), mknod(2))."""
+    """Whether device nodes can be made: not in a user namespace, even by its root (capabilities(7), mknod(2))."""
     return host.is_machine_root and "MKNOD" in host.capabilities
 
 
@@ -211,9 +212,9 @@ def _devices(isolation: str, host: HostFacts) -> Choice:
     own, bound = "nodes of the step's own", "the host's nodes, bound"
     if isolation == "chroot" and not host.has_mounts:
         if can_make_nodes(host):
-            return Choice("nodes made for the time of the step", "chroot(2) alone")
+            return Choice("nodes made for the time of the step", "only chroot(2)")
         return Choice(
-            "what the image has", "chroot(2) alone", ((own, "making nodes needs CAP_MKNOD of the machine"),)
+            "what the image has", "only chroot(2)", ((own, "making nodes needs CAP_MKNOD of the machine"),)
         )
     if can_make_nodes(host) and isolation != "rootless":
         return Choice(own, "root of the machine may make them")
@@ -221,8 +222,8 @@ def _devices(isolation: str, host: HostFacts) -> Choice:
 
 
 def _limits(isolation: str, host: HostFacts) -> Choice:
-    """What limits there can be; nobody has any who asks for none."""
-    groups, alone = "cgroups", "ulimits alone"
+    """Choose the kind of limits; without options there are none."""
+    groups, alone = "cgroups", "only ulimits"
     if isolation == "rootless":
         return Choice(alone, "rootless steps have no cgroup", ((groups, "isolation rootless has none"),))
     if host.no_cgroups:

@@ -1,6 +1,7 @@
-"""An ordinary user becomes root of a user namespace: what a rootless build starts with.
+"""User namespaces of unprivileged users, which a rootless build enters first.
 
-The calling process itself moves; nothing is started anew. It decides nothing about steps. Hot path: imports little.
+The calling process itself moves; nothing is restarted. The module makes no decisions about steps. Hot path:
+imports little.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from .errors import HostError
 
 
 def _ranges(path: str, uid: int) -> tuple[tuple[int, int], ...]:
-    """The ranges that subuid(5) or subgid(5) gives to a user, as (first, count)."""
+    """Return the ranges that subuid(5) or subgid(5) gives to a user, as (first, count)."""
     names = {str(uid)}
     try:
         names.add(pwd.getpwuid(uid).pw_name)
     except KeyError:
-        pass  # a user without a name, as containers have them
+        pass  # a user without a name, as in containers
     out = []
     try:
         with open(path, encoding="utf-8", errors="replace") as stream:
@@ -26,12 +27,12 @@ def _ranges(path: str, uid: int) -> tuple[tuple[int, int], ...]:
                 if len(fields) == 3 and fields[0] in names and fields[1].isdigit() and fields[2].isdigit():
                     out.append((int(fields[1]), int(fields[2])))
     except OSError:
-        pass  # no file, no ranges
+        pass  # without the file there are no ranges
     return tuple(out)
 
 
 ALL_IDS = ((0, 0, 4294967295),)
-"""The map of a process that is in no user namespace but the machine's."""
+"""The map of a process that is only in the machine's own user namespace."""
 
 
 def is_machine_root() -> bool:
@@ -40,17 +41,17 @@ def is_machine_root() -> bool:
         with open("/proc/self/uid_map", encoding="ascii") as stream:
             words = stream.read().split()
     except OSError:
-        return True  # no /proc: nothing speaks against it
+        return True  # without /proc, assume that they are
     return not words or tuple(map(int, words)) == ALL_IDS[0]
 
 
 def sub_ids(kind: str) -> tuple[tuple[int, int], ...]:
-    """The ranges of the current user in /etc/subuid or /etc/subgid; ``kind`` is ``uid`` or ``gid``."""
+    """Return the ranges of the current user in /etc/subuid or /etc/subgid; ``kind`` is ``uid`` or ``gid``."""
     return _ranges(f"/etc/sub{kind}", os.getuid())
 
 
 def maps(own: int, ranges: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, int, int], ...]:
-    """The map of a rootless build: the user is 0, and the ranges follow from 1 on."""
+    """Return the map of a rootless build: the user is 0, and the ranges follow from 1 on."""
     rows = [(0, own, 1)]
     inside = 1
     for first, count in ranges:
@@ -60,7 +61,7 @@ def maps(own: int, ranges: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, int,
 
 
 def needs_user_namespace() -> bool:
-    """Whether :func:`enter_user_namespace` has something to do: not for root that may mount."""
+    """Whether :func:`enter_user_namespace` would enter one: not for root that may mount."""
     if os.geteuid() != 0:
         return True
     from .linux.process import effective
@@ -69,15 +70,16 @@ def needs_user_namespace() -> bool:
 
 
 def enter_user_namespace() -> tuple[str, ...]:
-    """Make the calling process root of a user namespace that has the user's ranges; returns warnings for the user.
+    """Make the calling process root of a user namespace with the user's ranges; return warnings for the user.
 
-    A mount namespace belongs to it: what is mounted for a build is seen by this process and its children alone.
-    Nothing happens for root that may mount; root without CAP_SYS_ADMIN enters one where it can, and stays where not.
-    The process must have one thread: call it where the program starts.
-    Without ranges, or without newuidmap and newgidmap, the user's own ID is the only one, and a warning says what
-    can't work then.
+    It gets a mount namespace too: only this process and its children see the mounts of a build. Does nothing
+    for root that may mount. Root without CAP_SYS_ADMIN enters a user namespace if it can, and else stays. The
+    process must have one thread: call this function at the start of the program.
 
-    Raises HostError where an ordinary user can't have one.
+    Without ranges, or without newuidmap and newgidmap, only the user's own ID is mapped, and a warning says
+    what can't work then.
+
+    Raises HostError if an unprivileged user can't have a user namespace.
     """
     if not needs_user_namespace():
         return ()
@@ -104,9 +106,9 @@ REMEDY = (
 
 
 def why_no_user_namespace() -> str:
-    """What keeps this process from becoming root of a user namespace in which it may mount; empty where nothing does.
+    """Return why this process can't become root of a user namespace in which it may mount; empty if it can.
 
-    Tried in a child: the process must have one thread.
+    A forked child tries it: the process must have one thread.
     """
     from .linux import mount
     from .linux.process import effective, errno_in_child
@@ -133,12 +135,12 @@ def _one_id(why: str) -> tuple[str, ...]:
 
 
 def _words(error: OSError) -> str:
-    """``error`` without the call that it was."""
+    """Return the text of ``error`` without the name of the call."""
     return (error.strerror or str(error)).partition(": unshare(")[0].partition(": mount(")[0]
 
 
 def _enter() -> str:
-    """Move; why one ID alone is mapped, or the empty string. Raises OSError."""
+    """Enter the user namespace; return why only one ID is mapped, or the empty string. Raises OSError."""
     from .linux import mount, userns
 
     if os.geteuid() == 0:
@@ -153,7 +155,7 @@ def _enter() -> str:
 
 
 def _helpers(ranges: bool) -> tuple[str, tuple[str, str] | None]:
-    """Who writes the maps of an ordinary user, or why nobody can."""
+    """Return why the maps can't be written, or the empty string; and the programs that write them."""
     from .host import which
 
     programs = (which("newuidmap"), which("newgidmap"))
@@ -166,7 +168,7 @@ def _helpers(ranges: bool) -> tuple[str, tuple[str, str] | None]:
 
 
 def _enter_as_root() -> str:
-    """All IDs of here keep their numbers, where the process may map them."""
+    """Enter as root: all IDs keep their numbers, if the process may map them."""
     from .linux import mount, userns
     from .linux.process import effective
 
@@ -179,7 +181,10 @@ def _enter_as_root() -> str:
 
 
 def _same(kind: str) -> tuple[tuple[int, int, int], ...]:
-    """A map to the same numbers. The machine's last ID is left out: a map of all would look like the machine's own."""
+    """Return a map to the same numbers.
+
+    The machine's last ID is left out, because a map of all IDs would look like the machine's own.
+    """
     with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
         rows = [tuple(map(int, line.split())) for line in stream]
     return tuple((row[0], row[0], row[2] - (tuple(row) == ALL_IDS[0])) for row in rows)

@@ -1,12 +1,12 @@
-"""The process that steps hang on: started once, single-threaded, light; it forks one child for each RUN.
+"""The parent process of all steps: started once, single-threaded and small; it forks one child for each RUN.
 
-A builder may be any program with any threads, and forking those is not safe; starting an interpreter for
-each step is slow. So one is started for the builder, and it forks. Each child serves one run over a socket:
-it reads the plan's parts, sets the step up, reports, and waits. When the other end of the socket goes, for
-whatever reason the builder ended, the child kills the step: nothing outlives its builder.
+A builder may be any program with any threads, and forking those is not safe; starting an interpreter for each
+step is slow. So one is started for the builder, and it forks. Each child serves one run over a socket: it
+reads the parts of the plan, sets the step up, reports, and waits. When the other end of the socket is closed,
+for whatever reason the builder ended, the child kills the step: no step outlives its builder.
 
-The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library
-never has a child that it did not make (row S72).
+The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library never
+has a child that it did not make (row S72).
 
 Hot path: imports little.
 """
@@ -29,21 +29,22 @@ LENGTH = struct.Struct("!I")
 """The head of a message: its length in bytes."""
 
 RUN, LIBRARY = b"r", b"l"
-"""What comes by the control socket: a run, with its descriptors; the directory of what the built-in network needs, as a
-message, once and before the first run that needs it."""
+"""The kinds of messages on the control socket: a run, with its descriptors; and the directory of the library
+for the built-in network, sent once before the first run that needs it.
+"""
 
 MOST_FDS = 250
-"""Descriptors of one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
+"""The limit for descriptors in one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
 
 
 class Held(Protocol):
-    """Something that lasts from one run to the next."""
+    """An object that is kept from one run to the next."""
 
     def release(self) -> None:
-        """Let it go. Never raises."""
+        """Release it. Never raises."""
 
     def forget(self) -> None:
-        """For a process that was forked: it is not what lasts."""
+        """Close its descriptors in a forked process, which must not keep it."""
 
 
 def main() -> None:
@@ -57,13 +58,13 @@ def main() -> None:
 
 
 def _hold(library: str) -> list[Held]:
-    """The built-in network, loaded once, where every run is forked from, and kept from one run to the next."""
+    """Load the built-in network once, in the process from which every run is forked, and hold it between runs."""
     try:
         sys.path.append(library)
         from .network.bridge import Hold
 
         return [Hold()]
-    except Exception:  # noqa: BLE001 - the run that needs it says so
+    except Exception:  # noqa: BLE001 - the run that needs it reports the error
         return []
 
 
@@ -82,7 +83,7 @@ def _serve_all(held: list[Held]) -> None:
                 poller.unregister(fd)
                 os.close(fd)
                 _, status = os.waitpid(pid, 0)
-                if status:  # it was killed; what it had started is ours now
+                if status:  # it was killed; its children are ours now
                     from .isolation.waiting import end_descendants
 
                     end_descendants(besides={one for one, _ in children.values()})
@@ -121,8 +122,11 @@ def _serve_all(held: list[Held]) -> None:
 
 
 def serve(fds: list[int]) -> None:
-    """One run: its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
-    file of its secrets where it has some."""
+    """Serve one run.
+
+    ``fds`` are its socket, the step's stdin, stdout and stderr, the socket to send a terminal through if it
+    has one, and the file of its secrets if it has some.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run = socket.socket(fileno=fds[0])
     for fd in fds:
@@ -135,14 +139,14 @@ def serve(fds: list[int]) -> None:
 
             unpack(job, streams[-1])
             streams = streams[:-1]
-        # Held open, that is all: they end with us.
+        # Only held open: they end with this process.
         streams = streams[: len(streams) - job.get("locks", 0)]
         if job["isolation"] == "chroot":
             from .isolation.chroot.launch import run as perform
         else:
             from .isolation.oci import run as perform
         answer = perform(run, job, streams)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the builder must hear of it
+    except Exception as error:  # noqa: BLE001 - the builder must receive any error
         answer = {"error": str(error) or type(error).__name__}
     try:
         send(run, answer)
@@ -151,7 +155,7 @@ def serve(fds: list[int]) -> None:
 
 
 def send(sock: socket.socket, value: Any) -> None:
-    """One length-prefixed JSON message."""
+    """Send one length-prefixed JSON message."""
     raw = json.dumps(value).encode()
     sock.sendall(LENGTH.pack(len(raw)) + raw)
 

@@ -204,7 +204,7 @@ SIX = "nameserver 2001:db8::53\n"
 def test_servers_of_IPv6_alone_are_out_of_reach_of_slirp4netns(rootfs):
     made = planned(rootfs, "slirp4netns", resolv_conf=SIX)
     assert made.warnings == (
-        "slirp4netns has IPv4 alone and does not reach the host's name servers (2001:db8::53); give one with --dns, or "
+        "slirp4netns has only IPv4 and does not reach the host's name servers (2001:db8::53); give one with --dns, or "
         "use --network pasta",
     )
     assert words(file(made, "resolv.conf"), "nameserver") == ["2001:db8::53"]

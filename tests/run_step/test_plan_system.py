@@ -271,7 +271,7 @@ def test_a_network_that_leads_nowhere_is_a_warning(ask, host, network):
     """slirp4netns has no IPv6."""
     facts = replace(host, has_slirp4netns=True, **USER)
     (warning,) = plan(ask(network=network), replace(facts, address="2001:db8::7")).warnings
-    assert "IPv6 alone leads out of this machine; use --network pasta" in warning
+    assert "only IPv6 leads out of this machine; use --network pasta" in warning
     assert not plan(ask(network=network), replace(facts, address="192.0.2.7")).warnings
 
 

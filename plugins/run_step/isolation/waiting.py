@@ -1,7 +1,7 @@
-"""Waiting for processes in the supervised child, which serves one run and must hear of its builder's end.
+"""Waits for processes in the supervised child, which serves one run and must notice the end of its builder.
 
-Everything here waits on descriptors: a pidfd (pidfd_open(2)) and the run's socket. Nothing is polled.
-Hot path: imports little.
+Everything here waits on descriptors: a pidfd (pidfd_open(2)) and the run's socket. Nothing is polled. Hot
+path: imports little.
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
 
 
 class Cancelled(Exception):
-    """The builder asked for the end, or is gone."""
+    """The builder asked for the end, or has gone away."""
 
 
 def until_ended(
     run: socket.socket, pid: int, seconds: float | None = None, *, beside: int = 0
 ) -> Literal["ended", "cancelled", "timeout", "beside"]:
-    """Wait until ``pid``, a child, has ended, the builder asks for the end or goes, ``seconds`` are over, or the
-    child ``beside`` it has ended.
+    """Wait until the child ``pid`` has ended, the builder asks for the end or goes away, or ``seconds`` are over.
 
-    Nothing is killed and nothing reaped.
+    The end of the child ``beside`` ends the wait too. Nothing is killed and nothing reaped.
     """
     pidfd = os.pidfd_open(pid)
     other = os.pidfd_open(beside) if beside else -1
@@ -50,7 +49,7 @@ def until_ended(
 
 
 def kill(pid: int) -> None:
-    """SIGKILL to a child that may have ended."""
+    """Send SIGKILL to a child that may have ended."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -58,7 +57,7 @@ def kill(pid: int) -> None:
 
 
 def died_of(number: int) -> str:
-    """``killed by SIGSEGV``."""
+    """Return a text such as ``killed by SIGSEGV``."""
     try:
         return f"killed by {signal.Signals(number).name}"
     except ValueError:
@@ -66,10 +65,11 @@ def died_of(number: int) -> str:
 
 
 def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[str, Any]:
-    """Wait for the step's own process ``pid``; kill it when the builder asks or goes away, or when the process that
-    serves its ``network`` ends. The answer's first part.
+    """Wait for the step's own process ``pid``; return the first part of the answer.
 
-    Resource use is that of the process and what it waited for (wait4(2)).
+    Kill the process when the builder asks for it or goes away, or when the process that serves its
+    ``network`` ends. The resource use is that of the process and of the children that it waited for
+    (wait4(2)).
     """
     what = until_ended(run, pid, beside=network.pid if network is not None else 0)
     cancelled = what == "cancelled"
@@ -90,7 +90,7 @@ def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[s
 
 
 def stopped() -> dict[str, Any]:
-    """The answer of a run that was cancelled before the command began."""
+    """Return the answer of a run that was cancelled before the command began."""
     return {
         "status": -int(signal.SIGKILL),
         "cancelled": True,
@@ -102,20 +102,26 @@ def stopped() -> dict[str, Any]:
 
 
 def add_usage(answer: dict[str, Any], usage: dict[str, int]) -> None:
-    """What the step's control group tells is more than rusage, which misses what nobody waited for."""
+    """Add the measurements of the step's control group, which include processes that rusage misses.
+
+    rusage does not count processes that were not waited for.
+    """
     if usage:
         answer |= usage
         answer["measured"] = "cgroup"
 
 
 def become_subreaper() -> None:
-    """What the step leaves without a parent becomes our child (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
+    """Become the parent of processes that the step leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
     p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)
 
 
 def end_descendants(besides: Collection[int] = ()) -> None:
-    """Kill what the step left running, but for the children ``besides``; to a subreaper all of it comes in the end, and
-    when nothing is left to wait for, nothing runs any more."""
+    """Kill the processes that the step left running, except the children ``besides``.
+
+    They all become children of the subreaper in the end, so when there is none left to wait for, none runs
+    any more.
+    """
     me = str(os.getpid())
     while True:
         found = []
@@ -127,8 +133,8 @@ def end_descendants(besides: Collection[int] = ()) -> None:
                     found.append(int(name))
                     os.kill(int(name), signal.SIGKILL)
             except OSError:
-                pass  # no process, or one that has just ended
+                pass  # not a process, or one that has just ended
         if not found:
             return
         for pid in found:
-            os.waitpid(pid, 0)  # what it had started is ours then
+            os.waitpid(pid, 0)  # its children are ours then

@@ -1,11 +1,11 @@
-"""seccomp(2) through libseccomp: a filter from the OCI form compiled to BPF, and BPF installed.
+"""seccomp(2) through libseccomp: compile a filter from the OCI form to BPF, and install BPF.
 
-Compiling is done once by the builder, installing in each step. Constants: seccomp.h of libseccomp,
+The builder compiles a filter once, and each step installs it. Constants: seccomp.h of libseccomp,
 linux/seccomp.h, linux/filter.h.
 
-Calls newer than all that a filter names answer ENOSYS, as runc has it: C libraries fall back on that alone, and a
-profile that does not know a call has not decided about it. A call that the filter names and libseccomp does not know
-is let through, or refused, by its number.
+Calls newer than all that a filter names answer ENOSYS, as with runc. C libraries fall back only on that
+error, and a profile that does not know a call has not decided about it. A call that the filter names but
+libseccomp does not know is allowed or refused by its number.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _VALUED_ACTIONS = {"ERRNO": 0x00050000, "TRACE": 0x7FF00000}
 _OPERATORS = {"NE": 1, "LT": 2, "LE": 3, "EQ": 4, "GE": 5, "GT": 6, "MASKED_EQ": 7}
 _EPERM, _ENOSYS = 1, 38
 _DECIDED_BY_OTHERS = ("ALLOW", "LOG", "TRACE", "NOTIFY")
-"""Default actions that let an unknown call through, or leave it to another process."""
+"""Default actions that allow an unknown call, or leave the decision to another process."""
 
 _SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
 _SET_MODE_FILTER = 1
@@ -99,7 +99,7 @@ def _action(name: str, value: int | None) -> int:
 
 
 def compile_filter(seccomp: dict[str, Any]) -> bytes:
-    """BPF for an OCI ``linux.seccomp`` object. Raises OSError."""
+    """Return BPF for an OCI ``linux.seccomp`` object. Raises OSError."""
     return _compile(json.dumps(seccomp, sort_keys=True))
 
 
@@ -140,7 +140,7 @@ def _compile(text: str) -> bytes:
 
 
 def _front(library: Any, seccomp: dict[str, Any], tokens: dict[int, str]) -> bytes:
-    """What comes before libseccomp's filter: see the top of this file."""
+    """Return the instructions before libseccomp's filter; see the docstring of the module."""
     default = seccomp["defaultAction"].removeprefix("SCMP_ACT_")
     decided = default not in _DECIDED_BY_OTHERS
     found = {token: _numbers(library, seccomp, token, name) for token, name in tokens.items()}
@@ -158,7 +158,7 @@ def _front(library: Any, seccomp: dict[str, Any], tokens: dict[int, str]) -> byt
 def _numbers(
     library: Any, seccomp: dict[str, Any], token: int, architecture: str
 ) -> tuple[dict[int, int], int]:
-    """Of the calls that a filter names: the actions of those that libseccomp does not know, and the largest number."""
+    """Return the actions of named calls that libseccomp does not know, and the largest number of all named calls."""
     own: dict[int, int] = {}
     last = -1
     for rule in seccomp.get("syscalls", ()):
@@ -172,16 +172,16 @@ def _numbers(
                 number = found
                 if not rule.get("args"):
                     own[number] = action
-                else:  # no comparisons here: as with a kernel that lacks it
+                else:  # its comparisons are ignored: the call answers as on a kernel that lacks it
                     own.setdefault(number, _action("ERRNO", _ENOSYS))
-            last = max(last, number)  # negative ones are no calls of this architecture
+            last = max(last, number)  # negative numbers mean that this architecture lacks the call
     return own, last
 
 
 def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: int) -> None:
     action = _action(rule["action"], rule.get("errnoRet"))
     if action == default:
-        return  # libseccomp refuses rules that say nothing new
+        return  # libseccomp refuses rules that repeat the default
     arguments = rule.get("args", ())
     array = (_Compare * max(1, len(arguments)))()
     for slot, item in zip(array, arguments, strict=False):
@@ -199,8 +199,10 @@ def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: 
 
 
 def install(program: bytes, flags: Sequence[str] = ()) -> None:
-    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. ``flags``: names of the OCI specification
-    (SECCOMP_FILTER_FLAG_LOG and so on). Raises OSError."""
+    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. Raises OSError.
+
+    ``flags`` are names of the OCI specification (SECCOMP_FILTER_FLAG_LOG and so on).
+    """
     buffer = ctypes.create_string_buffer(program, len(program))
     loaded = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
     bits = sum(_FLAGS[name.removeprefix("SECCOMP_FILTER_FLAG_")] for name in set(flags))

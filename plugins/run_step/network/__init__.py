@@ -1,7 +1,7 @@
-"""What connects a step's own network namespace, made after the namespace and before the command (row S76).
+"""The connection of a step's own network namespace, made after the namespace and before the command (row S76).
 
-Runs in the supervised child. A network is torn down in every outcome; its end while the step runs is an error.
-Which of them it is, the plan has decided.
+It runs in the supervised child. The plan has decided which kind of network it is. A network is torn down in
+every outcome. If its process ends while the step runs, that is an error.
 """
 
 from __future__ import annotations
@@ -13,46 +13,53 @@ from functools import partial
 from typing import Any, Protocol
 
 USER_MODE = ("slirp4netns", "pasta")
-"""Modes that an unprivileged process serves."""
+"""The modes that an unprivileged process serves."""
 
 ADDRESS, GATEWAY = "@address@", "@gateway@"
-"""In /etc/hosts of a plan: the step's address, and the machine's in the step's network, known when that is made. A line
-stands there once for each of them, and not at all where there is none."""
+"""Placeholders in the /etc/hosts of a plan: the step's address, and the machine's address in the step's
+network. The addresses are known when the network is made. A line with a placeholder is written once for each
+address, and is left out if there is none.
+"""
 
 
 STATE = "/run/buildfront/network"
-"""A directory for each network namespace that has a bridge of ours, called by the namespace's inode and
-cookie."""
+"""The parent of the directories that hold the state of our bridges, one for each network namespace, named
+after the namespace's inode and cookie.
+"""
 
 
 class NetworkError(Exception):
-    """A network that can't be had; the text is for the user."""
+    """A network that can't be made; the text is for the user."""
 
 
 class Network(Protocol):
-    """One step's network. ``addresses`` are the step's, ``gateways`` how it reaches the machine; ``dns`` is what the
-    network says of name servers, as a CNI result does (``nameservers``, ``search``, ``domain``, ``options``)."""
+    """The network of one step.
+
+    ``addresses`` are the step's addresses, ``gateways`` those by which it reaches the machine. ``dns`` holds
+    the network's name server settings in the form of a CNI result (``nameservers``, ``search``, ``domain``,
+    ``options``).
+    """
 
     pid: int
-    """The process that serves it, a child of ours, or 0: its end is the network's end."""
+    """The ID of the process that serves the network, a child of ours, or 0. The network ends when the process ends."""
     addresses: tuple[str, ...]
     gateways: tuple[str, ...]
     dns: dict[str, Any]
     warnings: list[str]
 
     def words(self) -> str:
-        """What it said, for an error."""
+        """The output of the network's process, for an error message."""
 
     def close(self) -> None:
         """Tear it down. Never raises."""
 
 
 def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None:
-    """Connect the network namespace of ``pid`` as the job says, and complete the step's files with what is known then;
-    None where there is nothing to do.
+    """Connect the network namespace of ``pid`` as the job says, and complete the step's files.
 
-    ``run`` is the run's socket, by which the builder may ask for the end. Raises NetworkError, and Cancelled
-    (:mod:`run_step.isolation.waiting`); nothing remains then.
+    ``run`` is the run's socket, on which the builder may ask for the end. Returns None if the job asks for no
+    network. Raises NetworkError, and Cancelled (:mod:`run_step.isolation.waiting`); nothing is left behind
+    then.
     """
     plan = job.get("network")
     if not plan:
@@ -60,7 +67,7 @@ def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None
     network = _make(plan, job, pid, run)
     try:
         _complete(job, network)
-        if job["isolation"] == "chroot":  # an OCI runtime does it itself
+        if job["isolation"] == "chroot":  # an OCI runtime sets them itself
             network.warnings += set_sysctls(job["spec"]["linux"].get("sysctl") or {}, pid)
     except BaseException:
         network.close()
@@ -93,7 +100,7 @@ def _make(plan: dict[str, Any], job: dict[str, Any], pid: int, run: socket.socke
 
 
 def _complete(job: dict[str, Any], network: Network) -> None:
-    """The files are mounted already, so they are written to and not replaced."""
+    """Write the network's addresses into the step's files, in place because they are mounted already."""
     files = os.path.join(job["bundle"], "files")
     _rewrite(os.path.join(files, "hosts"), lambda text: hosts(text, network.addresses, network.gateways))
     if job["network"].get("own_dns"):
@@ -101,9 +108,10 @@ def _complete(job: dict[str, Any], network: Network) -> None:
 
 
 def set_sysctls(sysctls: dict[str, str], pid: int) -> list[str]:
-    """Set the network's kernel parameters in the namespace of ``pid``; what can't be is a warning (row S44).
+    """Set the network's kernel parameters in the namespace of ``pid``; return a warning for each failure (row S44).
 
-    By a child: who is root of a user namespace alone could enter the step's namespace and not come back.
+    A forked child sets them: a process that is root only in a user namespace could enter the step's namespace
+    and not come back.
     """
     from ..linux import mount as m
     from ..linux.process import errno_in_child
@@ -134,7 +142,7 @@ def _rewrite(path: str, change: Any) -> None:
 
 
 def hosts(text: str, addresses: tuple[str, ...], gateways: tuple[str, ...]) -> str:
-    """/etc/hosts with a line for each address in the place of each line that begins with a token."""
+    """Return the /etc/hosts text with each placeholder line replaced by one line for each address."""
     out = []
     for line in text.splitlines(keepends=True):
         for token, found in ((ADDRESS, addresses), (GATEWAY, gateways)):
@@ -147,8 +155,11 @@ def hosts(text: str, addresses: tuple[str, ...], gateways: tuple[str, ...]) -> s
 
 
 def resolv(text: str, dns: dict[str, Any]) -> str:
-    """/etc/resolv.conf with the network's own name servers, search list and options in the place of the host's; what
-    the network says nothing of stays (CNI specification, "Result", ``dns``)."""
+    """Return the resolv.conf text with the network's own name servers, search list and options.
+
+    They replace the host's. The host's lines stay for whatever the network does not set (CNI specification,
+    "Result", ``dns``).
+    """
     search = list(dns.get("search") or []) or ([dns["domain"]] if dns.get("domain") else [])
     own = {
         "nameserver": [f"nameserver {item}\n" for item in dns.get("nameservers") or []],

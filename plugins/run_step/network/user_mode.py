@@ -1,4 +1,4 @@
-"""What slirp4netns and pasta have in common: a process of the user's own that serves one namespace."""
+"""The common part of slirp4netns and pasta: a process of the same user that serves one namespace."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..linux import process as p
 from . import NetworkError
 
 ADDRESS, GATEWAY, RESOLVER, PREFIX = "10.0.2.100", "10.0.2.2", "10.0.2.3", 24
-"""What slirp4netns gives a namespace (slirp4netns(1)), and we ask of pasta."""
+"""The addresses that slirp4netns gives a namespace (slirp4netns(1)), and that we ask of pasta."""
 
 SECONDS = 30.0
-"""How long one may take until it is ready."""
+"""The limit for the start of the process, in seconds."""
 
 
 def die_with_parent() -> None:
-    """For a child of ours, before it becomes the program."""
+    """Ask the kernel for a signal when the parent ends; for a child, before it becomes the program."""
     p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def name_servers(bundle: str) -> list[str] | None:
-    """Those of the resolv.conf that is made for the step; None where it has another one."""
+    """Return the name servers of the resolv.conf that is made for the step; None if the step has another file."""
     try:
         with open(os.path.join(bundle, "files", "resolv.conf"), encoding="utf-8", errors="replace") as stream:
             return [line.split()[1] for line in stream if line.startswith("nameserver ")]
@@ -35,11 +35,11 @@ def name_servers(bundle: str) -> list[str] | None:
 
 
 TUN = "/dev/net/tun"
-"""Where tap devices come from (Linux, Documentation/networking/tuntap.rst)."""
+"""The device that makes tap devices (Linux, Documentation/networking/tuntap.rst)."""
 
 
 def why_no_tun() -> str:
-    """What keeps this process from making tap devices, and what would help; empty where nothing does."""
+    """Return why this process can't make tap devices, and a remedy; the empty string if it can."""
     try:
         os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
@@ -51,11 +51,11 @@ def why_no_tun() -> str:
 
 
 _CHATTER = ("sent tapfd=", "received tapfd=", "Failed to send ")
-"""Lines that tell nobody anything: descriptors of slirp4netns, and that pasta finds no syslog."""
+"""Beginnings of lines without information: descriptors of slirp4netns, and pasta's note that it finds no syslog."""
 
 
 def last_lines(path: str, start: int = 0) -> str:
-    """The last two lines of use that a log has behind ``start``, for an error."""
+    """Return the last two useful lines of a log after the offset ``start``, for an error message."""
     try:
         with open(path, "rb") as stream:
             stream.seek(start)
@@ -66,8 +66,10 @@ def last_lines(path: str, start: int = 0) -> str:
 
 
 class UserMode:
-    """The fields of :class:`run_step.network.Network` that both have. The host's loopback can't be reached, so the host
-    has no address of its own in this network."""
+    """The common fields of both networks; see :class:`run_step.network.Network`.
+
+    The step can't reach the host's loopback, so the host has no address of its own in this network.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
@@ -79,10 +81,10 @@ class UserMode:
         self.dns: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.log = os.path.join(bundle, f"{self.name}.log")
-        self._told = 0  # bytes of its log that are of its start
+        self._told = 0  # size of the log, in bytes, when the start was over
 
     def start(self, command: list[str], fds: tuple[int, ...]) -> None:
-        """Raises NetworkError."""
+        """Start the process. Raises NetworkError."""
         if why := why_no_tun():
             raise NetworkError(f"{self.name} needs a tap device, but {why}; or use --network host or none")
         try:
@@ -101,8 +103,11 @@ class UserMode:
         self.pid = self.process.pid
 
     def await_ready(self, ready: int, run: socket.socket) -> None:
-        """Until it writes to the descriptor ``ready``. Raises NetworkError with what it said, and Cancelled when the
-        builder asks for the end or goes; it has ended then."""
+        """Wait until the process writes to the descriptor ``ready``.
+
+        Raises NetworkError with the process's output, and Cancelled when the builder asks for the end or goes
+        away. The process has ended then.
+        """
         ended = os.pidfd_open(self.pid)
         watched = [ready, ended, run.fileno()]
         try:
@@ -111,7 +116,7 @@ class UserMode:
                 if os.read(ready, 32):
                     self._told = os.path.getsize(self.log)
                     return
-                watched.remove(ready)  # closed without a word: its end follows
+                watched.remove(ready)  # closed without a byte: the process is about to end
                 found = select.select(watched, (), (), SECONDS)[0]
         finally:
             os.close(ended)
@@ -122,7 +127,7 @@ class UserMode:
         raise NetworkError(f"{self.name} could not connect the step: {why}")
 
     def words(self) -> str:
-        """Its name, what ended it, and what it printed last. Waits for its end."""
+        """Return the process's name, what ended it, and its last output. Waits for its end."""
         return f"{self.name} {self._end()}"
 
     def _end(self) -> str:
@@ -132,6 +137,6 @@ class UserMode:
         return f"{how}: {said}" if said else how
 
     def close(self) -> None:
-        """Kill it, if it has not ended."""
+        """Kill the process, if it has not ended."""
         self.process.kill()
         self.process.wait()

@@ -1,7 +1,7 @@
 """Secrets that a mounts.conf file gives to every step (row S66, containers-mounts.conf(5)).
 
-A step sees a private copy, made in the bundle, which goes with it: what is written there changes nothing of the host's
-and is in no layer.
+A step sees a private copy, made in the bundle and removed with it: a step's changes affect neither the host
+nor the layer.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ..planning import BUNDLE, CopyTree, Draft
 from ..request import RunRequest
 
 FILES = "secrets/files"
-"""Where in the bundle the copies of single files are."""
+"""The bundle's directory for copies of single files."""
 
 
 def parse(line: str) -> tuple[str, str] | None:
-    """``/host/path:/container/path``, or one path for both; None for a line that is neither."""
+    """Parse ``/host/path:/container/path``, or one path for both; return None for any other line."""
     source, _, destination = line.partition(":")
     paths = [path for path in (source, destination or source) if path.startswith("/")]
     clean = [posixpath.normpath("/" + path.lstrip("/")) for path in paths]
@@ -26,7 +26,7 @@ def parse(line: str) -> tuple[str, str] | None:
 
 
 def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[dict[str, Any]]:
-    """One bind mount for each line whose source can be copied; the others are left out with a warning."""
+    """Return a bind mount for each line whose source can be copied; the others are left out with a warning."""
     out: list[dict[str, Any]] = []
     known = {item.path: item.directory for item in host.paths}
     for number, line in enumerate(host.default_mounts):

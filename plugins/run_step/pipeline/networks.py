@@ -1,7 +1,7 @@
-"""Which network a step of its own namespace gets (rows S42, S76 to X79), decided by what this host has.
+"""The network of a step with its own namespace (rows S42, S76 to X79), chosen by what this host has.
 
-A named network is a CNI configuration; ``private`` is the first of them, else the built-in bridge, and for whoever is
-not root of the machine a network in user space. How a network is made is no matter here.
+A named network is a CNI configuration. ``private`` is the first of them, else the built-in bridge; for users
+who are not root of the machine it is a network in user space. This module does not make networks.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .files import keeps_own
 
 CNI_CONFIG_DIRS = ("/etc/cni/net.d",)
 CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
-"""Where networks and plugins are, unless the request says so: as distributions and the CNI project have them."""
+"""The directories of plugins, unless the request names others: those of distributions and of the CNI project."""
 
 _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 
 def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: HostFacts) -> NetworkPlan:
-    """Raises HostError for a network that this host can't have, with what would make it."""
+    """Return the network plan. Raises HostError, with a remedy, for a network that this host can't have."""
     if option.host:
         return NetworkPlan("host")
     if option.path.startswith("/"):
@@ -42,7 +42,7 @@ def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: Hos
     _check(mode, host)
     if mode == "slirp4netns" and host.is_ipv6_only:
         draft.warnings.append(
-            "slirp4netns has IPv4 alone, and IPv6 alone leads out of this machine; use --network pasta (package passt)"
+            "slirp4netns has only IPv4, and only IPv6 leads out of this machine; use --network pasta (package passt)"
         )
     return NetworkPlan(mode)
 
@@ -117,7 +117,7 @@ def _cni(request: RunRequest, host: HostFacts, names: tuple[str, ...]) -> Networ
 
 
 def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
-    """What plugins with the capability may be told (CNI conventions, "Dynamic Plugin specific fields")."""
+    """Return the settings for plugins with the capability (CNI conventions, "Dynamic Plugin specific fields")."""
     out: dict[str, Any] = {}
     servers = () if keeps_own(request.dns) else request.dns
     if servers or request.dns_search or request.dns_options:
@@ -132,7 +132,7 @@ def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
 
 
 def configurations(files: tuple[TextFile, ...]) -> dict[str, dict[str, Any]]:
-    """Networks by name, the first file of a name counts; what is none, or can't be read, is passed over."""
+    """Return the networks by name; the first file of a name counts, and invalid or unreadable files are skipped."""
     out: dict[str, dict[str, Any]] = {}
     for item in files:
         value = _load(item)
@@ -147,7 +147,7 @@ def _broken(files: tuple[TextFile, ...]) -> str:
 
 
 def _load(item: TextFile) -> dict[str, Any] | str:
-    """A network as a list of plugins, or what is wrong with the file. A ``.conf`` file is one plugin."""
+    """Return a network as a list of plugins, or the error in the file. A ``.conf`` file is one plugin."""
     if item.error:
         return item.error
     try:
@@ -175,7 +175,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
 
 
 def _is_name(value: Any) -> bool:
-    """A program in a plugin directory, and no path that leads elsewhere."""
+    """Whether the value names a program in a plugin directory, and is not a path that leads elsewhere."""
     return (
         isinstance(value, str) and value.isprintable() and "/" not in value and value not in ("", ".", "..")
     )
