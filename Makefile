@@ -36,7 +36,7 @@ check: $(STAMP) ## run ruff, mypy and import-linter
 	$(BIN)/lint-imports
 
 test: $(STAMP) system ## run every test, as root; TESTS=PATH for some of them
-	$(BIN)/python -m pytest -p strict -n 3 --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -p strict -n 3 --dist worksteal --cov --cov-report=term $(TESTS)
 
 # Whatever is wrong, a link that leads nowhere too, is an error.
 docs: $(VENV)/.has-docs ## render the documentation and the API reference into site/

@@ -14,6 +14,8 @@ from buildfront.errors import BuildError
 from buildfront.steps.select import select
 from run_step import Root
 
+pytestmark = pytest.mark.no_cover
+
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:

@@ -41,6 +41,7 @@ def deep(tmp_path):
         remove_tree(str(tmp_path / top))
 
 
+@pytest.mark.no_cover
 @pytest.mark.parametrize("complete", [True, False])
 def test_deep_trees_are_compared_and_written(deep, complete) -> None:
     new, old = os.open(deep / "new", FLAGS), os.open(deep / "old", FLAGS)
