@@ -101,6 +101,7 @@ BELOW = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BELOW)
 def test_an_answer_comes_soon(name: str) -> None:
     text, expected = BELOW[name]
@@ -110,6 +111,7 @@ def test_an_answer_comes_soon(name: str) -> None:
     assert expected in found[:10_000] + found[-10_000:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
