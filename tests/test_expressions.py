@@ -34,9 +34,9 @@ MANY = 50_000
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
+    began = time.process_time()  # whatever else the machine does
     yield
-    assert time.monotonic() - began < seconds
+    assert time.process_time() - began < seconds
 
 
 def expressions() -> dict[str, re.Pattern[str] | re.Pattern[bytes]]:

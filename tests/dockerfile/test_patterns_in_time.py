@@ -17,9 +17,9 @@ from run_step import Root
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
+    began = time.process_time()  # whatever else the machine does
     yield
-    assert time.monotonic() - began < seconds
+    assert time.process_time() - began < seconds
 
 
 @pytest.mark.parametrize(
