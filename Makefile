@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 TESTS ?= tests
 
-.PHONY: help setup system demo test check docs dist golden oracle bench clean
+.PHONY: help setup system demo test test-fast check docs dist golden oracle bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -48,6 +48,10 @@ dist: $(VENV)/.has-dist ## build the archive of the sources and the wheel into d
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
 	sh tools/try-wheel $(BIN)/python dist/*.whl
+
+# What needs neither root nor anything of Debian's but Python: under a minute.
+test-fast: $(STAMP) ## run the tests that need neither root nor Debian's programs
+	$(BIN)/python -m pytest -q -r fE -n 2 --dist worksteal --fast
 
 golden: $(STAMP) ## write the golden files and the JSON schemas anew
 	$(BIN)/python tools/make_schemas.py

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 
 import pytest
 from busybox_root import host_mounts, listing, marker, processes
@@ -77,18 +78,19 @@ def test_a_parent_outside_of_the_hierarchy_is_refused_with_and_without_limits(re
 @pytest.mark.parametrize("absolute", [False, True])
 def test_the_step_is_below_its_parent(step, name, absolute):
     """A relative one is below the builder's own group."""
-    nap, seen = marker(), []
+    nap, seen, cancel = marker(), [], threading.Event()
     parent = f"/{name}" if absolute else name
 
     def look(stream, data):
         seen.extend(place("memory", pid)[1] for pid in processes(nap))
+        cancel.set()
 
     resources = Resources(memory=64 << 20, cgroup_parent=parent)
     result = step.run(
-        "/bin/sh", "-c", "echo; sleep 60; true", nap, resources=resources, output=look, timeout=1
+        "/bin/sh", "-c", "echo; sleep 60; true", nap, resources=resources, output=look, cancel=cancel
     )
     point, own = place("memory")
-    assert result.timed_out and seen
+    assert result.cancelled and seen
     assert {os.path.dirname(path) for path in seen} == {os.path.join(point if absolute else own, name)}
     assert os.path.basename(seen[0]).startswith("buildfront-")
     assert groups(name) == []

@@ -385,7 +385,7 @@ def test_a_parent_that_was_made_for_two_steps_is_gone_with_the_last(step, tmp_pa
     try:
         below(two.pid, "/" + name)
         os.close(one.writer)
-        one.thread.join(8)
+        one.thread.join(30)
         waited = one.thread.is_alive()
         below(two.pid, "/" + name)
     finally:

@@ -804,7 +804,7 @@ def test_whatever_becomes_of_the_step(way, end):
             way.run(*args, **fields)
     else:
         result = way.run(
-            kinds.line + end.replace("NAP", nap), timeout=1.0 if "NAP" in end else 60, **kinds.fields
+            kinds.line + end.replace("NAP", nap), timeout=3 if "NAP" in end else 60, **kinds.fields
         )
         assert way.stdout == "started\n"
         assert (result.timed_out, result.status) == (

@@ -354,7 +354,7 @@ def test_a_failing_DEL_is_a_warning_and_the_rest_is_deleted(step, place):
 def test_the_end_is_asked_for_while_a_plugin_hangs(step, place):
     nap = marker()
     name = place.network("front", place.plugin("first"), place.plugin("slow", add=f"sleep {nap}\n"))
-    result = step.run("true", network=name, timeout=1, **place.fields)
+    result = step.run("true", network=name, timeout=3, **place.fields)
     assert result.timed_out
     assert place.order() == ["ADD first if0", "ADD slow if0", "DEL slow if0", "DEL first if0"]
     assert until(lambda: not processes(nap))
