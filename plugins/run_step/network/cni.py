@@ -318,7 +318,7 @@ def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
             if not set(wanted) <= set(known):
                 warnings.append(
                     f"the networks in {bundle} are left as they are: their note names plugins in "
-                    f"{', '.join(wanted)!r}, which is none of this machine's directories for them"
+                    f"{', '.join(wanted)!r}, which are not this machine's plugin directories"
                 )
                 continue
             where = Calls(_field(calls, "container_id", str, ""), wanted, None)
