@@ -141,7 +141,7 @@ class Calls:
         self.namespace = namespace
 
     def known(self) -> dict[str, Any]:
-        """Return the arguments of :func:`recover`, as JSON values."""
+        """Return the values that :func:`recover` needs, for JSON."""
         return {"container_id": self.container_id, "plugin_dirs": self.plugin_dirs}
 
     def run(self, command: str, plugin: dict[str, Any], given: dict[str, Any], interface: str) -> Any:

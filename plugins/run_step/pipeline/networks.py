@@ -18,7 +18,7 @@ from .files import keeps_own
 
 CNI_CONFIG_DIRS = ("/etc/cni/net.d",)
 CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
-"""The directories of plugins, unless the request names others: those of distributions and of the CNI project."""
+"""The default directories of networks and of plugins: those of distributions and of the CNI project."""
 
 _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
