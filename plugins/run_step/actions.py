@@ -57,7 +57,7 @@ class _Put(NamedTuple):
 
 
 class Undo:
-    """The changes to undo in ``root`` after the step; changes that the step made meanwhile are never overwritten."""
+    """The changes to undo in ``root`` after the step; changes by the step can't prevent that."""
 
     def __init__(self, root: Root, bundle: str) -> None:
         self.root = root

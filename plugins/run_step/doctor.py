@@ -141,9 +141,9 @@ def _words(name: str) -> str:
 
 
 def _user() -> tuple[Choice, list[Finding]]:
-    """Return the choice of the user and the findings about it. Enters the user namespace.
+    """Return the choice of a user namespace, and the findings about the user.
 
-    The choice is made from the facts of before.
+    The choice is made from the facts before the user namespace is entered, which is done here.
     """
     from .defaults import decide
     from .host import HostFacts, which

@@ -146,7 +146,7 @@ def _nodes(node: Any, known: dict[int, int], levels: int) -> int:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
     if id(node) in known:
         if not known[id(node)]:
-            raise ValueError("Circular reference: an alias lies in what it stands for")
+            raise ValueError("Circular reference: an alias is part of its own value")
         return known[id(node)]
     known[id(node)] = 0
     count = 1

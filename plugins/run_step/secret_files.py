@@ -22,7 +22,7 @@ DIRECTORY = "private"
 def pack(plan: RunPlan, inputs: Inputs) -> tuple[dict[str, Any], int]:
     """Return the job's description of the plan's secrets, and a descriptor of a file in memory with their bytes.
 
-    Returns nothing and -1 for a plan without secrets. The caller closes the descriptor.
+    Returns an empty description and -1 for a plan without secrets. The caller closes the descriptor.
     """
     wanted = [action for action in plan.actions if isinstance(action, PutSecret | SetSecret)]
     if not wanted:

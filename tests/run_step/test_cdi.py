@@ -322,7 +322,7 @@ def test_a_broken_file_of_the_same_kind_is_told(ask, facts):
     (warning,) = plan(ask(devices=("vendor.com/gpu=0",)), beside).warnings
     assert (
         warning
-        == "the CDI specification /etc/cdi/0.json can't be used: devices: [] should be non-empty; it is left aside"
+        == "the CDI specification /etc/cdi/0.json can't be used: devices: [] should be non-empty; it is left out"
     )
 
 

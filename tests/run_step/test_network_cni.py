@@ -305,7 +305,7 @@ def test_what_a_plugin_says_in_its_own_way(step, place, lines, match):
 @row("S78")
 def test_a_malformed_configuration_is_told_with_its_file(step, place):
     name = place.network("front", place.plugin("able") | {"capabilities": ["dns"]})
-    text = refused(step, place, name, "the capabilities of the plugin able are no JSON object")
+    text = refused(step, place, name, "the capabilities of the plugin able are not a JSON object")
     assert f"{place.configs}/front.conflist: " in text and place.calls() == []
 
 

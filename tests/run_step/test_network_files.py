@@ -346,10 +346,10 @@ def test_what_is_no_network_is_passed_over(name, text):
     [
         (
             '{"name": "x", "type": "a", "capabilities": ["dns"]}',
-            "the capabilities of the plugin a are no JSON object",
+            "the capabilities of the plugin a are not a JSON object",
         ),
         ('{"type": "a"}', "it has no name"),
-        ("[" * 100_000, r"no JSON \(it is nested deeper than 100 levels\)"),
+        ("[" * 100_000, r"it is not JSON \(it is nested deeper than 100 levels\)"),
         ('{"name": "x", "type": "a", "ipam": %s}' % ("[" * 300 + "]" * 300), "nested deeper than 100 levels"),
     ],
 )

@@ -332,7 +332,7 @@ def test_a_plugin_that_this_machine_does_not_know_is_not_run(work, bundle, open_
     canary(open_path / "plugins/tool")
     (bundle / "cni.json").write_text(json.dumps([cni_note(open_path / "plugins")]))
     (warning,) = recover(str(work))
-    assert "none of this machine's directories for them" in warning and was_run() == ""
+    assert "not this machine's plugin directories" in warning and was_run() == ""
     assert recover(str(work), cni_plugin_dirs=[str(open_path / "plugins")]) == ()
     assert was_run() != ""
 

@@ -141,7 +141,7 @@ class Calls:
         self.namespace = namespace
 
     def known(self) -> dict[str, Any]:
-        """Return the arguments of :func:`recover`, as JSON values."""
+        """Return the values that :func:`recover` needs, for JSON."""
         return {"container_id": self.container_id, "plugin_dirs": self.plugin_dirs}
 
     def run(self, command: str, plugin: dict[str, Any], given: dict[str, Any], interface: str) -> Any:
@@ -318,7 +318,7 @@ def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
             if not set(wanted) <= set(known):
                 warnings.append(
                     f"the networks in {bundle} are left as they are: their note names plugins in "
-                    f"{', '.join(wanted)!r}, which is none of this machine's directories for them"
+                    f"{', '.join(wanted)!r}, which are not this machine's plugin directories"
                 )
                 continue
             where = Calls(_field(calls, "container_id", str, ""), wanted, None)

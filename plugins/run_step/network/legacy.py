@@ -180,4 +180,4 @@ def _compare(load: v.Load, mask: bytes, data: bytes, inverted: int) -> Iterator[
         wanted = bytes(one & other for one, other in zip(data, mask, strict=True))
         yield v.Compare(1, v.NOT_EQUAL if inverted else v.EQUAL, wanted)
     elif inverted:
-        yield v.Perhaps()  # a field that is inverted and masked to nothing
+        yield v.Perhaps()  # the negation of a condition that always holds

@@ -31,7 +31,7 @@ def known(text: str) -> str:
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Set the capability sets: the defaults, then the additions, then the drops.
 
-    ``all`` adds every known capability or empties every set. A user other than root keeps the bounding set.
+    ``all`` adds every known capability or empties every set. A user other than root keeps only the bounding set.
     """
     names = set(DEFAULT)
     for text in request.cap_add:

@@ -108,7 +108,7 @@ def resolve(names: Iterable[str], request_dirs: tuple[str, ...], host: HostFacts
             whole = next(spec for where, spec in specs if where == path)
             out.append(_edits(f"the CDI specification {path}", whole.get("containerEdits") or {}))
         out.append(_edits(f"the CDI device {name!r} ({path})", item.get("containerEdits") or {}))
-    told = [f"{why}; it is left aside" for kind, why in broken if kind in kinds]
+    told = [f"{why}; it is left out" for kind, why in broken if kind in kinds]
     return Resolved(tuple(out), tuple(told))
 
 

@@ -124,8 +124,8 @@ def place(draft: Draft, request: RunRequest, host: HostFacts) -> None:
             rules.append({"allow": True, **_number(node), "access": node.permissions})
         elif not has_rules and set("rw") - set(node.permissions):
             draft.warnings.append(
-                f"the device {node.path} has the permissions {node.permissions or 'none'!r}, which nothing keeps the "
-                f"step to: isolation {draft.isolation} has no device cgroup here, only the node's mode counts"
+                f"the device {node.path} has the permissions {node.permissions or 'none'!r}, which can't be "
+                f"enforced: isolation {draft.isolation} has no device cgroup here, only the node's mode counts"
             )
         _place(draft, node, host)
     wanted = _cdi(request, host)

@@ -25,7 +25,7 @@ _OWN = {"bridge", "cni"}
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Make the files.
+    """Plan the files and their bind mounts.
 
     Neither hosts nor resolv.conf is bound if another mount has its place. Without a network there is no
     resolv.conf, and the hosts file has only localhost.

@@ -18,7 +18,7 @@ from .files import keeps_own
 
 CNI_CONFIG_DIRS = ("/etc/cni/net.d",)
 CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
-"""The directories of plugins, unless the request names others: those of distributions and of the CNI project."""
+"""The default directories of networks and of plugins: those of distributions and of the CNI project."""
 
 _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
@@ -153,9 +153,9 @@ def _load(item: TextFile) -> dict[str, Any] | str:
     try:
         value = parse(item.text, limit=SPECIFICATION)
     except ValueError as error:
-        return f"no JSON ({error})"
+        return f"it is not JSON ({error})"
     if not isinstance(value, dict):
-        return "no JSON object"
+        return "it is not a JSON object"
     plugins = value.get("plugins") if item.path.endswith(".conflist") else [value]
     if not isinstance(plugins, list) or not plugins:
         return "it has no plugins"
@@ -163,7 +163,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
         return "a plugin has no type"
     for plugin in plugins:
         if not isinstance(plugin.get("capabilities") or {}, dict):
-            return f"the capabilities of the plugin {plugin['type']} are no JSON object"
+            return f"the capabilities of the plugin {plugin['type']} are not a JSON object"
     name = value.get("name")
     if not isinstance(name, str) or not name:
         return "it has no name"

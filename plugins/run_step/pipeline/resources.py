@@ -43,7 +43,7 @@ def check(wanted: Resources) -> None:
         if text:
             _cpu_list(text, what)
     if wanted.memory < -1 or wanted.memory_swap < -1:
-        raise RequestError("a memory limit must not be negative, but for -1, which is none")
+        raise RequestError("a memory limit must not be negative, except -1 for no limit")
     if wanted.pids < -1:
         raise RequestError(f"pids limit '{wanted.pids}': a number of processes is wanted, or -1 for no limit")
     if wanted.memory_swap > 0 and not 0 < wanted.memory <= wanted.memory_swap:

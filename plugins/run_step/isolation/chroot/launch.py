@@ -122,7 +122,7 @@ def _child(sandbox: Sandbox, job: dict[str, Any], two: bool, fds: tuple[int, ...
 
     Writes to the pipe for messages: each warning with a null byte behind it, then the error, if any.
     """
-    message = "the sandbox ended without a word"
+    message = "the sandbox ended without a message"
     words = fds[3]
     try:
         _arrange(fds)

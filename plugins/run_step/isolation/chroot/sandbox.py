@@ -252,7 +252,7 @@ class Sandbox:
         try:
             p.join_session_keyring()
         except OSError:
-            pass  # the kernel or a filter has no keyrings; else the step could see the builder's keys
+            pass  # without keyrings in the kernel, or behind a filter, there are no keys to see
         os.umask(process["user"].get("umask", 0o022))
         args = process["args"]
         env = dict(entry.split("=", 1) for entry in process["env"])
