@@ -1,4 +1,4 @@
-"""The abilities of this machine for a RUN step, found by trying, and the remedies for what is missing.
+"""Examine what this machine can do for a RUN step, by trying, and say what would make the rest work.
 
 For people (``buildfront doctor``) and for frontends. Planning does not use it: it has its own facts
 (:mod:`run_step.host`).
@@ -7,16 +7,29 @@ For people (``buildfront doctor``) and for frontends. Planning does not use it: 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
+from . import defaults
+from .defaults import Choice, Defaults, decide
 from .errors import HostError
-
-if TYPE_CHECKING:
-    from .defaults import Choice, Defaults
+from .helper_programs import which
+from .host import HostFacts
+from .host_lookup import look_up
+from .host_probe import probe, probe_runtimes
+from .isolation.cgroup import CgroupError, Group
+from .linux import mount as m
+from .linux.id_maps import is_machine_root, sub_ids
+from .linux.process import effective, errno_in_child
+from .network.user_mode import why_no_tun
+from .network_terms import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS
+from .pipeline.networks import configurations
+from .request import RunRequest
+from .rootless import enter_user_namespace, needs_user_namespace, why_no_user_namespace
 
 
 class Finding(NamedTuple):
-    """The result for one thing that a step may need. ``detail`` is what was found, or the remedy."""
+    """One thing that a step may need. ``detail`` says how it was found, or how to make it work."""
 
     what: str
     ok: bool
@@ -32,14 +45,6 @@ def examine() -> list[Finding]:
     A process of an unprivileged user becomes root of a user namespace, as for a build: call this function at
     the start of the program.
     """
-    from dataclasses import replace
-
-    from .defaults import decide
-    from .host import probe
-    from .isolation.oci import probe_runtimes
-    from .network.user_mode import why_no_tun
-    from .rootless import is_machine_root
-
     before, user = _user()
     host = replace(probe(runtimes=False), runtimes=probe_runtimes(every=True)) if os.geteuid() == 0 else None
     if host is None:
@@ -145,20 +150,9 @@ def _user() -> tuple[Choice, list[Finding]]:
 
     The choice is made from the facts before the user namespace is entered, which is done here.
     """
-    from .defaults import decide
-    from .host import HostFacts, which
-    from .linux.process import effective
-    from .rootless import (
-        enter_user_namespace,
-        is_machine_root,
-        needs_user_namespace,
-        sub_ids,
-        why_no_user_namespace,
-    )
-
     uid = os.geteuid()
     why = why_no_user_namespace() if needs_user_namespace() else ""
-    choice = decide(HostFacts(uid=uid, capabilities=effective(), no_userns=why)).user_namespace
+    choice = defaults.user_namespace(uid, effective(), why)
     if uid == 0:
         who = "root" if is_machine_root() else "root of a user namespace"
         entered = enter_user_namespace()
@@ -186,16 +180,11 @@ def _user() -> tuple[Choice, list[Finding]]:
 
 def _try(flags: int) -> str:
     """Unshare in a forked child; return the empty string, or why it failed."""
-    from .linux import mount as m
-    from .linux.process import errno_in_child
-
     number = errno_in_child(lambda: m.unshare(flags))
     return os.strerror(number) if number else ""
 
 
 def _namespace(name: str) -> Finding:
-    from .linux import mount as m
-
     flags = {
         "mount": m.CLONE_NEWNS,
         "pid": m.CLONE_NEWPID,
@@ -211,9 +200,7 @@ def _namespace(name: str) -> Finding:
 
 def _bridge() -> Finding:
     """Try the built-in network in a forked child, in a network namespace that ends with it."""
-    from .linux import mount as m
-    from .network import bridge
-    from .rootless import is_machine_root
+    from .network import bridge  # it loads pyroute2
 
     reader, writer = os.pipe()
     child = os.fork()
@@ -245,11 +232,6 @@ def _bridge() -> Finding:
 
 
 def _cni() -> Finding:
-    from .host import HostFacts
-    from .host_lookup import look_up
-    from .pipeline.networks import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS, configurations
-    from .request import RunRequest
-
     plugins = sorted({name for path in CNI_PLUGIN_DIRS if os.path.isdir(path) for name in os.listdir(path)})
     if not plugins:
         return Finding(
@@ -273,8 +255,6 @@ def _cni() -> Finding:
 
 
 def _limits() -> list[Finding]:
-    from .isolation.cgroup import CgroupError, Group
-
     found = []
     for name, limits in (
         ("cpu", {"cpu": {"shares": 1024}}),

@@ -17,16 +17,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from .actions import Undo, prepare
+from .chroot_fields import check_fields
 from .errors import HostError
 from .inputs import Inputs
+from .isolation.bundle_files import write_config
+from .isolation.cgroup import remove_noted
+from .linux.children import died_of
+from .linux.seccomp_filter import compile_filter
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .programs import Start, explain, printed, reason, said
 from .rootfs import Root
-from .secret_files import pack
+from .run_protocol import LENGTH, LIBRARY, RUN, send
+from .secret_packing import pack
 from .stdio.own_terminal import size_of
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
-from .supervisor import LENGTH, LIBRARY, RUN, send
 from .trees import remove_tree
 
 
@@ -70,8 +75,6 @@ class RunResult:
     def _how(self) -> str:
         if self.status >= 0:
             return f"exit status {self.status}"
-        from .isolation.waiting import died_of
-
         return died_of(-self.status)
 
     def _memory(self) -> str:
@@ -274,9 +277,7 @@ def _refuse(plan: RunPlan) -> None:
             "a RUN step needs root, if only of a user namespace: call run_step.enter_user_namespace() where the "
             "program starts, or run it as root"
         )
-    from .pipeline import check_fields
-
-    check_fields(plan.isolation, plan.spec, plan.network)  # a plan may come from any program
+    check_fields(plan.isolation, plan.spec, plan.network)  # whoever made the plan
 
 
 def _network(plan: RunPlan) -> dict[str, Any]:
@@ -343,8 +344,6 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
     The root filesystem is changed as a run would change it before the command. Raises HostError for a plan
     whose RUN instruction mounts files that are only passed for one run, and OSError.
     """
-    from .isolation.oci import write_config
-
     inputs = Inputs()
     inputs.check(plan)
     rootfs = os.path.join(directory, "rootfs")
@@ -405,8 +404,6 @@ class _Step:
         # isolation/oci.py).
         takes_filter = plan.isolation == "chroot" or os.path.basename(job["runtime"]) == "crun"
         if takes_filter and "seccomp" in plan.spec["linux"]:
-            from .linux.seccomp_filter import compile_filter
-
             try:
                 job["seccomp"] = compile_filter(plan.spec["linux"]["seccomp"]).hex()
             except OSError as error:
@@ -431,8 +428,6 @@ class _Step:
                 raise
         wall = int((time.monotonic() - began) * 1e6)
         if answer is None:
-            from .isolation.cgroup import remove_noted
-
             remove_noted(self.bundle, own=self.job["container_id"])
             raise HostError("the step's supervisor ended before the step did; was it killed?")
         for name in ("error", "setup"):

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from .defaults import decide
 from .execution import Output, RunResult, Supervisor, execute
-from .host import HostFacts, probe
+from .host import HostFacts
 from .host_lookup import look_up, names_a_network
+from .host_probe import probe
 from .inputs import Inputs
-from .planning import RunPlan, plan
+from .pipeline import plan
+from .planning import RunPlan
 from .request import RunRequest
 
 

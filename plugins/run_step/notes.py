@@ -1,7 +1,6 @@
-"""Safe reading of notes on the disk: those of a killed builder, and the state of the machine's networks.
+"""Notes: files that another process reads back, of a builder that was killed or about the machine's networks.
 
-The reader did not write them, so they are only data. Their owner is checked first, and their contents are not
-trusted.
+They are data: their owner is checked first, and nothing in them is believed without a check.
 """
 
 from __future__ import annotations
@@ -10,8 +9,10 @@ import os
 import stat
 from collections.abc import Iterable
 
+from .linux.id_maps import is_machine_root
+
 LARGEST = 4 << 20
-"""The limit for a note, in bytes; a larger one is not ours."""
+"""The limit of a note in bytes; a larger file is not one of ours."""
 
 PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 """The directories of programs in distributions."""
@@ -25,7 +26,7 @@ def is_own(status: os.stat_result) -> bool:
 
 
 def is_own_directory(path: str) -> bool:
-    """Whether ``path`` is a directory of ours, not a link, and no other user can replace it."""
+    """Whether ``path`` is a directory of ours, not a link, and no other user can put another in its place."""
     try:
         status = os.lstat(path)
     except (OSError, ValueError):
@@ -36,9 +37,9 @@ def is_own_directory(path: str) -> bool:
 
 
 def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
-    """Return the content of a note; None if it is not a note of ours, or larger than ``limit``.
+    """Return the content of a note: a regular file of ours that no other user may write, with only one name.
 
-    It must be a regular file of ours that no other user may write, with only one name.
+    None for anything else, and for a file that is larger than ``limit``.
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -53,7 +54,7 @@ def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
 
 
 def lines(directory: str, name: str) -> list[str]:
-    """Return the lines of a note, without those that can't be a path; none if there is no note."""
+    """Return the lines of a note, without those that can't be a path; none where there is no note."""
     text = (read(directory, name) or b"").decode("utf-8", "surrogateescape")
     return [line for line in text.split("\n") if line and "\0" not in line]
 
@@ -79,7 +80,7 @@ def known_program(path: str, names: Iterable[str], directories: Iterable[str] = 
 
 
 def _is_safe(directory: str) -> bool:
-    """Whether ``directory`` and all above it are root's or ours, and no other user can rename or remove entries."""
+    """Whether ``directory`` and all above it are root's or ours, and no other user can rename or remove there."""
     try:
         here = os.path.realpath(directory, strict=True)
         while True:
@@ -101,8 +102,6 @@ def _trusted() -> set[int]:
     because the owner of a note is checked in another way.
     """
     own = {0, os.geteuid()}
-    from .rootless import is_machine_root
-
     if not is_machine_root():
         with open("/proc/sys/kernel/overflowuid", encoding="ascii") as stream:
             own.add(int(stream.read()))

@@ -1,7 +1,7 @@
-"""Paths inside a root filesystem, with links that are not trusted.
+"""Paths inside a root filesystem, safe against any links that an image has in it.
 
-Both packages use this module whenever they access a root filesystem. Every path is resolved with the root as
-``/`` and can't leave it. The module knows nothing of images, mounts or steps.
+Both packages reach into a root filesystem only through :class:`Root`: every path is resolved with the
+root as ``/`` and can't leave it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,13 @@ from .linux.openat2 import components, open_in_root
 
 _DIR = os.O_PATH | os.O_DIRECTORY
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""The kernel's errors for a path that leads to nothing."""
-_MAX_LINKS = 40  # the kernel's limit (linux/namei.h, MAXSYMLINKS)
+"""The errors of a path that leads to nothing."""
+_MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
+
+
+def above(path: str) -> list[str]:
+    """Return the directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
+    return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
 
 
 class Created(NamedTuple):

@@ -8,7 +8,7 @@ for whatever reason the builder ended, the child kills the step: no step outlive
 The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library never
 has a child that it did not make (row S72).
 
-Hot path: imports little.
+Hot path: imports little, and all of it before the first fork, so that no child has to import anything.
 """
 
 from __future__ import annotations
@@ -19,32 +19,25 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
-from typing import Any, Protocol
+from typing import Protocol
 
+from .isolation import oci
+from .isolation.chroot import launch
 from .linux import process as p
-
-LENGTH = struct.Struct("!I")
-"""The head of a message: its length in bytes."""
-
-RUN, LIBRARY = b"r", b"l"
-"""The kinds of messages on the control socket: a run, with its descriptors; and the directory of the library
-for the built-in network, sent once before the first run that needs it.
-"""
-
-MOST_FDS = 250
-"""The limit for descriptors in one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
+from .linux.children import end_descendants
+from .run_protocol import LIBRARY, MOST_FDS, receive, send
+from .secret_files import unpack
 
 
 class Held(Protocol):
-    """An object that is kept from one run to the next."""
+    """A resource that is kept from one run to the next."""
 
     def release(self) -> None:
         """Release it. Never raises."""
 
     def forget(self) -> None:
-        """Close its descriptors in a forked process, which must not keep it."""
+        """Drop it in a forked process, without releasing it."""
 
 
 def main() -> None:
@@ -58,10 +51,10 @@ def main() -> None:
 
 
 def _hold(library: str) -> list[Held]:
-    """Load the built-in network once, in the process from which every run is forked, and hold it between runs."""
+    """Load the built-in network once, before the runs are forked, and keep it from one run to the next."""
     try:
         sys.path.append(library)
-        from .network.bridge import Hold
+        from .network.bridge import Hold  # it loads pyroute2
 
         return [Hold()]
     except Exception:  # noqa: BLE001 - the run that needs it reports the error
@@ -83,9 +76,7 @@ def _serve_all(held: list[Held]) -> None:
                 poller.unregister(fd)
                 os.close(fd)
                 _, status = os.waitpid(pid, 0)
-                if status:  # it was killed; its children are ours now
-                    from .isolation.waiting import end_descendants
-
+                if status:  # it was killed; what it had started is ours now
                     end_descendants(besides={one for one, _ in children.values()})
                 os.close(run)
         if control.fileno() not in ready:
@@ -94,7 +85,7 @@ def _serve_all(held: list[Held]) -> None:
         if not data:
             return
         if data == LIBRARY:
-            held += _hold(os.fsdecode(_receive(control)))
+            held += _hold(os.fsdecode(receive(control)))
             continue
         fds = array.array("i")
         for level, kind, payload in ancillary:
@@ -124,27 +115,22 @@ def _serve_all(held: list[Held]) -> None:
 def serve(fds: list[int]) -> None:
     """Serve one run.
 
-    ``fds`` are its socket, the step's stdin, stdout and stderr, the socket to send a terminal through if it
-    has one, and the file of its secrets if it has some.
+    ``fds`` are its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
+    file of its secrets where it has some.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run = socket.socket(fileno=fds[0])
     for fd in fds:
         os.set_inheritable(fd, False)
-    job = json.loads(_receive(run))
+    job = json.loads(receive(run))
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:
-            from .secret_files import unpack
-
             unpack(job, streams[-1])
             streams = streams[:-1]
         # Only held open: they end with this process.
         streams = streams[: len(streams) - job.get("locks", 0)]
-        if job["isolation"] == "chroot":
-            from .isolation.chroot.launch import run as perform
-        else:
-            from .isolation.oci import run as perform
+        perform = launch.run if job["isolation"] == "chroot" else oci.run
         answer = perform(run, job, streams)
     except Exception as error:  # noqa: BLE001 - the builder must receive any error
         answer = {"error": str(error) or type(error).__name__}
@@ -152,27 +138,6 @@ def serve(fds: list[int]) -> None:
         send(run, answer)
     except OSError:
         pass  # the builder is gone; the step has been killed
-
-
-def send(sock: socket.socket, value: Any) -> None:
-    """Send one length-prefixed JSON message."""
-    raw = json.dumps(value).encode()
-    sock.sendall(LENGTH.pack(len(raw)) + raw)
-
-
-def _receive(sock: socket.socket) -> bytes:
-    size = LENGTH.unpack(_exactly(sock, LENGTH.size))[0]
-    return _exactly(sock, size)
-
-
-def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        chunk = sock.recv(size - len(data))
-        if not chunk:
-            raise EOFError("the builder went away")
-        data += chunk
-    return data
 
 
 if __name__ == "__main__":

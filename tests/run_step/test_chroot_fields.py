@@ -10,7 +10,7 @@ from busybox_root import listing
 from rows import row
 
 from run_step import HostError, NamespaceOption, execute, look_up, plan
-from run_step.isolation.chroot.fields import BIND_OPTIONS, HONOURED, refused
+from run_step.chroot_fields import BIND_OPTIONS, HONOURED, refused
 from run_step.pipeline import STAGES
 
 REFUSED = {

@@ -12,8 +12,9 @@ from rows import row
 from ways import RemoteStep, Step, isolations
 
 from run_step import HostError, IDMapping, LocalExecutor, look_up, plan
-from run_step.host import PathFact, _default_mounts
+from run_step.host import PathFact
 from run_step.host_copy import copy
+from run_step.host_probe import _default_mounts
 from run_step.pipeline.default_mounts import parse
 
 pytestmark = pytest.mark.root

@@ -1,4 +1,4 @@
-"""OCI runtimes: the search for one that works, and the create, start, wait, delete of one container.
+"""The create, start, wait and delete of one container by an OCI runtime.
 
 It runs in the supervised child (see :mod:`run_step.supervisor`), which is the subreaper of the container's
 init. ``--root`` is a directory of the run, so that the leftovers of a killed build are found there.
@@ -9,18 +9,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import socket
 import subprocess
 from typing import Any
 
-from ..host import RuntimeFact
-from ..linux import mount
-from ..linux.device_numbers import DENY_ALL
+from ..helper_programs import find_runtime
+from ..linux import children, mount
 from ..linux.pty import set_size
-from ..network import Network, connect
-from ..rootless import is_machine_root
-from . import waiting
+from ..network.connect import connect
+from ..network.model import Network
+from . import answers
+from .bundle_files import RUNTIME_NOTE, write_config
 from .cgroup import Group, named, remove
 from .reach import open_way
 from .runtime_errors import explain, plain
@@ -28,131 +27,19 @@ from .runtime_errors import explain, plain
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
 
-RUNTIME_NOTE = "runtime.path"
-"""The file of a bundle that holds the path of the runtime that made its container."""
-
 SECONDS = 120.0
 """The limit for create or start, in seconds. It includes hooks, which may download something."""
 
 _LOG = 1 << 20
 """The limit for reading a runtime's log, in bytes from its end."""
 
-RUNTIMES = ("crun", "runc", "youki")
-"""The runtimes that are tried in this order when none is asked for (row S71)."""
-
-
-def find(name: str) -> str | None:
-    """Return the path of an executable on PATH or in the usual directories of runtimes; None if there is none."""
-    if "/" in name:
-        return name if os.access(name, os.X_OK) else None
-    places = [*os.environ.get("PATH", "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]
-    for place in places:
-        path = os.path.join(place or ".", name)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return None
-
-
-def probe_runtimes(*, every: bool = False, work_dir: str | None = None) -> tuple[RuntimeFact, ...]:
-    """Try each runtime on this machine with a container that ends at once; return the results.
-
-    The search ends with the first that works, unless ``every`` one is wanted. ``work_dir`` is the directory
-    in which the bundle for that is made.
-    """
-    found = []
-    for name in RUNTIMES:
-        path = find(name)
-        if path is not None:
-            why = try_runtime(path, work_dir)
-            found.append(RuntimeFact(name, path, why == "", why))
-            if not why and not every:
-                break
-    return tuple(found)
-
-
-def try_runtime(path: str, work_dir: str | None = None) -> str:
-    """Create a container with ``path`` and delete it; return the empty string, or the runtime's error message."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="buildfront-probe-", dir=work_dir) as bundle:
-        os.mkdir(os.path.join(bundle, "rootfs"))
-        for name in ("proc", "dev", "sys"):
-            os.mkdir(os.path.join(bundle, "rootfs", name))
-        spec = {
-            "ociVersion": "1.0.2",
-            "process": {
-                "terminal": False,
-                "user": {"uid": 0, "gid": 0},
-                "args": ["/x"],
-                "cwd": "/",
-                "env": [],
-            },
-            "root": {"path": "rootfs"},
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
-        }
-        _as_rootless(spec["linux"])
-        _with_device_rules(spec["linux"])
-        with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as stream:
-            json.dump(spec, stream)
-        name = "probe-" + os.path.basename(bundle)
-        base = [path, "--root", os.path.join(bundle, "state")]
-        try:
-            made = subprocess.run(
-                [*base, "run", "--bundle", bundle, name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=20,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-        finally:
-            try:
-                subprocess.run(
-                    [*base, "delete", "--force", name], capture_output=True, timeout=20, check=False
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                pass  # reported already
-        message = (made.stderr or made.stdout).strip()
-        # The empty root filesystem has no /x: a runtime that works gets as far as this error.
-        lowered = message.lower()
-        if "/x" in lowered and ("no such file" in lowered or "not found" in lowered):
-            return ""
-        ended = (
-            f"ended with status {made.returncode}"
-            if made.returncode >= 0
-            else waiting.died_of(-made.returncode)
-        )
-        last = message.splitlines()[-1] if message else ended
-        logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)  # logrus's text form
-        return explain(re.sub(r"\\(.)", r"\1", logged[1]) if logged else last, {})
-
-
-def _as_rootless(linux: Any) -> None:
-    """Give the spec a user namespace: without root of the machine, runtimes need one (runc: "rootless")."""
-    for kind, key in (("uid", "uidMappings"), ("gid", "gidMappings")):
-        with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
-            rows = [[int(number) for number in line.split()] for line in stream]
-        if is_machine_root():
-            return
-        linux[key] = [{"containerID": row[0], "hostID": row[0], "size": row[2]} for row in rows]
-    linux["namespaces"].append({"type": "user"})
-
-
-def _with_device_rules(linux: Any) -> None:
-    """Give the spec device rules: a runtime that can't keep root's steps from the host's devices does not work."""
-    if is_machine_root():
-        linux["resources"] = {"devices": [DENY_ALL]}
-
 
 class Container:
     """One container of one runtime.
 
-    The methods raise RuntimeError with the runtime's error message, and :class:`.waiting.Cancelled` when the
-    builder asks for the end meanwhile. ``seconds`` is the limit for one call of the runtime.
+    The methods raise RuntimeError with the runtime's error message, and
+    :class:`run_step.linux.children.Cancelled` when the builder asks for the end meanwhile. ``seconds`` is the limit
+    for one call of the runtime.
     """
 
     def __init__(self, run_socket: socket.socket, job: dict[str, Any], runtime: str) -> None:
@@ -182,16 +69,16 @@ class Container:
                 )
             except OSError as error:
                 raise RuntimeError(f"{label} can't be run: {error.strerror}") from None
-        what = waiting.until_ended(self._socket, process.pid, self.seconds)
+        what = children.until_ended(self._socket, process.pid, self.seconds)
         if what != "ended":
-            waiting.kill(process.pid)
+            children.kill(process.pid)
         status = process.wait()
         if what == "cancelled":
-            raise waiting.Cancelled
+            raise children.Cancelled
         if what == "timeout":
             raise RuntimeError(f"{label} did not end within {self.seconds:g} s, and was killed")
         if status != 0:
-            how = "" if status > 0 else f" ({waiting.died_of(-status)})"
+            how = "" if status > 0 else f" ({children.died_of(-status)})"
             raise RuntimeError(f"{label} failed{how}: {explain(self._words(log), self.hooks)}")
 
     def _logging(self, log: str) -> list[str]:
@@ -270,8 +157,8 @@ class Container:
 
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
     """Run one step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
-    waiting.become_subreaper()
-    path = find(job["runtime"])
+    children.become_subreaper()
+    path = find_runtime(job["runtime"])
     if path is None:
         return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
     try:
@@ -308,11 +195,11 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             os.close(fd)
         network = connect(job, pid, run_socket)
         container.start()
-        answer = waiting.wait(run_socket, pid, network)
-        waiting.add_usage(answer, group.usage())
+        answer = answers.wait(run_socket, pid, network)
+        answers.add_usage(answer, group.usage())
         return answer
-    except waiting.Cancelled:
-        return waiting.stopped()
+    except children.Cancelled:
+        return answers.stopped()
     finally:
         if network is not None:
             network.close()
@@ -323,7 +210,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             answer.setdefault("warnings", []).append(
                 f"after the step, a hook of the stage poststop failed: {why}"
             )
-        waiting.end_descendants()
+        children.end_descendants()
         group.remove_of(job["container_id"])
         reserved.remove()
         for path in guessed:
@@ -383,12 +270,3 @@ def _give_filter(job: dict[str, Any]) -> None:
     if job.get("seccomp"):
         data = base64.b64encode(bytes.fromhex(job["seccomp"])).decode()
         job["spec"].setdefault("annotations", {})["run.oci.seccomp_bpf_data"] = data
-
-
-def write_config(bundle: str, spec: dict[str, Any]) -> None:
-    """Write config.json with mode 0600, atomically (row S70)."""
-    temporary = os.path.join(bundle, "config.json.new")
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as stream:
-        json.dump(spec, stream)
-    os.rename(temporary, os.path.join(bundle, "config.json"))

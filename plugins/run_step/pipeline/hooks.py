@@ -14,8 +14,9 @@ from .. import documents
 from ..documents import short
 from ..errors import HostError
 from ..host import HostFacts, TextFile
-from ..planning import Draft
 from ..request import RunRequest
+from ..validation import problem
+from .draft import Draft
 from .volumes import parse_mount
 
 _POSIX_CLASSES = {
@@ -62,8 +63,6 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _load(file: TextFile) -> Mapping[str, Any]:
-    from ..validation import problem
-
     where = f"the hook definition {file.path}"
     if file.error:
         raise HostError(f"{where} can't be used: {file.error}")

@@ -13,8 +13,10 @@ from typing import Any
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, Draft, ForwardAgent, PutSecret, SetSecret, TakeSource
+from ..planning import BUNDLE, ForwardAgent, PutSecret, SetSecret, TakeSource
 from ..request import MOUNT_KINDS, RunMount, RunRequest, wrong_target
+from ..rootfs import above
+from .draft import Draft
 
 Mount = dict[str, Any]
 
@@ -24,11 +26,6 @@ AGENT_SOCKET = "/run/buildkit/ssh_agent."
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-
-
-def above(path: str) -> list[str]:
-    """Return the parent directories of a clean, absolute path, the topmost first, without the root directory."""
-    return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
 
 
 def destination(item: RunMount, cwd: str, number: int = 0) -> str:

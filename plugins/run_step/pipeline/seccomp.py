@@ -7,10 +7,10 @@ from typing import Any
 
 from .. import documents
 from ..documents import short
-from ..errors import RequestError
+from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 from .seccomp_profile import ARCHITECTURES, default_profile
 
 GO_ARCHITECTURE = {
@@ -37,8 +37,6 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         return
     if draft.isolation == "chroot" and not host.has_libseccomp:
         if request.seccomp:
-            from ..errors import HostError
-
             raise HostError("a seccomp profile needs libseccomp: install libseccomp2")
         draft.warnings.append("no seccomp filter: libseccomp is missing (install libseccomp2)")
         return

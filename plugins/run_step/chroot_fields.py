@@ -1,13 +1,16 @@
 """The fields of an OCI runtime specification that chroot isolation honours; all others are refused, never ignored.
 
-Pure, without imports. It is read when a plan is made, and again before a plan is executed, because the plan
-may have been changed in between.
+Data that planning and execution share: a spec is checked when a plan is made, and again before a plan is carried
+out that may have been changed in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from .errors import HostError
+from .planning import NetworkPlan
 
 Tree = Mapping[str, Any]
 """The known fields of an object: True for a field that is honoured whatever its value is, a Tree for an
@@ -103,8 +106,20 @@ passed to the kernel, which refuses those that it does not know.
 """
 
 
+def check_fields(isolation: str, spec: Mapping[str, Any], network: NetworkPlan) -> None:
+    """Raise HostError for fields of ``spec``, whoever set them, that chroot isolation does not honour."""
+    if isolation != "chroot":
+        return
+    found = refused(spec, network.mode not in ("host", "none", "path"))
+    if found:
+        raise HostError(
+            f"chroot isolation can't honour {', '.join(found)}: leave it out of the spec, or use an OCI runtime "
+            "(--isolation oci or rootless)"
+        )
+
+
 def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
-    """Return the places of the fields in ``spec`` that are set and can't be honoured.
+    """Return the fields of ``spec`` that are set and can't be honoured, each with its place.
 
     ``connected``: the step has its own network, which is connected; sysctls are set as a part of that.
     """
@@ -139,7 +154,7 @@ def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
 
 
 def _walk(value: Any, known: Any, place: str) -> Iterator[str]:
-    """Yield every place of ``value`` that is missing in ``known`` and not empty."""
+    """Yield every place of ``value`` that ``known`` lacks and that is not empty."""
     if known is True:
         return
     if isinstance(value, list | tuple):
