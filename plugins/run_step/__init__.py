@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .actions import write_files
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
-    from .errors import HostError, RequestError, RunStepError, StepFailed
+    from .errors import HostError, RequestError, RunStepError
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
     from .executor import LocalExecutor, run
     from .host import HostFacts, probe
@@ -52,7 +52,6 @@ _HOME = {
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
-    "StepFailed": "errors",
     "RunResult": "execution",
     "Supervisor": "execution",
     "execute": "execution",
@@ -149,7 +148,6 @@ __all__ = [
     "RunStepError",
     "RequestError",
     "HostError",
-    "StepFailed",
 ]
 
 
