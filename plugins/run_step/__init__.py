@@ -22,11 +22,12 @@ if TYPE_CHECKING:
     from .host import HostFacts, probe
     from .host_lookup import look_up, security_options
     from .inputs import Inputs, Secret, parse_secret
+    from .pipeline import plan
     from .pipeline.isolation_choice import choose as choose_isolation
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
-    from .planning import RunPlan, plan
+    from .planning import RunPlan
     from .recovery import recover
     from .request import (
         ConsoleSize,
@@ -76,7 +77,7 @@ _HOME = {
     "HostFacts": "host",
     "probe": "host",
     "RunPlan": "planning",
-    "plan": "planning",
+    "plan": "pipeline",
     "ConsoleSize": "request",
     "IDMapping": "request",
     "ImageDefaults": "request",

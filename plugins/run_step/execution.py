@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .actions import Undo, prepare
+from .chroot_fields import check_fields
 from .errors import HostError
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
@@ -272,8 +273,6 @@ def _refuse(plan: RunPlan) -> None:
             "a RUN step needs root, if only of a user namespace: call run_step.enter_user_namespace() where the "
             "program starts, or run it as root"
         )
-    from .pipeline import check_fields
-
     check_fields(plan.isolation, plan.spec, plan.network)  # whoever made the plan
 
 

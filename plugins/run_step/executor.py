@@ -10,7 +10,8 @@ from .execution import Output, RunResult, Supervisor, execute
 from .host import HostFacts, probe
 from .host_lookup import look_up, names_a_network
 from .inputs import Inputs
-from .planning import RunPlan, plan
+from .pipeline import plan
+from .planning import RunPlan
 from .request import RunRequest
 
 

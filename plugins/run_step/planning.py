@@ -1,4 +1,4 @@
-"""What a RUN step will be given, as plain data: decided before anything is changed.
+"""The plan of a RUN step as plain data: all that was decided, before anything is changed.
 
 A plan names its places by tokens, never by this machine's paths: ``@rootfs@`` is the root filesystem and
 ``@bundle@`` the private directory of the run. So it can be printed, compared with a golden file and executed
@@ -7,14 +7,10 @@ elsewhere. :func:`run_step.execute` puts the real paths in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .codec import encode
-from .host import HostFacts
-from .request import NamespaceOption, RunRequest
-from .rootfs import Root
 
 ROOTFS = "@rootfs@"
 BUNDLE = "@bundle@"
@@ -224,51 +220,6 @@ class RunPlan:
         return out
 
 
-@dataclass
-class Draft:
-    """The plan while the pipeline works on it. A stage changes the draft and nothing else."""
-
-    root: Root
-    isolation: str
-    container_id: str
-    spec: dict[str, Any]
-    home: str = "/"
-    options: dict[str, NamespaceOption] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict)
-    namespaces: dict[str, str] = field(default_factory=dict)
-    host_namespaces: frozenset[str] = frozenset()
-    network: NetworkPlan = NetworkPlan("host")
-    files: list[GeneratedFile] = field(default_factory=list)
-    extra_mounts: list[dict[str, Any]] = field(default_factory=list)
-    container_root: tuple[int, int] = (0, 0)
-    claimed: frozenset[str] = frozenset()
-    """Where the RUN instruction's own mounts are."""
-    bound: list[tuple[str, str]] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    @property
-    def process(self) -> dict[str, Any]:
-        """The spec's ``process`` object."""
-        process: dict[str, Any] = self.spec["process"]
-        return process
-
-    @property
-    def linux(self) -> dict[str, Any]:
-        """The spec's ``linux`` object."""
-        linux: dict[str, Any] = self.spec["linux"]
-        return linux
-
-    def is_mapped(self, kind: str, number: int) -> bool:
-        """Whether the step's ``number`` is an ID on the host, by the spec's ``uidMappings`` or ``gidMappings``."""
-        maps = self.linux.get(kind, ())
-        return not maps or any(0 <= number - item["containerID"] < item["size"] for item in maps)
-
-    def host_id(self, kind: str, number: int) -> int:
-        """See :func:`host_id`."""
-        return host_id(self.linux, kind, number)
-
-
 def host_id(linux: dict[str, Any], kind: str, number: int) -> int:
     """The host's ID of the step's ``number`` by ``uidMappings`` or ``gidMappings`` of a spec's ``linux`` object; what
     is not mapped stays."""
@@ -276,16 +227,3 @@ def host_id(linux: dict[str, Any], kind: str, number: int) -> int:
         if item["containerID"] <= number < item["containerID"] + item["size"]:
             return int(item["hostID"]) + number - int(item["containerID"])
     return number
-
-
-def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Any] | None = None) -> RunPlan:
-    """Decide everything about one RUN step.
-
-    Reads the request, the facts and the root filesystem; changes nothing. Equal inputs give equal plans.
-    ``stages`` replaces the default pipeline (:data:`run_step.pipeline.STAGES`).
-
-    Raises RequestError for what is wrong in the request, HostError for what this host cannot do.
-    """
-    from . import pipeline
-
-    return pipeline.run(request, host, pipeline.STAGES if stages is None else stages)

@@ -9,7 +9,7 @@ import pytest
 from busybox_root import listing
 
 from run_step import HostError, NamespaceOption, execute, look_up, plan
-from run_step.isolation.chroot.fields import BIND_OPTIONS, HONOURED, refused
+from run_step.chroot_fields import BIND_OPTIONS, HONOURED, refused
 from run_step.pipeline import STAGES
 
 REFUSED = {

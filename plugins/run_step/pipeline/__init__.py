@@ -1,6 +1,6 @@
-"""The spec pipeline: one module per concern, each one ``apply(draft, request, host)``.
+"""The pipeline that makes a plan: one module per concern, each with ``apply(draft, request, host)``.
 
-:data:`STAGES` is the order. A stage changes the draft alone; it reads the request, the facts and, through
+:data:`STAGES` is the order. A stage changes only the draft; it reads the request, the facts and, through
 ``draft.root``, the root filesystem. A third party may pass its own tuple to :func:`run_step.plan`.
 """
 
@@ -10,9 +10,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..errors import HostError, RequestError
+from ..chroot_fields import check_fields
+from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import ROOTFS, Draft, NetworkPlan, RunPlan
+from ..planning import ROOTFS, RunPlan
 from ..request import ISOLATIONS, RunRequest
 from ..rootfs import Root
 from . import (
@@ -39,6 +40,7 @@ from . import (
     user,
     values,
 )
+from .draft import Draft
 
 Stage = Callable[[Draft, RunRequest, HostFacts], None]
 
@@ -69,8 +71,14 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPlan:
-    """Pass a new draft through ``stages`` and freeze it."""
+def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Stage] | None = None) -> RunPlan:
+    """Decide everything about one RUN step.
+
+    Reads the request, the facts and the root filesystem; changes nothing. Equal inputs give equal plans.
+    ``stages`` replaces the default pipeline (:data:`STAGES`).
+
+    Raises RequestError for what is wrong in the request, HostError for what this host cannot do.
+    """
     values.check(request)
     if not request.args:
         raise RequestError("the request has no command: args is empty")
@@ -82,7 +90,7 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
     container_id = request.container_id or hashlib.sha256(repr(request).encode()).hexdigest()
     with Root(request.rootfs) as root:
         draft = Draft(root=root, isolation=name, container_id=container_id, spec=_empty_spec(request))
-        for stage in stages:
+        for stage in STAGES if stages is None else stages:
             stage(draft, request, host)
     check_fields(name, draft.spec, draft.network)
     runtime = request.runtime
@@ -102,20 +110,6 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
     )
 
 
-def check_fields(isolation: str, spec: dict[str, Any], network: NetworkPlan) -> None:
-    """Raises HostError for what a spec asks for, whichever stage wrote it, that chroot isolation does not honour."""
-    if isolation != "chroot":
-        return
-    from ..isolation.chroot.fields import refused
-
-    found = refused(spec, network.mode not in ("host", "none", "path"))
-    if found:
-        raise HostError(
-            f"chroot isolation can't honour {', '.join(found)}: leave it out of the spec, or use an OCI runtime "
-            "(--isolation oci or rootless)"
-        )
-
-
 def _empty_spec(request: RunRequest) -> dict[str, Any]:
     return {
         "ociVersion": "1.0.2",
@@ -133,4 +127,4 @@ def _empty_spec(request: RunRequest) -> dict[str, Any]:
     }
 
 
-__all__ = ["STAGES", "NetworkPlan", "Stage", "check_fields", "run"]
+__all__ = ["STAGES", "Draft", "Stage", "plan"]

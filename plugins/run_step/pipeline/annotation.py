@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:

@@ -11,8 +11,9 @@ from ..defaults import can_make_nodes
 from ..errors import HostError
 from ..host import HostFacts
 from ..linux.device_numbers import DEVICES
-from ..planning import BUNDLE, Draft, MakeDirectory, MakeNode, PutFile
+from ..planning import BUNDLE, MakeDirectory, MakeNode, PutFile
 from ..request import NAMESPACES, NamespaceOption, RunRequest
+from .draft import Draft
 
 
 def is_bare(draft: Draft, host: HostFacts) -> bool:

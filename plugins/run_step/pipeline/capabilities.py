@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..errors import RequestError
 from ..host import HostFacts
 from ..linux.process import CAPABILITIES
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 DEFAULT = (
     "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID"

@@ -6,8 +6,8 @@ import posixpath
 import stat
 
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 FALLBACK_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 """The PATH supplied to a step that has none at all."""

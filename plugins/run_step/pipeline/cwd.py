@@ -5,8 +5,9 @@ from __future__ import annotations
 import posixpath
 
 from ..host import HostFacts
-from ..planning import Draft, MakeDirectory
+from ..planning import MakeDirectory
 from ..request import RunRequest
+from .draft import Draft
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:

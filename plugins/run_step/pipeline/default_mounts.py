@@ -10,8 +10,9 @@ import posixpath
 from typing import Any
 
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, Draft
+from ..planning import BUNDLE, CopyTree
 from ..request import RunRequest
+from .draft import Draft
 
 FILES = "secrets/files"
 """Where in the bundle the copies of single files are."""

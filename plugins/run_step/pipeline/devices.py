@@ -17,9 +17,10 @@ from typing import Any
 from ..errors import HostError, RequestError
 from ..host import DeviceFact, HostFacts
 from ..linux.device_numbers import DENY_ALL, DEVICES
-from ..planning import Draft, MountPoint
+from ..planning import MountPoint
 from ..request import RunRequest
 from . import cdi
+from .draft import Draft
 
 _USUAL = {f"/dev/{name}": (major, minor) for name, major, minor in DEVICES} | {
     f"/dev/{name}": (-1, -1) for name in ("core", "fd", "ptmx", "stderr", "stdin", "stdout")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """The PATH that docker build gives a step whose image sets none."""

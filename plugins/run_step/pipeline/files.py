@@ -11,8 +11,9 @@ from ..host import HostFacts
 from ..network import ADDRESS, GATEWAY
 from ..network.user_mode import ADDRESS as USER_ADDRESS
 from ..network.user_mode import RESOLVER
-from ..planning import Draft, GeneratedFile, PutFile
+from ..planning import GeneratedFile, PutFile
 from ..request import RunRequest
+from .draft import Draft
 from .run_mounts import destination
 from .volumes import parse_mount, parse_volume
 

@@ -14,8 +14,8 @@ from .. import documents
 from ..documents import short
 from ..errors import HostError
 from ..host import HostFacts, TextFile
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 from .volumes import parse_mount
 
 _POSIX_CLASSES = {

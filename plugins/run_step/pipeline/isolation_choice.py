@@ -5,9 +5,9 @@ from __future__ import annotations
 from .. import defaults
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import NAMESPACES, NamespaceOption, RunRequest
 from . import bare
+from .draft import Draft
 
 
 def choose(wanted: str, host: HostFacts) -> tuple[str, str]:

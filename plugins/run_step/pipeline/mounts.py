@@ -13,9 +13,10 @@ from dataclasses import replace
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, PutDirectory, TakeSource
+from ..planning import BUNDLE, CopyTree, CopyVolume, MountPoint, PutDirectory, TakeSource
 from ..request import KERNEL, RunRequest
 from . import default_mounts, run_mounts
+from .draft import Draft
 from .run_mounts import above
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 

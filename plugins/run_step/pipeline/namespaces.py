@@ -6,9 +6,9 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import NAMESPACES, IDMapping, NamespaceOption, RunRequest
 from . import networks
+from .draft import Draft
 
 DEFAULTS: dict[str, bool] = {
     "pid": False,

@@ -12,8 +12,9 @@ from ..defaults import USER_MODE, user_mode
 from ..documents import SPECIFICATION, parse
 from ..errors import HostError
 from ..host import HostFacts, TextFile
-from ..planning import Draft, NetworkPlan
+from ..planning import NetworkPlan
 from ..request import NamespaceOption, RunRequest
+from .draft import Draft
 from .files import keeps_own
 
 CNI_CONFIG_DIRS = ("/etc/cni/net.d",)

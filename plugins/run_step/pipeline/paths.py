@@ -5,8 +5,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 MASKED = (
     "/proc/acpi",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 from .user import exists, group
 
 _KEEP = "keep-groups"

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import Resources, RunRequest
+from .draft import Draft
 
 _CPU_LIST = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", re.ASCII)
 

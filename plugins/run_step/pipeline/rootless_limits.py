@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..host import HostFacts
 from ..linux.device_numbers import DEVICES
-from ..planning import Draft
 from ..request import Resources, RunRequest
+from .draft import Draft
 from .volumes import Mount, parse_size
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, Draft, ForwardAgent, PutSecret, SetSecret, TakeSource
+from ..planning import BUNDLE, ForwardAgent, PutSecret, SetSecret, TakeSource
 from ..request import MOUNT_KINDS, RunMount, RunRequest, wrong_target
+from .draft import Draft
 
 Mount = dict[str, Any]
 

@@ -9,8 +9,8 @@ from .. import documents
 from ..documents import short
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 from .seccomp_profile import ARCHITECTURES, default_profile
 
 GO_ARCHITECTURE = {

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
 from ..rootfs import Root
+from .draft import Draft
 
 MAX_ID = (1 << 32) - 2
 

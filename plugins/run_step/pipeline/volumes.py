@@ -15,8 +15,9 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, ChangeOwner, Draft, MakeScratch, Relabel
+from ..planning import BUNDLE, ChangeOwner, MakeScratch, Relabel
 from ..request import split_values, wrong_target
+from .draft import Draft
 
 Mount = dict[str, Any]
 

@@ -1,13 +1,16 @@
-"""What of an OCI runtime specification chroot isolation honours; all else is refused, never passed over.
+"""The fields of an OCI runtime specification that chroot isolation honours; all others are refused, never ignored.
 
-Pure, and imports nothing: read when a plan is made, and again before a plan is carried out that somebody may have
-changed in between.
+Data that planning and execution share: a spec is checked when a plan is made, and again before a plan is carried
+out that may have been changed in between.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+from .errors import HostError
+from .planning import NetworkPlan
 
 Tree = Mapping[str, Any]
 """The fields of an object: True for one that is honoured whatever is in it, a Tree for an object or a list of them,
@@ -88,7 +91,7 @@ _WITHOUT_MOUNTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "linux.devices": lambda spec: spec["linux"].get("devices"),
     "mounts": lambda spec: spec.get("mounts"),
 }
-"""What needs a mount namespace."""
+"""The fields that need a mount namespace."""
 
 BIND_OPTIONS = frozenset(
     (
@@ -101,8 +104,20 @@ BIND_OPTIONS = frozenset(
 refuses what it does not know."""
 
 
+def check_fields(isolation: str, spec: Mapping[str, Any], network: NetworkPlan) -> None:
+    """Raise HostError for fields of ``spec``, whoever set them, that chroot isolation does not honour."""
+    if isolation != "chroot":
+        return
+    found = refused(spec, network.mode not in ("host", "none", "path"))
+    if found:
+        raise HostError(
+            f"chroot isolation can't honour {', '.join(found)}: leave it out of the spec, or use an OCI runtime "
+            "(--isolation oci or rootless)"
+        )
+
+
 def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
-    """The fields of ``spec`` that are set and can't be honoured, each with its place.
+    """Return the fields of ``spec`` that are set and can't be honoured, each with its place.
 
     ``connected``: the step has a network of its own that is connected, as part of which sysctls are set.
     """
@@ -137,7 +152,7 @@ def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
 
 
 def _walk(value: Any, known: Any, place: str) -> Iterator[str]:
-    """Every place of ``value`` that ``known`` lacks and that is not empty."""
+    """Yield every place of ``value`` that ``known`` lacks and that is not empty."""
     if known is True:
         return
     if isinstance(value, list | tuple):
