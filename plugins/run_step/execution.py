@@ -22,7 +22,7 @@ from .errors import HostError
 from .inputs import Inputs
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .programs import Start, explain, printed, reason, said
-from .rootfs import Root
+from .rootfs import open_rootfs
 from .secret_files import pack
 from .stdio.own_terminal import size_of
 from .stdio.relay import Output as Output
@@ -213,7 +213,8 @@ def execute(
     Guarantees, in every outcome: no process of the step, no mount and no bundle remains, mount points made for the
     step are gone from ``rootfs`` unless the step put something in them, and the terminal is as it was.
 
-    Raises HostError when the step could not be started. A command that fails is a result, not an error.
+    Raises RequestError where ``rootfs`` is not a directory, HostError when the step could not be started. A command
+    that fails is a result, not an error.
     """
     _refuse(plan)
     inputs = inputs or Inputs()
@@ -226,7 +227,7 @@ def execute(
     closed = work_dir or tempfile.mkdtemp(prefix="buildfront-")
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=closed)
     try:
-        with Root(rootfs) as root:
+        with open_rootfs(rootfs) as root:
             undo = Undo(root, bundle)
             try:
                 plan = prepare(plan, root, bundle, undo, inputs)
@@ -342,7 +343,7 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
     inputs = Inputs()
     inputs.check(plan)
     rootfs = os.path.join(directory, "rootfs")
-    with Root(rootfs) as root:
+    with open_rootfs(rootfs) as root:
         plan = prepare(plan, root, directory, Undo(root, directory), inputs)
     write_config(directory, _real_spec(plan.spec, rootfs, directory))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .codec import decode, encode
+from .field_types import Typed
 
 ISOLATIONS = ("oci", "chroot", "rootless")
 """The isolations that a request may name; ``auto`` is resolved before, see :func:`run_step.choose_isolation`."""
@@ -20,7 +21,7 @@ NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
 
 
 @dataclass(frozen=True)
-class NamespaceOption:
+class NamespaceOption(Typed):
     """One namespace: the host's (``host``), an existing one (``path``), or a new one (neither)."""
 
     name: str
@@ -29,7 +30,7 @@ class NamespaceOption:
 
 
 @dataclass(frozen=True)
-class IDMapping:
+class IDMapping(Typed):
     """One line of an ID map (user_namespaces(7))."""
 
     container_id: int
@@ -38,7 +39,7 @@ class IDMapping:
 
 
 @dataclass(frozen=True)
-class Resources:
+class Resources(Typed):
     """Cgroup limits. Zero and the empty string mean "not set"; sizes are bytes, periods microseconds.
 
     ``pids`` is the number of processes and threads at one time, -1 for no limit.
@@ -56,7 +57,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class ConsoleSize:
+class ConsoleSize(Typed):
     """Of a terminal, in characters."""
 
     width: int
@@ -64,7 +65,7 @@ class ConsoleSize:
 
 
 @dataclass(frozen=True)
-class ImageDefaults:
+class ImageDefaults(Typed):
     """What the image being built says about the processes that run in it (OCI image config, "config")."""
 
     env: tuple[str, ...] = ()
@@ -79,7 +80,7 @@ MOUNT_KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
 
 
 @dataclass(frozen=True)
-class RunMount:
+class RunMount(Typed):
     """One mount of the RUN instruction itself (``RUN --mount``), its source found by the frontend.
 
     ``target`` is a path in the step, a relative one counts from its working directory; empty where ``kind`` has a
@@ -147,7 +148,7 @@ def wrong_target(path: str) -> str:
 
 
 @dataclass(frozen=True)
-class RunRequest:
+class RunRequest(Typed):
     """One RUN step.
 
     ``args`` is the command as it will be executed (a shell form has its shell in front already).

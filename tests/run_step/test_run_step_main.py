@@ -111,12 +111,18 @@ def test_a_wrong_request_exits_2_in_one_line(rootfs, fields, message):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("rootfs", ["/no/such/rootfs", "/etc/passwd"])
-def test_a_missing_rootfs_exits_1_in_one_line(rootfs):
-    done = call("plan", text=request(rootfs))
-    assert done.returncode == 1
-    assert rootfs in done.stderr
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize("action", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("rootfs", "why"),
+    [
+        ("/no/such/rootfs", "it does not exist"),
+        ("/etc/passwd", "it is not a directory"),
+        ("/etc/passwd/below", "it is not a directory"),
+    ],
+)
+def test_a_missing_rootfs_is_a_wrong_request_in_one_line(action, rootfs, why):
+    done = call(action, text=request(rootfs))
+    assert (done.returncode, done.stderr) == (2, f"run_step: rootfs {rootfs}: {why}\n")
 
 
 def test_a_null_byte_in_a_path_exits_2(rootfs):
