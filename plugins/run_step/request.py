@@ -7,6 +7,7 @@ are parsed by the pipeline stage that owns them, so that an error can quote what
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,9 @@ from .field_types import Typed
 
 ISOLATIONS = ("oci", "chroot", "rootless")
 """The isolations that a request may name; ``auto`` is resolved before, see :func:`run_step.choose_isolation`."""
+
+CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", re.ASCII)
+"""The form of a container's name, which becomes a part of paths."""
 
 NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
 """Namespace names of the OCI runtime specification (config-linux.md, "Namespaces")."""
@@ -74,6 +78,9 @@ class ImageDefaults(Typed):
     volumes: tuple[str, ...] = ()
     hostname: str = ""
 
+
+AGENT_SOCKET = "/run/buildkit/ssh_agent."
+"""Where an agent's socket is in the step, with its number behind, unless the mount says so; BuildKit's name."""
 
 MOUNT_KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
 """What a RUN instruction may mount (Dockerfile reference, "RUN --mount")."""

@@ -86,7 +86,7 @@ def test_a_list_becomes_a_tuple() -> None:
 
 
 def test_a_subclass_is_what_it_is_a_subclass_of() -> None:
-    class Network(str, enum.Enum):
+    class Network(enum.StrEnum):
         NONE = "none"
 
     class Mine(RunRequest):

@@ -10,14 +10,12 @@ from typing import Any
 
 from ..documents import short
 from ..errors import RequestError
-from ..request import IDMapping, RunMount, RunRequest
+from ..request import CONTAINER_ID, IDMapping, RunMount, RunRequest
 
 LARGEST_ID = (1 << 32) - 2
 _LARGEST = (1 << 63) - 1
 _SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """What stands for no byte, as the others do (PEP 383)."""
-
-_CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", re.ASCII)
 
 
 def check(request: RunRequest) -> None:
@@ -31,9 +29,9 @@ def check(request: RunRequest) -> None:
             _mapping(place, value)
         elif isinstance(value, RunMount):
             _mount(place, value)
-    if request.container_id and not _CONTAINER_ID.fullmatch(request.container_id):
+    if request.container_id and not CONTAINER_ID.fullmatch(request.container_id):
         raise RequestError(
-            f"request.container_id: {short(request.container_id)} is no name of letters, digits, _ . + -"
+            f"request.container_id: {short(request.container_id)} is not a name of letters, digits, _ . + -"
         )
     size = request.console_size
     if size is not None and not (1 <= size.width <= 65535 and 1 <= size.height <= 65535):
