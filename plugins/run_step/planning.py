@@ -212,6 +212,16 @@ class RunPlan:
     no_pivot: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The absolute paths in the step where something is mounted."""
+        return tuple(item["destination"] for item in self.spec.get("mounts", ()))
+
+    @property
+    def network_mode(self) -> str:
+        """How the step is connected, see :class:`NetworkPlan`."""
+        return self.network.mode
+
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values, keys in a fixed order."""
         out: dict[str, Any] = encode(self)
