@@ -19,9 +19,11 @@ if TYPE_CHECKING:
     from .errors import HostError, RequestError, RunStepError
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
     from .executor import LocalExecutor, run
-    from .host import HostFacts, probe
+    from .host import HostFacts
     from .host_lookup import look_up, security_options
+    from .host_probe import probe
     from .inputs import Inputs, Secret, parse_secret
+    from .linux.id_maps import is_machine_root
     from .pipeline import plan
     from .pipeline.isolation_choice import choose as choose_isolation
     from .pipeline.user import Identity
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
         wrong_target,
     )
     from .rootfs import Root
-    from .rootless import enter_user_namespace, is_machine_root, needs_user_namespace
+    from .rootless import enter_user_namespace, needs_user_namespace
     from .ssh import parse_ssh
     from .trees import check_move, copy_content, copy_tree, move_tree, remove_tree
     from .validation import validate
@@ -65,7 +67,7 @@ _HOME = {
     "run": "executor",
     "recover": "recovery",
     "enter_user_namespace": "rootless",
-    "is_machine_root": "rootless",
+    "is_machine_root": "linux.id_maps",
     "needs_user_namespace": "rootless",
     "Choice": "defaults",
     "Defaults": "defaults",
@@ -75,7 +77,7 @@ _HOME = {
     "parse_secret": "inputs",
     "parse_ssh": "ssh",
     "HostFacts": "host",
-    "probe": "host",
+    "probe": "host_probe",
     "RunPlan": "planning",
     "plan": "pipeline",
     "ConsoleSize": "request",

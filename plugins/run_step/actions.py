@@ -11,13 +11,13 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from . import host_copy
 from .errors import HostError
+from .host import PROTECTED
 from .inputs import Inputs
 from .mount_points import settle
-from .pipeline.volumes import PROTECTED
 from .planning import (
     ChangeOwner,
     CopyTree,
@@ -37,10 +37,8 @@ from .planning import (
     host_id,
 )
 from .rootfs import Created, Root
+from .ssh.proxy import Proxy
 from .trees import copy_entry, copy_tree, remove_tree
-
-if TYPE_CHECKING:
-    from .ssh.proxy import Proxy
 
 
 class _Put(NamedTuple):
@@ -151,8 +149,6 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
         elif isinstance(action, TakeSource):
             _take(action, inputs.sources[action.name], bundle, undo)
         elif isinstance(action, ForwardAgent):
-            from .ssh.proxy import Proxy
-
             directory = os.path.join(bundle, "agents")
             agent = inputs.agents[action.id]
             undo.proxies.append(

@@ -1,19 +1,18 @@
-"""What a step gets of which nobody said anything: decided in one place, from facts alone.
+"""The defaults of a step: everything that the request leaves open, decided in one place and only from facts.
 
-The pipeline, the start of a program and ``buildfront doctor`` ask here, so that what doctor says is what a build does.
-What was asked for is no matter of this module: it is given, or it is an error.
+The pipeline, the start of a program and ``buildfront doctor`` ask here, so that a build does what doctor says. An
+explicit request is not decided here: it is met, or it is an error. Hot path: imports little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from .host import HostFacts
+from .network_terms import USER_MODE
 
-USER_MODE = ("slirp4netns", "pasta")
-"""Networks that a process of the user's own serves. The first that works counts; where IPv6 alone leads out, the last,
-which has it."""
+if TYPE_CHECKING:
+    from .host import HostFacts
 
 _PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
 
@@ -32,7 +31,7 @@ class Choice(NamedTuple):
 
 
 class Defaults(NamedTuple):
-    """All of them, in the order in which they depend on each other."""
+    """All the choices, in the order in which they depend on each other."""
 
     user_namespace: Choice
     isolation: Choice
@@ -43,7 +42,7 @@ class Defaults(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What whoever builds is told, once."""
+        """The notes to show to the user, once."""
         return tuple(choice.note for choice in self if choice.note)
 
 
@@ -56,7 +55,7 @@ def decide(host: HostFacts) -> Defaults:
     isolation = _isolation(host)
     name = isolation.taken or "chroot"
     return Defaults(
-        _user_namespace(host),
+        user_namespace(host.uid, host.capabilities, host.no_userns),
         isolation,
         network(name, host),
         seccomp(name, host),
@@ -66,7 +65,7 @@ def decide(host: HostFacts) -> Defaults:
 
 
 def _first(rows: Iterator[tuple[str, str, str]]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """The first (name, why, why not) without a reason against it, after those that have one."""
+    """Return the name and reason of the first row that nothing speaks against, and the rows before it."""
     against: list[tuple[str, str]] = []
     for name, why, why_not in rows:
         if not why_not:
@@ -78,16 +77,19 @@ def _first(rows: Iterator[tuple[str, str, str]]) -> tuple[str, str, tuple[tuple[
 # who builds
 
 
-def _user_namespace(host: HostFacts) -> Choice:
-    """``own``: the process becomes root of one (:func:`run_step.enter_user_namespace`); ``none``: it stays."""
-    if host.uid != 0:
-        if host.no_userns:
-            return Choice("", f"an ordinary user needs a user namespace, and {host.no_userns}")
+def user_namespace(uid: int, capabilities: Collection[str], no_userns: str) -> Choice:
+    """Return ``own`` (the process becomes root of one, :func:`run_step.enter_user_namespace`) or ``none`` (it stays).
+
+    The arguments are the facts of the same names (:class:`run_step.HostFacts`).
+    """
+    if uid != 0:
+        if no_userns:
+            return Choice("", f"an ordinary user needs a user namespace, and {no_userns}")
         return Choice("own", "an ordinary user builds as root of one")
-    if "SYS_ADMIN" in host.capabilities:
+    if "SYS_ADMIN" in capabilities:
         return Choice("none", "root needs none")
-    if host.no_userns:
-        return Choice("none", "root without CAP_SYS_ADMIN stays as it is", (("own", host.no_userns),))
+    if no_userns:
+        return Choice("none", "root without CAP_SYS_ADMIN stays as it is", (("own", no_userns),))
     return Choice(
         "own",
         "root without CAP_SYS_ADMIN has it there",
@@ -137,7 +139,7 @@ _NO_CHROOT = "chroot(2) needs CAP_SYS_CHROOT"
 
 
 def nothing_works(host: HostFacts) -> str:
-    """Why no isolation works on ``host``, and what would help; empty where one does."""
+    """Return why no isolation works on ``host``, and what would help; empty where one does."""
     if host.has_mounts or host.uid != 0 or "SYS_CHROOT" in host.capabilities:
         return ""
     return (
@@ -156,7 +158,10 @@ def _has_ranges(host: HostFacts) -> bool:
 
 
 def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The network in user space that works on ``host``, or the empty string; and why each before it does not."""
+    """Return the network in user space that works on ``host``, or "", and why each one before it does not.
+
+    Where only IPv6 leads out, pasta comes first, which has it.
+    """
     there = {"slirp4netns": host.has_slirp4netns, "pasta": host.has_pasta}
     order = USER_MODE[::-1] if host.is_ipv6_only else USER_MODE
 
@@ -169,7 +174,7 @@ def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def network(isolation: str, host: HostFacts) -> Choice:
-    """Of a step with this isolation, where ``--network`` says nothing: row S02 for ``rootless``."""
+    """Choose the network of a step with this isolation, without ``--network`` (row S02 for ``rootless``)."""
     if isolation != "rootless":
         return Choice("host", f"isolation {isolation} shares the builder's unless another is asked for")
     name, others = user_mode(host)
@@ -185,7 +190,7 @@ def network(isolation: str, host: HostFacts) -> Choice:
 
 
 def seccomp(isolation: str, host: HostFacts) -> Choice:
-    """Of a step with this isolation, where no profile was named."""
+    """Choose the seccomp profile of a step with this isolation, where none was named."""
     profile = "the default profile"
     if isolation in ("oci", "rootless"):
         return Choice(profile, "the OCI runtime has it")
@@ -221,7 +226,7 @@ def _devices(isolation: str, host: HostFacts) -> Choice:
 
 
 def _limits(isolation: str, host: HostFacts) -> Choice:
-    """What limits there can be; nobody has any who asks for none."""
+    """Choose which limits there can be; a step has only those that it asks for."""
     groups, alone = "cgroups", "ulimits alone"
     if isolation == "rootless":
         return Choice(alone, "rootless steps have no cgroup", ((groups, "isolation rootless has none"),))

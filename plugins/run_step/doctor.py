@@ -1,4 +1,4 @@
-"""What this machine can do for a RUN step, found by trying, and what would make the rest work.
+"""Examine what this machine can do for a RUN step, by trying, and say what would make the rest work.
 
 For people (``buildfront doctor``) and for frontends. Planning does not use it: that has its own facts
 (:mod:`run_step.host`).
@@ -7,16 +7,29 @@ For people (``buildfront doctor``) and for frontends. Planning does not use it: 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
+from . import defaults
+from .defaults import Choice, Defaults, decide
 from .errors import HostError
-
-if TYPE_CHECKING:
-    from .defaults import Choice, Defaults
+from .helper_programs import which
+from .host import HostFacts
+from .host_lookup import look_up
+from .host_probe import probe, probe_runtimes
+from .isolation.cgroup import CgroupError, Group
+from .linux import mount as m
+from .linux.id_maps import is_machine_root, sub_ids
+from .linux.process import effective, errno_in_child
+from .network.user_mode import why_no_tun
+from .network_terms import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS
+from .pipeline.networks import configurations
+from .request import RunRequest
+from .rootless import enter_user_namespace, needs_user_namespace, why_no_user_namespace
 
 
 class Finding(NamedTuple):
-    """One thing that a step may need. ``detail`` says what was found, or what would make it work."""
+    """One thing that a step may need. ``detail`` says how it was found, or how to make it work."""
 
     what: str
     ok: bool
@@ -29,14 +42,6 @@ _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "cgroup", "user")
 def examine() -> list[Finding]:
     """Try each thing once. An ordinary user's process becomes root of a user namespace on the way, as for a build:
     call it where the program starts. Nothing is left behind."""
-    from dataclasses import replace
-
-    from .defaults import decide
-    from .host import probe
-    from .isolation.oci import probe_runtimes
-    from .network.user_mode import why_no_tun
-    from .rootless import is_machine_root
-
     before, user = _user()
     host = replace(probe(runtimes=False), runtimes=probe_runtimes(every=True)) if os.geteuid() == 0 else None
     if host is None:
@@ -136,20 +141,9 @@ def _words(name: str) -> str:
 
 def _user() -> tuple[Choice, list[Finding]]:
     """Who builds, and as whom: the choice, made from what can be told before. Enters the user namespace."""
-    from .defaults import decide
-    from .host import HostFacts, which
-    from .linux.process import effective
-    from .rootless import (
-        enter_user_namespace,
-        is_machine_root,
-        needs_user_namespace,
-        sub_ids,
-        why_no_user_namespace,
-    )
-
     uid = os.geteuid()
     why = why_no_user_namespace() if needs_user_namespace() else ""
-    choice = decide(HostFacts(uid=uid, capabilities=effective(), no_userns=why)).user_namespace
+    choice = defaults.user_namespace(uid, effective(), why)
     if uid == 0:
         who = "root" if is_machine_root() else "root of a user namespace"
         entered = enter_user_namespace()
@@ -177,16 +171,11 @@ def _user() -> tuple[Choice, list[Finding]]:
 
 def _try(flags: int) -> str:
     """Unshare in a child; the empty string, or why it failed."""
-    from .linux import mount as m
-    from .linux.process import errno_in_child
-
     number = errno_in_child(lambda: m.unshare(flags))
     return os.strerror(number) if number else ""
 
 
 def _namespace(name: str) -> Finding:
-    from .linux import mount as m
-
     flags = {
         "mount": m.CLONE_NEWNS,
         "pid": m.CLONE_NEWPID,
@@ -202,9 +191,7 @@ def _namespace(name: str) -> Finding:
 
 def _bridge() -> Finding:
     """The built-in network, tried by a child in a network namespace that goes with it."""
-    from .linux import mount as m
-    from .network import bridge
-    from .rootless import is_machine_root
+    from .network import bridge  # it loads pyroute2
 
     reader, writer = os.pipe()
     child = os.fork()
@@ -236,11 +223,6 @@ def _bridge() -> Finding:
 
 
 def _cni() -> Finding:
-    from .host import HostFacts
-    from .host_lookup import look_up
-    from .pipeline.networks import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS, configurations
-    from .request import RunRequest
-
     plugins = sorted({name for path in CNI_PLUGIN_DIRS if os.path.isdir(path) for name in os.listdir(path)})
     if not plugins:
         return Finding(
@@ -264,8 +246,6 @@ def _cni() -> Finding:
 
 
 def _limits() -> list[Finding]:
-    from .isolation.cgroup import CgroupError, Group
-
     found = []
     for name, limits in (
         ("cpu", {"cpu": {"shares": 1024}}),

@@ -20,14 +20,18 @@ from .actions import Undo, prepare
 from .chroot_fields import check_fields
 from .errors import HostError
 from .inputs import Inputs
+from .isolation.bundle_files import write_config
+from .isolation.cgroup import remove_noted
+from .linux.children import died_of
+from .linux.seccomp_filter import compile_filter
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .programs import Start, explain, printed, reason, said
 from .rootfs import open_rootfs
-from .secret_files import pack
+from .run_protocol import LENGTH, LIBRARY, RUN, send
+from .secret_packing import pack
 from .stdio.own_terminal import size_of
 from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
-from .supervisor import LENGTH, LIBRARY, RUN, send
 from .trees import remove_tree
 
 
@@ -71,8 +75,6 @@ class RunResult:
     def _how(self) -> str:
         if self.status >= 0:
             return f"exit status {self.status}"
-        from .isolation.waiting import died_of
-
         return died_of(-self.status)
 
     def _memory(self) -> str:
@@ -338,8 +340,6 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
     The root filesystem is changed as a run would change it before the command. Raises HostError for a plan whose RUN
     instruction mounts what is handed over for one run alone, OSError.
     """
-    from .isolation.oci import write_config
-
     inputs = Inputs()
     inputs.check(plan)
     rootfs = os.path.join(directory, "rootfs")
@@ -399,8 +399,6 @@ class _Step:
         # crun takes a filter as it is, too, and so gives the same answers as the others (see isolation/oci.py).
         takes_filter = plan.isolation == "chroot" or os.path.basename(job["runtime"]) == "crun"
         if takes_filter and "seccomp" in plan.spec["linux"]:
-            from .linux.seccomp_filter import compile_filter
-
             try:
                 job["seccomp"] = compile_filter(plan.spec["linux"]["seccomp"]).hex()
             except OSError as error:
@@ -424,8 +422,6 @@ class _Step:
                 raise
         wall = int((time.monotonic() - began) * 1e6)
         if answer is None:
-            from .isolation.cgroup import remove_noted
-
             remove_noted(self.bundle, own=self.job["container_id"])
             raise HostError("the step's supervisor ended before the step did; was it killed?")
         for name in ("error", "setup"):

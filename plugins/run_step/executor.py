@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from .defaults import decide
 from .execution import Output, RunResult, Supervisor, execute
-from .host import HostFacts, probe
+from .host import HostFacts
 from .host_lookup import look_up, names_a_network
+from .host_probe import probe
 from .inputs import Inputs
 from .pipeline import plan
 from .planning import RunPlan

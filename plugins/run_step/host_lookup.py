@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,11 +16,13 @@ from typing import Any
 
 from . import documents
 from .errors import HostError, RequestError
+from .helper_programs import find_runtime
 from .host import DeviceFact, HostFacts, PathFact, TextFile
+from .network_terms import CNI_CONFIG_DIRS
 from .pipeline import cdi
 from .pipeline.default_mounts import parse as parse_default_mount
 from .pipeline.devices import clean, parse
-from .pipeline.networks import CNI_CONFIG_DIRS
+from .pipeline.seccomp import parse as parse_profile
 from .pipeline.volumes import parse_mount, parse_volume
 from .request import RunRequest
 
@@ -112,12 +115,8 @@ def _has_rro(request: RunRequest, host: HostFacts) -> bool:
     """Asked of the runtime (runtime-spec, features.md), where a volume needs to know; one that can't say has it not."""
     if request.isolation == "chroot" or not (request.volumes or request.mounts):
         return host.has_rro
-    import subprocess
-
-    from .isolation.oci import find
-
     chosen = request.runtime or (host.working_runtime.path if host.working_runtime else "runc")
-    path = find(chosen)
+    path = find_runtime(chosen)
     if path is None:
         return False
     try:
@@ -262,8 +261,6 @@ def _profile(value: str) -> str:
         return value
     if value in ("builtin", "default"):
         return ""
-    from .pipeline.seccomp import parse as parse_profile
-
     try:
         text = documents.read(value, documents.SPECIFICATION).decode()
     except OSError as error:

@@ -19,14 +19,12 @@ from typing import Any, NamedTuple
 from .errors import HostError
 from .inputs import Inputs
 from .linux.openat2 import components
-from .pipeline import default_mounts
-from .planning import BUNDLE, RunPlan
+from .planning import BUNDLE, BUNDLE_FILES, RunPlan
 from .request import KERNEL, wrong_target
 from .rootfs import Created, Root
 
 _SOURCES = f"{BUNDLE}/sources/"
 _MADE = f"{BUNDLE}/files/"
-_FILES = (_MADE, *(f"{BUNDLE}/{name}/" for name in ("private", "agents", default_mounts.FILES)))
 Made = Callable[[list[Created]], None]
 
 _MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS
@@ -126,7 +124,7 @@ def _is_kernels(path: str) -> bool:
 def _is_directory(source: str, name: str, inputs: Inputs) -> bool:
     if name:
         return os.path.isdir(inputs.sources[name])
-    if source.startswith(_FILES):
+    if source.startswith(BUNDLE_FILES):
         return False
     return not os.path.isabs(source) or os.path.isdir(source)
 

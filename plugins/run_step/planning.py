@@ -19,6 +19,12 @@ from .spec_types import Spec
 ROOTFS = "@rootfs@"
 BUNDLE = "@bundle@"
 
+COPIED_FILES = "secrets/files"
+"""The directory of the bundle for the copies of single files of the host."""
+
+BUNDLE_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", COPIED_FILES))
+"""The directories of the bundle that have only files, as sources of mounts have them."""
+
 
 @dataclass(frozen=True)
 class GeneratedFile:

@@ -16,9 +16,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .pipeline.run_mounts import above
 from .planning import host_id
-from .rootfs import Root
+from .rootfs import Root, above
 
 _ERRORS = {
     "no such file or directory": errno.ENOENT,

@@ -1,11 +1,20 @@
-"""What steps of a killed builder left on the machine, taken away by the next start. It reads notes, which are data: who
-may have written them, and what they name, is looked at before anything is done."""
+"""Remove, at the next start, what the steps of a killed builder have left on the machine.
+
+The notes that it reads are data: their owner and what they name are checked before anything is done.
+"""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Sequence
+
+from . import notes
+from .isolation.bundle_files import RUNTIME_NOTE
+from .isolation.cgroup import remove_noted
+from .isolation.runtimes import RUNTIMES
+from .network import cni
+from .network.model import STATE
 
 
 def recover(
@@ -20,10 +29,6 @@ def recover(
     machine knows by itself, or that is in the directories ``cni_plugin_dirs`` or among the paths ``runtimes``, which
     come from the builder's own options; no group is touched that does not carry our mark.
     """
-    from . import notes
-    from .isolation.cgroup import remove_noted
-    from .network import STATE, cni
-
     warnings: list[str] = []
     try:
         names = sorted(name for name in os.listdir(work_dir) if name.startswith("bundle-"))
@@ -38,16 +43,13 @@ def recover(
         remove_noted(bundle)
         warnings += cni.recover(bundle, cni_plugin_dirs)
     if os.path.isdir(STATE):
-        from .network import bridge
+        from .network import bridge  # it loads pyroute2
 
         bridge.recover()
     return tuple(warnings)
 
 
 def _delete_containers(bundle: str, runtimes: Sequence[str]) -> list[str]:
-    from . import notes
-    from .isolation.oci import RUNTIME_NOTE, RUNTIMES
-
     noted = notes.lines(bundle, RUNTIME_NOTE)
     state = os.path.join(bundle, "runtime")
     if not noted or not notes.is_own_directory(state):

@@ -1,7 +1,7 @@
-"""Paths inside a root filesystem, whatever links strangers left in it.
+"""Paths inside a root filesystem, safe against any links that an image has in it.
 
-The one helper through which both packages reach into a root filesystem: every path is resolved with the
-root as ``/`` and can't leave it. It knows nothing of images, mounts or steps.
+Both packages reach into a root filesystem only through :class:`Root`: every path is resolved with the
+root as ``/`` and can't leave it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,13 @@ from .linux.openat2 import components, open_in_root
 
 _DIR = os.O_PATH | os.O_DIRECTORY
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What the kernel says of a path that leads to nothing."""
+"""The errors of a path that leads to nothing."""
 _MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
+
+
+def above(path: str) -> list[str]:
+    """Return the directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
+    return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
 
 
 class Created(NamedTuple):

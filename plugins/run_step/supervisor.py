@@ -19,21 +19,12 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
-from typing import Any, Protocol
+from typing import Protocol
 
 from .linux import process as p
-
-LENGTH = struct.Struct("!I")
-"""The head of a message: its length in bytes."""
-
-RUN, LIBRARY = b"r", b"l"
-"""What comes by the control socket: a run, with its descriptors; the directory of what the built-in network needs, as a
-message, once and before the first run that needs it."""
-
-MOST_FDS = 250
-"""Descriptors of one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
+from .linux.children import end_descendants
+from .run_protocol import LIBRARY, MOST_FDS, receive, send
 
 
 class Held(Protocol):
@@ -83,8 +74,6 @@ def _serve_all(held: list[Held]) -> None:
                 os.close(fd)
                 _, status = os.waitpid(pid, 0)
                 if status:  # it was killed; what it had started is ours now
-                    from .isolation.waiting import end_descendants
-
                     end_descendants(besides={one for one, _ in children.values()})
                 os.close(run)
         if control.fileno() not in ready:
@@ -93,7 +82,7 @@ def _serve_all(held: list[Held]) -> None:
         if not data:
             return
         if data == LIBRARY:
-            held += _hold(os.fsdecode(_receive(control)))
+            held += _hold(os.fsdecode(receive(control)))
             continue
         fds = array.array("i")
         for level, kind, payload in ancillary:
@@ -127,7 +116,7 @@ def serve(fds: list[int]) -> None:
     run = socket.socket(fileno=fds[0])
     for fd in fds:
         os.set_inheritable(fd, False)
-    job = json.loads(_receive(run))
+    job = json.loads(receive(run))
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:
@@ -148,27 +137,6 @@ def serve(fds: list[int]) -> None:
         send(run, answer)
     except OSError:
         pass  # the builder is gone; the step has been killed
-
-
-def send(sock: socket.socket, value: Any) -> None:
-    """One length-prefixed JSON message."""
-    raw = json.dumps(value).encode()
-    sock.sendall(LENGTH.pack(len(raw)) + raw)
-
-
-def _receive(sock: socket.socket) -> bytes:
-    size = LENGTH.unpack(_exactly(sock, LENGTH.size))[0]
-    return _exactly(sock, size)
-
-
-def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        chunk = sock.recv(size - len(data))
-        if not chunk:
-            raise EOFError("the builder went away")
-        data += chunk
-    return data
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from watching import groups
 SCRIPT = """
 import json, sys
 from run_step import LocalExecutor, RunRequest
-from run_step.isolation.oci import probe_runtimes
+from run_step.host_probe import probe_runtimes
 rootfs, work, name, crun = sys.argv[1:]
 executor = LocalExecutor(work_dir=work)
 facts = executor.host(runtimes=True)

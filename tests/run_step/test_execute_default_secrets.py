@@ -11,8 +11,9 @@ from busybox_root import listing, why_not_run
 from ways import RemoteStep, Step, isolations
 
 from run_step import HostError, IDMapping, LocalExecutor, look_up, plan
-from run_step.host import PathFact, _default_mounts
+from run_step.host import PathFact
 from run_step.host_copy import copy
+from run_step.host_probe import _default_mounts
 from run_step.pipeline.default_mounts import parse
 
 pytestmark = pytest.mark.root

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.root
 DRIVER = """
 import fcntl, json, os, sys, termios, threading
 from run_step import HostError, HostFacts, LocalExecutor, RunRequest
-from run_step.host import probe
+from run_step.host_probe import probe
 asked = json.loads(sys.argv[1])
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 request = RunRequest.from_json(asked["request"])

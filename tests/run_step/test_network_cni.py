@@ -19,8 +19,9 @@ from lab_step import WAYS, WEB, LabStep
 from watching import until
 
 from run_step import HostError
-from run_step.network import NetworkError, cni
-from run_step.pipeline.networks import CNI_PLUGIN_DIRS
+from run_step.network import cni
+from run_step.network.model import NetworkError
+from run_step.network_terms import CNI_PLUGIN_DIRS
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
 

@@ -14,8 +14,9 @@ from ways import made_up_host
 
 from run_step import HostError, ImageDefaults, RequestError, RunMount, RunRequest, look_up, plan
 from run_step.host import PathFact, TextFile
-from run_step.network import ADDRESS, GATEWAY, hosts, resolv
+from run_step.network.connect import hosts, resolv
 from run_step.network.leases import Pool
+from run_step.network_terms import ADDRESS, GATEWAY
 from run_step.pipeline.files import HEADER, hosts_text, reachable, resolv_text
 from run_step.pipeline.networks import configurations
 

@@ -14,11 +14,15 @@ from watching import clear, groups, parent_of, until
 from ways import Step, isolations
 
 from run_step import HostError, NamespaceOption, Resources
-from run_step.isolation.oci import RUNTIMES, find, probe_runtimes, try_runtime
+from run_step.helper_programs import find_runtime
+from run_step.host_probe import probe_runtimes
 from run_step.isolation.runtime_errors import plain
+from run_step.isolation.runtimes import RUNTIMES, try_runtime
 
 NAME = "fake-runtime"
-REAL = next((find(one[4:]) for one in isolations() if isinstance(one, str) and one.startswith("oci-")), None)
+REAL = next(
+    (find_runtime(one[4:]) for one in isolations() if isinstance(one, str) and one.startswith("oci-")), None
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(REAL is None, reason="no OCI runtime works here")]
 
@@ -459,9 +463,9 @@ def test_S71_a_runtime_is_called_by_the_flags_of_the_request(fake):
 
 def test_S71_the_search_tells_of_every_runtime():
     found = probe_runtimes(every=True)
-    assert [fact.name for fact in found] == [name for name in RUNTIMES if find(name)]
+    assert [fact.name for fact in found] == [name for name in RUNTIMES if find_runtime(name)]
     for fact in found:
-        assert fact.path == find(fact.name)
+        assert fact.path == find_runtime(fact.name)
         assert fact.why == try_runtime(fact.path)
         assert fact.works == (not fact.why)
 
@@ -489,7 +493,7 @@ def places(tmp_path, monkeypatch):
 
 def test_S71_a_runtime_on_the_path_is_taken_first(places):
     made = places("runc", f'#!/bin/sh\nexec {REAL} "$@"\n')
-    assert find("runc") == made
+    assert find_runtime("runc") == made
     assert try_runtime(made) == ""
 
 
@@ -549,7 +553,9 @@ def test_S71_one_that_is_no_program_does_not_end_the_search(places, tmp_path, te
 def test_S71_what_is_not_executable_is_not_found(places, tmp_path):
     os.chmod(places("crun", "#!/bin/sh\n"), 0o644)
     (tmp_path / "bin" / "youki").mkdir()
-    assert not {find("crun"), find("youki")} & {str(tmp_path / "bin" / name) for name in RUNTIMES}
+    assert not {find_runtime("crun"), find_runtime("youki")} & {
+        str(tmp_path / "bin" / name) for name in RUNTIMES
+    }
 
 
 @pytest.mark.parametrize(

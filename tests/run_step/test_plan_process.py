@@ -124,7 +124,7 @@ def test_S11_proxies_come_first_and_the_image_overrides_them(ask, host):
 
 def test_S11_only_set_and_not_empty_proxies_are_facts(monkeypatch):
     from run_step import probe
-    from run_step.host import PROXY_VARIABLES
+    from run_step.host_probe import PROXY_VARIABLES
 
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)

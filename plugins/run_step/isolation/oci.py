@@ -1,4 +1,4 @@
-"""OCI runtimes: finding one that works, and the create, start, wait, delete of one container.
+"""The create, start, wait and delete of one container by an OCI runtime.
 
 Runs in the supervised child (see :mod:`run_step.supervisor`), which is the subreaper of the container's
 init. ``--root`` points into the run's own directory: what a killed build leaves is found there.
@@ -9,18 +9,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import socket
 import subprocess
 from typing import Any
 
-from ..host import RuntimeFact
-from ..linux import mount
-from ..linux.device_numbers import DENY_ALL
+from ..helper_programs import find_runtime
+from ..linux import children, mount
 from ..linux.pty import set_size
-from ..network import Network, connect
-from ..rootless import is_machine_root
-from . import waiting
+from ..network.connect import connect
+from ..network.model import Network
+from . import answers
+from .bundle_files import RUNTIME_NOTE, write_config
 from .cgroup import Group, named, remove
 from .reach import open_way
 from .runtime_errors import explain, plain
@@ -28,129 +27,16 @@ from .runtime_errors import explain, plain
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
 
-RUNTIME_NOTE = "runtime.path"
-"""The file of a bundle that says which runtime made its container."""
-
 SECONDS = 120.0
 """How long a runtime may take for create or start; hooks that pull something in are part of it."""
 
 _LOG = 1 << 20
 """Bytes at the end of a runtime's log that are read."""
 
-RUNTIMES = ("crun", "runc", "youki")
-"""Tried in this order when none is asked for (row S71)."""
-
-
-def find(name: str) -> str | None:
-    """The path of an executable on PATH or in the directories where distributions put runtimes."""
-    if "/" in name:
-        return name if os.access(name, os.X_OK) else None
-    places = [*os.environ.get("PATH", "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]
-    for place in places:
-        path = os.path.join(place or ".", name)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return None
-
-
-def probe_runtimes(*, every: bool = False, work_dir: str | None = None) -> tuple[RuntimeFact, ...]:
-    """Each runtime on this machine, tried once with a container that ends at once.
-
-    The first that works is the one taken, and ends the search unless ``every`` one is wanted. ``work_dir`` is where
-    the bundle for that is made.
-    """
-    found = []
-    for name in RUNTIMES:
-        path = find(name)
-        if path is not None:
-            why = try_runtime(path, work_dir)
-            found.append(RuntimeFact(name, path, why == "", why))
-            if not why and not every:
-                break
-    return tuple(found)
-
-
-def try_runtime(path: str, work_dir: str | None = None) -> str:
-    """Create a container with ``path`` and delete it; the empty string, or what went wrong in its words."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="buildfront-probe-", dir=work_dir) as bundle:
-        os.mkdir(os.path.join(bundle, "rootfs"))
-        for name in ("proc", "dev", "sys"):
-            os.mkdir(os.path.join(bundle, "rootfs", name))
-        spec = {
-            "ociVersion": "1.0.2",
-            "process": {
-                "terminal": False,
-                "user": {"uid": 0, "gid": 0},
-                "args": ["/x"],
-                "cwd": "/",
-                "env": [],
-            },
-            "root": {"path": "rootfs"},
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
-        }
-        _as_rootless(spec["linux"])
-        _with_device_rules(spec["linux"])
-        with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as stream:
-            json.dump(spec, stream)
-        name = "probe-" + os.path.basename(bundle)
-        base = [path, "--root", os.path.join(bundle, "state")]
-        try:
-            made = subprocess.run(
-                [*base, "run", "--bundle", bundle, name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=20,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-        finally:
-            try:
-                subprocess.run(
-                    [*base, "delete", "--force", name], capture_output=True, timeout=20, check=False
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                pass  # told already
-        message = (made.stderr or made.stdout).strip()
-        # The empty root filesystem has no /x: getting as far as to miss it is what working means here.
-        lowered = message.lower()
-        if "/x" in lowered and ("no such file" in lowered or "not found" in lowered):
-            return ""
-        ended = (
-            f"ended with status {made.returncode}"
-            if made.returncode >= 0
-            else waiting.died_of(-made.returncode)
-        )
-        last = message.splitlines()[-1] if message else ended
-        logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)  # logrus's text form
-        return explain(re.sub(r"\\(.)", r"\1", logged[1]) if logged else last, {})
-
-
-def _as_rootless(linux: Any) -> None:
-    """Whoever is not root of the machine runs containers with a user namespace alone (runc: "rootless")."""
-    for kind, key in (("uid", "uidMappings"), ("gid", "gidMappings")):
-        with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
-            rows = [[int(number) for number in line.split()] for line in stream]
-        if is_machine_root():
-            return
-        linux[key] = [{"containerID": row[0], "hostID": row[0], "size": row[2]} for row in rows]
-    linux["namespaces"].append({"type": "user"})
-
-
-def _with_device_rules(linux: Any) -> None:
-    """A runtime that can't keep root's steps from the host's devices is none that works."""
-    if is_machine_root():
-        linux["resources"] = {"devices": [DENY_ALL]}
-
 
 class Container:
     """One container of one runtime. The calls raise RuntimeError with the runtime's own words, and
-    :class:`.waiting.Cancelled` when the builder asks for the end meanwhile.
+    :class:`run_step.linux.children.Cancelled` when the builder asks for the end meanwhile.
 
     ``seconds``: how long the runtime may take for one call.
     """
@@ -182,16 +68,16 @@ class Container:
                 )
             except OSError as error:
                 raise RuntimeError(f"{label} can't be run: {error.strerror}") from None
-        what = waiting.until_ended(self._socket, process.pid, self.seconds)
+        what = children.until_ended(self._socket, process.pid, self.seconds)
         if what != "ended":
-            waiting.kill(process.pid)
+            children.kill(process.pid)
         status = process.wait()
         if what == "cancelled":
-            raise waiting.Cancelled
+            raise children.Cancelled
         if what == "timeout":
             raise RuntimeError(f"{label} did not end within {self.seconds:g} s, and was killed")
         if status != 0:
-            how = "" if status > 0 else f" ({waiting.died_of(-status)})"
+            how = "" if status > 0 else f" ({children.died_of(-status)})"
             raise RuntimeError(f"{label} failed{how}: {explain(self._words(log), self.hooks)}")
 
     def _logging(self, log: str) -> list[str]:
@@ -270,8 +156,8 @@ class Container:
 
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
     """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
-    waiting.become_subreaper()
-    path = find(job["runtime"])
+    children.become_subreaper()
+    path = find_runtime(job["runtime"])
     if path is None:
         return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
     try:
@@ -308,11 +194,11 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             os.close(fd)
         network = connect(job, pid, run_socket)
         container.start()
-        answer = waiting.wait(run_socket, pid, network)
-        waiting.add_usage(answer, group.usage())
+        answer = answers.wait(run_socket, pid, network)
+        answers.add_usage(answer, group.usage())
         return answer
-    except waiting.Cancelled:
-        return waiting.stopped()
+    except children.Cancelled:
+        return answers.stopped()
     finally:
         if network is not None:
             network.close()
@@ -323,7 +209,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             answer.setdefault("warnings", []).append(
                 f"after the step, a hook of the stage poststop failed: {why}"
             )
-        waiting.end_descendants()
+        children.end_descendants()
         group.remove_of(job["container_id"])
         reserved.remove()
         for path in guessed:
@@ -377,12 +263,3 @@ def _give_filter(job: dict[str, Any]) -> None:
     if job.get("seccomp"):
         data = base64.b64encode(bytes.fromhex(job["seccomp"])).decode()
         job["spec"].setdefault("annotations", {})["run.oci.seccomp_bpf_data"] = data
-
-
-def write_config(bundle: str, spec: dict[str, Any]) -> None:
-    """config.json, mode 0600, complete or not there at all (row S70)."""
-    temporary = os.path.join(bundle, "config.json.new")
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as stream:
-        json.dump(spec, stream)
-    os.rename(temporary, os.path.join(bundle, "config.json"))

@@ -20,8 +20,9 @@ from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..linux import mount as m
-from . import STATE, NetworkError, firewall, foreign, pools, ports, settings
+from . import firewall, foreign, pools, ports, settings
 from .leases import Pool
+from .model import STATE, NetworkError
 
 DEVICE = "buildfront0"
 TABLE = "buildfront"

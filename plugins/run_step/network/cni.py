@@ -13,10 +13,14 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from .. import notes
 from ..documents import parse
-from ..isolation import waiting
-from . import NetworkError
-from .user_mode import die_with_parent, name_servers
+from ..linux import mount as m
+from ..linux.children import Cancelled, die_with_parent, died_of, until_ended
+from ..linux.process import loopback_up
+from ..network_terms import CNI_PLUGIN_DIRS
+from .model import NetworkError
+from .user_mode import name_servers
 
 T = TypeVar("T")
 
@@ -187,12 +191,12 @@ class Calls:
             except subprocess.TimeoutExpired:
                 what = "timeout"
         else:
-            what = waiting.until_ended(self.run_socket, process.pid, SECONDS)
+            what = until_ended(self.run_socket, process.pid, SECONDS)
         if what != "ended":
             process.kill()
         status = process.wait()
         if what == "cancelled":
-            raise waiting.Cancelled
+            raise Cancelled
         if what == "timeout":
             raise NetworkError(f"{where} did not end within {SECONDS:g} s for {command}, and was killed")
         return status
@@ -240,7 +244,7 @@ def _words(output: bytes, errors: bytes, status: int) -> str:
     except (ValueError, TypeError, AttributeError):
         text = ""
     printed = (errors or output).decode(errors="replace").strip()
-    how = f"exit status {status}" if status >= 0 else waiting.died_of(-status)
+    how = f"exit status {status}" if status >= 0 else died_of(-status)
     return text or printed[-400:] or how
 
 
@@ -270,14 +274,11 @@ def _delete(calls: Calls, entry: dict[str, Any]) -> list[str]:
 
 
 def _loopback_up(namespace: int) -> None:
-    from ..linux import mount as m
-    from ..linux import process as p
-
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         m.setns(namespace, m.CLONE_NEWNET)
         try:
-            p.loopback_up()
+            loopback_up()
         finally:
             m.setns(own, m.CLONE_NEWNET)
     finally:
@@ -290,9 +291,6 @@ def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
     Returns warnings of what could not be deleted. Plugins are run from the usual directories and from ``plugin_dirs``
     alone, whatever the note says.
     """
-    from .. import notes
-    from ..pipeline.networks import CNI_PLUGIN_DIRS
-
     known = (*CNI_PLUGIN_DIRS, *plugin_dirs)
     data = notes.read(bundle, NOTE)
     warnings = []

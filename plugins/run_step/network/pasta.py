@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import socket
 
-from ..host import which
-from . import NetworkError, set_sysctls
-from .user_mode import ADDRESS, GATEWAY, PREFIX, RESOLVER, UserMode, name_servers
+from ..helper_programs import which
+from ..network_terms import USER_ADDRESS, USER_GATEWAY, USER_PREFIX, USER_RESOLVER
+from .model import NetworkError
+from .sysctls import set_sysctls
+from .user_mode import UserMode, name_servers
 
 _NOTHING_FORWARDED = [word for flag in ("-t", "-u", "-T", "-U") for word in (flag, "none")]
 """No port of the machine leads into the step, and none of the step to the machine's loopback."""
@@ -43,14 +45,14 @@ class Pasta(UserMode):
 
     @staticmethod
     def _options(ready: str, bundle: str) -> list[str]:
-        own = ["-a", ADDRESS, "-n", str(PREFIX), "-g", GATEWAY, "-I", "tap0"]
+        own = ["-a", USER_ADDRESS, "-n", str(USER_PREFIX), "-g", USER_GATEWAY, "-I", "tap0"]
         # Neighbours are answered for (NDP), routers and leases not: the addresses are set.
         quiet = ["--no-map-gw", *_NOTHING_FORWARDED, "--no-ra", "--no-dhcpv6", "--no-dhcp"]
-        forward = ["--dns-forward", RESOLVER] if _is_asked(bundle) else []
+        forward = ["--dns-forward", USER_RESOLVER] if _is_asked(bundle) else []
         return ["--foreground", "--config-net", "--runas", "0:0", "-P", ready, *own, *forward, *quiet]
 
 
 def _is_asked(bundle: str) -> bool:
     """Whether the step asks the network's own resolver. Where pasta has one, it lets every answer of the machine's name
     server come from it, so that a step that asks that server itself would not take the answer."""
-    return RESOLVER in (name_servers(bundle) or ())
+    return USER_RESOLVER in (name_servers(bundle) or ())

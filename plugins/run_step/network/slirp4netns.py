@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
-from ..host import which
-from . import NetworkError
+from ..helper_programs import which
+from .model import NetworkError
 from .user_mode import UserMode
 
 MTU = "65520"

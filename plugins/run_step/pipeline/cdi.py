@@ -19,6 +19,7 @@ from typing import Any
 from .. import documents
 from ..errors import HostError
 from ..host import HostFacts, TextFile
+from ..validation import problem
 
 NAME = re.compile(
     r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?/[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?=[A-Za-z0-9](?:[\w.:-]*[A-Za-z0-9])?",
@@ -139,8 +140,6 @@ def _load_all(files: tuple[TextFile, ...]) -> tuple[list[tuple[str, dict[str, An
 @lru_cache(maxsize=64)
 def _load(file: TextFile) -> dict[str, Any]:
     """The specification of one file. Raises _Broken with its kind and what is wrong."""
-    from ..validation import problem
-
     if file.error:
         raise _Broken("", file.error)
     value = _parse(file)

@@ -10,16 +10,13 @@ import posixpath
 from typing import Any
 
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree
+from ..planning import BUNDLE, COPIED_FILES, CopyTree
 from ..request import RunRequest
 from .draft import Draft
 
-FILES = "secrets/files"
-"""Where in the bundle the copies of single files are."""
-
 
 def parse(line: str) -> tuple[str, str] | None:
-    """``/host/path:/container/path``, or one path for both; None for a line that is neither."""
+    """Return the two paths of ``/host/path:/container/path``, or one path for both; None for any other line."""
     source, _, destination = line.partition(":")
     paths = [path for path in (source, destination or source) if path.startswith("/")]
     clean = [posixpath.normpath("/" + path.lstrip("/")) for path in paths]
@@ -27,7 +24,7 @@ def parse(line: str) -> tuple[str, str] | None:
 
 
 def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[dict[str, Any]]:
-    """One bind mount for each line whose source can be copied; the others are left out with a warning."""
+    """Return a bind mount for each line whose source can be copied; leave out the others with a warning."""
     out: list[dict[str, Any]] = []
     known = {item.path: item.directory for item in host.paths}
     for number, line in enumerate(host.default_mounts):
@@ -43,7 +40,7 @@ def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[dict[str,
                 f"mounts.conf: {source} is left out; it does not exist here, or can't be read"
             )
             continue
-        name = f"{'secrets' if known[source] else FILES}/{number}"
+        name = f"{'secrets' if known[source] else COPIED_FILES}/{number}"
         draft.actions.append(CopyTree(source, name))
         out.append(
             {

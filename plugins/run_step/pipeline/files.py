@@ -8,9 +8,7 @@ import stat
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..network import ADDRESS, GATEWAY
-from ..network.user_mode import ADDRESS as USER_ADDRESS
-from ..network.user_mode import RESOLVER
+from ..network_terms import ADDRESS, GATEWAY, USER_ADDRESS, USER_MODE, USER_RESOLVER
 from ..planning import GeneratedFile, PutFile
 from ..request import RunRequest
 from .draft import Draft
@@ -20,7 +18,6 @@ from .volumes import parse_mount, parse_volume
 HEADER = "# Made by buildfront for this step\n"
 
 
-_USER_MODE = {"slirp4netns", "pasta"}
 _OWN = {"bridge", "cni"}
 """Networks in which the machine has an address of its own, known when they are made."""
 
@@ -61,7 +58,7 @@ def _hosts(draft: Draft, request: RunRequest, host: HostFacts, taken: set[str]) 
         else:
             _put(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
         return
-    own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in _USER_MODE else ""
+    own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in USER_MODE else ""
     text = hosts_text(host.hosts, request.add_hosts, draft.spec["hostname"], _gateway(mode, host), own)
     _bind(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
 
@@ -79,11 +76,11 @@ def _resolv_conf(draft: Draft, request: RunRequest, host: HostFacts, taken: set[
         known = reachable(known, host.resolv_conf_upstream)
     # It asks the host's first one of IPv4, on the host's loopback too, and is silent where there is none.
     servers = _servers(host.resolv_conf)
-    forwarded = mode in _USER_MODE and any(_version(item) == 4 and ":" not in item for item in servers)
+    forwarded = mode in USER_MODE and any(_version(item) == 4 and ":" not in item for item in servers)
     _bind(
         draft,
         "resolv.conf",
-        resolv_text(known, *given, RESOLVER if forwarded else ""),
+        resolv_text(known, *given, USER_RESOLVER if forwarded else ""),
         "/etc/resolv.conf",
         0o644,
     )
@@ -122,7 +119,7 @@ def _gateway(mode: str, host: HostFacts) -> str:
         return "127.0.0.1"
     if mode in _OWN:
         return GATEWAY
-    return host.address if mode in _USER_MODE else ""
+    return host.address if mode in USER_MODE else ""
 
 
 def reachable(text: str, upstream: str) -> str:

@@ -15,6 +15,7 @@ from ..documents import short
 from ..errors import HostError
 from ..host import HostFacts, TextFile
 from ..request import RunRequest
+from ..validation import problem
 from .draft import Draft
 from .volumes import parse_mount
 
@@ -61,8 +62,6 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _load(file: TextFile) -> Mapping[str, Any]:
-    from ..validation import problem
-
     where = f"the hook definition {file.path}"
     if file.error:
         raise HostError(f"{where} can't be used: {file.error}")

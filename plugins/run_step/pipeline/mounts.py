@@ -13,11 +13,11 @@ from dataclasses import replace
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, CopyVolume, MountPoint, PutDirectory, TakeSource
+from ..planning import BUNDLE, BUNDLE_FILES, CopyTree, CopyVolume, MountPoint, PutDirectory, TakeSource
 from ..request import KERNEL, RunRequest
+from ..rootfs import above
 from . import default_mounts, run_mounts
 from .draft import Draft
-from .run_mounts import above
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
 TTY_GROUP = 5
@@ -143,10 +143,6 @@ def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
     return list(out.values())
 
 
-_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", default_mounts.FILES))
-"""Where the bundle has files alone."""
-
-
 def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None:
     destinations = {item["destination"] for item in draft.spec["mounts"]}
     own = {action.path for action in draft.actions if isinstance(action, PutDirectory)}
@@ -164,7 +160,7 @@ def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None
             continue  # made inside the mount above it
         if item["source"].startswith(f"{BUNDLE}/sources/"):
             continue  # of the kind that the source turns out to be: see TakeSource
-        directory = not item["source"].startswith(_FILES)
+        directory = not item["source"].startswith(BUNDLE_FILES)
         if item["source"] in host_sources:
             directory = _is_directory(item["source"], host)
         if path not in own and draft.root.stat(path) is None:

@@ -15,6 +15,7 @@ from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import BUNDLE, ForwardAgent, PutSecret, SetSecret, TakeSource
 from ..request import AGENT_SOCKET, MOUNT_KINDS, RunMount, RunRequest, wrong_target
+from ..rootfs import above
 from .draft import Draft
 
 Mount = dict[str, Any]
@@ -24,11 +25,6 @@ SECRETS = "/run/secrets"
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
-
-
-def above(path: str) -> list[str]:
-    """The directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
-    return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
 
 
 def destination(item: RunMount, cwd: str, number: int = 0) -> str:

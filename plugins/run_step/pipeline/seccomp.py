@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import documents
 from ..documents import short
-from ..errors import RequestError
+from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..request import RunRequest
 from .draft import Draft
@@ -33,8 +33,6 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         return
     if draft.isolation == "chroot" and not host.has_libseccomp:
         if request.seccomp:
-            from ..errors import HostError
-
             raise HostError("a seccomp profile needs libseccomp: install libseccomp2")
         draft.warnings.append("no seccomp filter: libseccomp is missing (install libseccomp2)")
         return

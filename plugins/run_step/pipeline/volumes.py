@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import RequestError
-from ..host import HostFacts
+from ..host import PROTECTED, HostFacts
 from ..planning import BUNDLE, ChangeOwner, MakeScratch, Relabel
 from ..request import split_values, wrong_target
 from .draft import Draft
@@ -34,12 +34,6 @@ _EXCLUSIVE = (
 """Of each group a volume may have one (podman-run(1), ``--volume``)."""
 FLAGS = (*(option for group in _EXCLUSIVE for option in group), "U")
 _SCRATCH = ("upperdir", "workdir")
-
-PROTECTED = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp"
-    " /usr /var".split()
-)
-"""Directories of the host that no build may give another label or owner: the host would not survive it."""
 
 
 @dataclass(frozen=True)

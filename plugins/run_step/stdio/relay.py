@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from ..linux import pty
-from ..supervisor import LENGTH
+from ..run_protocol import LENGTH
 from .own_terminal import OurTerminal, is_terminal, size_of
 
 Output = Callable[[str, bytes], None]

@@ -13,10 +13,12 @@ import signal
 import socket
 from typing import Any
 
+from ...linux import children
 from ...linux import mount as m
 from ...linux import process as p
-from ...network import Network, NetworkError, connect
-from .. import waiting
+from ...network.connect import connect
+from ...network.model import Network, NetworkError
+from .. import answers
 from ..cgroup import CgroupError, Group
 from .sandbox import Sandbox
 
@@ -29,7 +31,7 @@ the parent, on which it waits until its network is connected and, before the com
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
     """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
     spec = job["spec"]
-    waiting.become_subreaper()
+    children.become_subreaper()
     parent = spec["linux"].get("cgroupsPath", "")
     try:
         group = Group.create(job["container_id"], spec["linux"].get("resources", {}), parent)
@@ -38,11 +40,11 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     try:
         group.note(job["bundle"])
         answer = _run(run_socket, job, streams, group)
-        waiting.add_usage(answer, group.usage())
+        answers.add_usage(answer, group.usage())
         return answer
     finally:
         group.kill()
-        waiting.end_descendants()
+        children.end_descendants()
         group.remove()
 
 
@@ -86,11 +88,11 @@ def _run(
         words = b""
         while chunk := os.read(words_r, 4096):
             words += chunk
-        result = waiting.wait(run_socket, pid, network) if pid else waiting.stopped() | {"cancelled": False}
+        result = answers.wait(run_socket, pid, network) if pid else answers.stopped() | {"cancelled": False}
     except NetworkError as error:
         return {"error": str(error)}
-    except waiting.Cancelled:
-        return waiting.stopped()
+    except children.Cancelled:
+        return answers.stopped()
     finally:
         os.close(words_r)
         if network is not None:

@@ -1,4 +1,4 @@
-"""Waiting for processes in the supervised child, which serves one run and must hear of its builder's end.
+"""Child processes of the supervised child, which serves one run and must learn of its builder's end.
 
 Everything here waits on descriptors: a pidfd (pidfd_open(2)) and the run's socket. Nothing is polled.
 Hot path: imports little.
@@ -11,12 +11,9 @@ import select
 import signal
 import socket
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
-from ..linux import process as p
-
-if TYPE_CHECKING:
-    from ..network import Network
+from .process import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
 
 
 class Cancelled(Exception):
@@ -50,7 +47,7 @@ def until_ended(
 
 
 def kill(pid: int) -> None:
-    """SIGKILL to a child that may have ended."""
+    """Send SIGKILL to a child that may have ended."""
     try:
         os.kill(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -58,64 +55,28 @@ def kill(pid: int) -> None:
 
 
 def died_of(number: int) -> str:
-    """``killed by SIGSEGV``."""
+    """Return the cause of a death by signal: ``killed by SIGSEGV``."""
     try:
         return f"killed by {signal.Signals(number).name}"
     except ValueError:
         return f"killed by signal {number}"
 
 
-def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[str, Any]:
-    """Wait for the step's own process ``pid``; kill it when the builder asks or goes away, or when the process that
-    serves its ``network`` ends. The answer's first part.
-
-    Resource use is that of the process and what it waited for (wait4(2)).
-    """
-    what = until_ended(run, pid, beside=network.pid if network is not None else 0)
-    cancelled = what == "cancelled"
-    if what != "ended":
-        kill(pid)
-    _, status, usage = os.wait4(pid, 0)
-    lost = {}
-    if what == "beside" and network is not None:
-        lost = {"error": f"the step's network ended before the step did: {network.words()}"}
-    return lost | {
-        "status": os.waitstatus_to_exitcode(status),
-        "cancelled": cancelled,
-        "user_us": int(usage.ru_utime * 1e6),
-        "system_us": int(usage.ru_stime * 1e6),
-        "max_rss": usage.ru_maxrss * 1024,
-        "measured": "rusage",
-    }
-
-
-def stopped() -> dict[str, Any]:
-    """The answer of a run that was cancelled before the command began."""
-    return {
-        "status": -int(signal.SIGKILL),
-        "cancelled": True,
-        "user_us": 0,
-        "system_us": 0,
-        "max_rss": 0,
-        "measured": "rusage",
-    }
-
-
-def add_usage(answer: dict[str, Any], usage: dict[str, int]) -> None:
-    """What the step's control group tells is more than rusage, which misses what nobody waited for."""
-    if usage:
-        answer |= usage
-        answer["measured"] = "cgroup"
-
-
 def become_subreaper() -> None:
-    """What the step leaves without a parent becomes our child (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
-    p.prctl(p.PR_SET_CHILD_SUBREAPER, 1)
+    """Become the parent of orphans that the step leaves (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def die_with_parent() -> None:
+    """Ask for SIGKILL at our parent's end; for a child, before it becomes another program."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_descendants(besides: Collection[int] = ()) -> None:
-    """Kill what the step left running, but for the children ``besides``; to a subreaper all of it comes in the end, and
-    when nothing is left to wait for, nothing runs any more."""
+    """Kill the processes that the step left running, except for the children ``besides``.
+
+    A subreaper gets all of them in the end: when there is nothing left to wait for, nothing runs any more.
+    """
     me = str(os.getpid())
     while True:
         found = []
