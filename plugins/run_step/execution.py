@@ -18,6 +18,7 @@ from typing import Any
 
 from .actions import Undo, prepare
 from .chroot_fields import check_fields
+from .contract import Output
 from .errors import HostError
 from .inputs import Inputs
 from .isolation.bundle_files import write_config
@@ -30,7 +31,6 @@ from .rootfs import open_rootfs
 from .run_protocol import LENGTH, LIBRARY, RUN, send
 from .secret_packing import pack
 from .stdio.own_terminal import size_of
-from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
 from .trees import remove_tree
 

@@ -27,12 +27,33 @@ def request(rootfs, *args, **fields):
 
 
 @pytest.mark.parametrize(
-    "args", [(), ("bild",), ("run", "--result"), ("run", "--out", "x"), ("plan", "a", "b", "c")]
+    ("args", "why"),
+    [
+        ((), "the first argument is plan or run"),
+        (("bild",), "the first argument is plan or run"),
+        (("run", "--request"), "--request has no value"),
+        (("run", "--out", "x"), "run has no option --out"),
+        (("plan", "a", "b", "c"), "c has no value"),
+        (("plan", "--plan", "x"), "plan has no option --plan"),
+        (("plan", "--secret", "id=x"), "plan has no option --secret"),
+        (("run", "--plan", "x"), "--plan and --rootfs go together"),
+        (("run", "--rootfs", "/x"), "--plan and --rootfs go together"),
+        (
+            ("run", "--plan", "x", "--rootfs", "/x", "--request", "y"),
+            "a plan or a request is wanted, not both",
+        ),
+        (("run", "--request", "x", "--request", "y"), "--request is given twice"),
+        (("run", "--timeout", "soon"), "--timeout 'soon': a number of seconds above 0 is wanted"),
+        (("run", "--timeout", "0"), "--timeout '0'"),
+        (("run", "--timeout", "nan"), "--timeout 'nan'"),
+        (("run", "--timeout", "inf"), "--timeout 'inf'"),
+    ],
 )
-def test_usage(args):
+def test_usage(args, why):
     done = call(*args)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ")
+    assert done.stderr.splitlines()[-1].startswith(f"run_step: {why}")
 
 
 @needs_root
@@ -74,7 +95,7 @@ def test_a_command_that_is_not_there(rootfs):
 def test_malformed_json_exits_2(action, text):
     done = call(action, text=text)
     assert done.returncode == 2
-    assert done.stderr.startswith("run_step: stdin is no JSON")
+    assert done.stderr.startswith("run_step: stdin is not JSON")
     assert done.stderr.count("\n") == 1
 
 
