@@ -74,7 +74,8 @@ def main(flags, home, command):
             os.chmod(stream.name, 0o644)
             m.mount(stream.name, f"/etc/{name}", flags=m.MS_BIND)
     if "--no-userns" in flags:
-        from run_step.linux.seccomp_filter import compile_filter, install
+        from run_step.linux.seccomp_filter import compile_filter
+        from run_step.linux.seccomp_install import install
 
         rule = {"names": ["unshare"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
         install(compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))

@@ -8,7 +8,7 @@ whatever reason the builder ended, the child kills the step: nothing outlives it
 The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library
 never has a child that it did not make (row S72).
 
-Hot path: imports little.
+Hot path: imports little, and all of it before the first fork, so that no child has to import anything.
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ import socket
 import sys
 from typing import Protocol
 
+from .isolation import oci
+from .isolation.chroot import launch
 from .linux import process as p
 from .linux.children import end_descendants
 from .run_protocol import LIBRARY, MOST_FDS, receive, send
+from .secret_files import unpack
 
 
 class Held(Protocol):
-    """Something that lasts from one run to the next."""
+    """A resource that is kept from one run to the next."""
 
     def release(self) -> None:
-        """Let it go. Never raises."""
+        """Release it. Never raises."""
 
     def forget(self) -> None:
-        """For a process that was forked: it is not what lasts."""
+        """Drop it in a forked process, without releasing it."""
 
 
 def main() -> None:
@@ -48,10 +51,10 @@ def main() -> None:
 
 
 def _hold(library: str) -> list[Held]:
-    """The built-in network, loaded once, where every run is forked from, and kept from one run to the next."""
+    """Load the built-in network once, before the runs are forked, and keep it from one run to the next."""
     try:
         sys.path.append(library)
-        from .network.bridge import Hold
+        from .network.bridge import Hold  # it loads pyroute2
 
         return [Hold()]
     except Exception:  # noqa: BLE001 - the run that needs it says so
@@ -110,8 +113,11 @@ def _serve_all(held: list[Held]) -> None:
 
 
 def serve(fds: list[int]) -> None:
-    """One run: its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
-    file of its secrets where it has some."""
+    """Serve one run.
+
+    ``fds`` are its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
+    file of its secrets where it has some.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run = socket.socket(fileno=fds[0])
     for fd in fds:
@@ -120,16 +126,11 @@ def serve(fds: list[int]) -> None:
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:
-            from .secret_files import unpack
-
             unpack(job, streams[-1])
             streams = streams[:-1]
         # Held open, that is all: they end with us.
         streams = streams[: len(streams) - job.get("locks", 0)]
-        if job["isolation"] == "chroot":
-            from .isolation.chroot.launch import run as perform
-        else:
-            from .isolation.oci import run as perform
+        perform = launch.run if job["isolation"] == "chroot" else oci.run
         answer = perform(run, job, streams)
     except Exception as error:  # noqa: BLE001 - whatever it is, the builder must hear of it
         answer = {"error": str(error) or type(error).__name__}

@@ -1,9 +1,9 @@
-"""seccomp(2) through libseccomp: a filter from the OCI form compiled to BPF, and BPF installed.
+"""Compile a seccomp filter from its OCI form to BPF, with libseccomp.
 
-Compiling is done once by the builder, installing in each step. Constants: seccomp.h of libseccomp,
-linux/seccomp.h, linux/filter.h.
+The builder compiles it once; each step installs it (:mod:`run_step.linux.seccomp_install`). Constants: seccomp.h of
+libseccomp, linux/seccomp.h, linux/filter.h.
 
-Calls newer than all that a filter names answer ENOSYS, as runc has it: C libraries fall back on that alone, and a
+Calls newer than all that a filter names answer ENOSYS, as in runc: C libraries fall back only on that, and a
 profile that does not know a call has not decided about it. A call that the filter names and libseccomp does not know
 is let through, or refused, by its number.
 """
@@ -14,17 +14,12 @@ import ctypes
 import ctypes.util
 import json
 import os
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from . import process as p
-from ._libc import syscall
 from .bpf import unknown_calls
 from .syscalls import number as known_number
 
-_PR_SET_SECCOMP = 22
-_SECCOMP_MODE_FILTER = 2
 _SCMP_FLTATR_CTL_NNP = 3
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
 _UNKNOWN = -1  # __NR_SCMP_ERROR
@@ -42,19 +37,12 @@ _EPERM, _ENOSYS = 1, 38
 _DECIDED_BY_OTHERS = ("ALLOW", "LOG", "TRACE", "NOTIFY")
 """Default actions that let an unknown call through, or leave it to another process."""
 
-_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
-_SET_MODE_FILTER = 1
-_FLAGS = {"TSYNC": 1, "LOG": 2, "SPEC_ALLOW": 4}
 _X86_64_TOKEN, _X32_TOKEN, _X32 = 0xC000003E, 0x4000003E, 0x40000000
 _NO_LAST = 0x3FFFFFFF
 
 
 class _Compare(ctypes.Structure):
     _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 @lru_cache(maxsize=1)
@@ -199,21 +187,3 @@ def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: 
         )
         if done < 0:
             raise OSError(-done, f"seccomp rule for {name}: {os.strerror(-done)}")
-
-
-def install(program: bytes, flags: Sequence[str] = ()) -> None:
-    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. ``flags``: names of the OCI specification
-    (SECCOMP_FILTER_FLAG_LOG and so on). Raises OSError."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    loaded = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    bits = sum(_FLAGS[name.removeprefix("SECCOMP_FILTER_FLAG_")] for name in set(flags))
-    if not bits:
-        p.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(loaded))
-        return
-    syscall(
-        _SYS_SECCOMP[os.uname().machine],
-        f"seccomp(SET_MODE_FILTER, {', '.join(flags)})",
-        ctypes.c_uint(_SET_MODE_FILTER),
-        ctypes.c_uint(bits),
-        ctypes.byref(loaded),
-    )

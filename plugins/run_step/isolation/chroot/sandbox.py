@@ -19,7 +19,7 @@ from typing import Any
 from ...linux import mount as m
 from ...linux import process as p
 from ...linux import pty, userns
-from ...linux.seccomp_filter import install
+from ...linux.seccomp_install import install
 from .mounter import Mounter, MountError, no_devices, restrict, split
 
 _CLONE = {
