@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import option_checks
     from .actions import write_files
+    from .contract import Executor, Output, Plan, Result, check_executor, check_plan, check_result
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
-    from .errors import HostError, RequestError, RunStepError, StepFailed
+    from .errors import HostError, RequestError, RunStepError
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
-    from .executor import LocalExecutor, run
+    from .executor import LocalExecutor, plan_here, run
     from .host import HostFacts
     from .host_lookup import look_up, security_options
     from .host_probe import probe
@@ -55,7 +56,6 @@ _HOME = {
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
-    "StepFailed": "errors",
     "RunResult": "execution",
     "Supervisor": "execution",
     "execute": "execution",
@@ -64,7 +64,15 @@ _HOME = {
     "Finding": "doctor",
     "write_files": "actions",
     "write_bundle": "execution",
+    "Executor": "contract",
+    "Output": "contract",
+    "Plan": "contract",
+    "Result": "contract",
+    "check_executor": "contract",
+    "check_plan": "contract",
+    "check_result": "contract",
     "LocalExecutor": "executor",
+    "plan_here": "executor",
     "run": "executor",
     "recover": "recovery",
     "enter_user_namespace": "rootless",
@@ -112,7 +120,9 @@ __all__ = [
     "ConsoleSize",
     "HostFacts",
     "probe",
+    "look_up",
     "plan",
+    "plan_here",
     "RunPlan",
     "execute",
     "run",
@@ -122,6 +132,13 @@ __all__ = [
     "Secret",
     "parse_secret",
     "parse_ssh",
+    "Executor",
+    "Plan",
+    "Result",
+    "Output",
+    "check_executor",
+    "check_plan",
+    "check_result",
     "LocalExecutor",
     "recover",
     "enter_user_namespace",
@@ -132,7 +149,6 @@ __all__ = [
     "Choice",
     "choose_isolation",
     "validate",
-    "look_up",
     "security_options",
     "materialise",
     "write_files",
@@ -152,7 +168,6 @@ __all__ = [
     "RunStepError",
     "RequestError",
     "HostError",
-    "StepFailed",
 ]
 
 
