@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
     from .errors import HostError, RequestError, RunStepError, StepFailed
-    from .execution import RunResult, Supervisor, execute, materialise, write_bundle
+    from .execution import execute, materialise, write_bundle
     from .executor import LocalExecutor, run
     from .host import HostFacts
     from .host_lookup import look_up, security_options
@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     )
     from .rootfs import Root
     from .rootless import enter_user_namespace, needs_user_namespace
+    from .run_result import RunResult
     from .ssh import parse_ssh
+    from .supervisor_client import Supervisor
     from .trees import check_move, copy_content, copy_tree, move_tree, remove_tree
     from .validation import validate
 
@@ -56,8 +58,8 @@ _HOME = {
     "RequestError": "errors",
     "RunStepError": "errors",
     "StepFailed": "errors",
-    "RunResult": "execution",
-    "Supervisor": "execution",
+    "RunResult": "run_result",
+    "Supervisor": "supervisor_client",
     "execute": "execution",
     "materialise": "execution",
     "examine": "doctor",

@@ -6,7 +6,7 @@ import threading
 from dataclasses import replace
 
 from .defaults import decide
-from .execution import Output, RunResult, Supervisor, execute
+from .execution import Output, execute
 from .host import HostFacts
 from .host_lookup import look_up, names_a_network
 from .host_probe import probe
@@ -14,6 +14,8 @@ from .inputs import Inputs
 from .pipeline import plan
 from .planning import RunPlan
 from .request import RunRequest
+from .run_result import RunResult
+from .supervisor_client import Supervisor
 
 
 class LocalExecutor:

@@ -26,7 +26,7 @@ from .isolation import oci
 from .isolation.chroot import launch
 from .linux import process as p
 from .linux.children import end_descendants
-from .run_protocol import LIBRARY, MOST_FDS, receive, send
+from .run_protocol import LIBRARY, MOST_FDS, Answer, Job, receive, send
 from .secret_files import unpack
 
 
@@ -122,7 +122,8 @@ def serve(fds: list[int]) -> None:
     run = socket.socket(fileno=fds[0])
     for fd in fds:
         os.set_inheritable(fd, False)
-    job = json.loads(receive(run))
+    job: Job = json.loads(receive(run))
+    answer: Answer
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import Any
+from typing import cast
 
 from ..linux.children import kill, until_ended
 from ..network.model import Network
+from ..run_protocol import Answer
 
 
-def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[str, Any]:
+def wait(run: socket.socket, pid: int, network: Network | None = None) -> Answer:
     """Wait for the step's own process ``pid``, and return the first part of the answer.
 
     It is killed when the builder asks or goes away, or when the process that serves its ``network`` ends. Resource use
@@ -22,10 +23,7 @@ def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[s
     if what != "ended":
         kill(pid)
     _, status, usage = os.wait4(pid, 0)
-    lost = {}
-    if what == "beside" and network is not None:
-        lost = {"error": f"the step's network ended before the step did: {network.words()}"}
-    return lost | {
+    answer: Answer = {
         "status": os.waitstatus_to_exitcode(status),
         "cancelled": cancelled,
         "user_us": int(usage.ru_utime * 1e6),
@@ -33,9 +31,12 @@ def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[s
         "max_rss": usage.ru_maxrss * 1024,
         "measured": "rusage",
     }
+    if what == "beside" and network is not None:
+        answer["error"] = f"the step's network ended before the step did: {network.words()}"
+    return answer
 
 
-def stopped() -> dict[str, Any]:
+def stopped() -> Answer:
     """Return the answer of a run that was cancelled before the command began."""
     return {
         "status": -int(signal.SIGKILL),
@@ -47,8 +48,8 @@ def stopped() -> dict[str, Any]:
     }
 
 
-def add_usage(answer: dict[str, Any], usage: dict[str, int]) -> None:
+def add_usage(answer: Answer, usage: dict[str, int]) -> None:
     """Put in what the control group has measured: rusage misses processes that were not waited for."""
     if usage:
-        answer |= usage
+        answer.update(cast(Answer, usage))
         answer["measured"] = "cgroup"

@@ -18,6 +18,7 @@ from ..linux import children, mount
 from ..linux.pty import set_size
 from ..network.connect import connect
 from ..network.model import Network
+from ..run_protocol import Answer, Job
 from . import answers
 from .bundle_files import RUNTIME_NOTE, write_config
 from .cgroup import Group, named, remove
@@ -41,7 +42,7 @@ class Container:
     ``seconds``: how long the runtime may take for one call.
     """
 
-    def __init__(self, run_socket: socket.socket, job: dict[str, Any], runtime: str) -> None:
+    def __init__(self, run_socket: socket.socket, job: Job, runtime: str) -> None:
         self.base = [runtime, "--root", job["state"], *job["runtime_flags"]]
         self.bundle: str = job["bundle"]
         self.config: str = job.get("config", self.bundle)
@@ -154,7 +155,7 @@ class Container:
         return explain(self._words(log), self.hooks, ("poststop",)) if done.returncode or said else ""
 
 
-def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
+def run(run_socket: socket.socket, job: Job, streams: tuple[int, ...]) -> Answer:
     """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
     children.become_subreaper()
     path = find_runtime(job["runtime"])
@@ -183,7 +184,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     guessed = named(job["container_id"])
     reserved.note(job["bundle"], guessed)
     listener = _listen() if job.get("terminal") else None
-    answer: dict[str, Any] = {}
+    answer: Answer = {}
     try:
         pid = container.create(streams, job["no_pivot"], listener is not None)
         group = Group.of(pid)
@@ -256,7 +257,7 @@ def _receive(spec: dict[str, Any]) -> None:
         spec["linux"]["rootfsPropagation"] = "slave"
 
 
-def _give_filter(job: dict[str, Any]) -> None:
+def _give_filter(job: Job) -> None:
     """crun's own filter answers EPERM to a call that the profile or its libseccomp does not know, where runc's and ours
     answer ENOSYS: so it is given ours (crun(1), run.oci.seccomp_bpf_data). A crun that does not know the annotation
     makes its own of the profile, which stays in the spec."""

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..network_terms import ADDRESS, GATEWAY
+from ..run_protocol import Job, NetworkJob
 from .cni import Calls, Networks
 from .model import Network, NetworkError
 from .pasta import Pasta
@@ -20,7 +21,7 @@ from .slirp4netns import Slirp4netns
 from .sysctls import set_sysctls
 
 
-def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None:
+def connect(job: Job, pid: int, run: socket.socket) -> Network | None:
     """Connect the network namespace of ``pid`` as the job says, and complete the step's files with the addresses.
 
     Returns None where there is nothing to do.
@@ -42,7 +43,7 @@ def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None
     return network
 
 
-def _make(plan: dict[str, Any], job: dict[str, Any], pid: int, run: socket.socket) -> Network:
+def _make(plan: NetworkJob, job: Job, pid: int, run: socket.socket) -> Network:
     mode = plan["mode"]
     if mode == "slirp4netns":
         return Slirp4netns(pid, job["bundle"], run)
@@ -60,7 +61,7 @@ def _make(plan: dict[str, Any], job: dict[str, Any], pid: int, run: socket.socke
     raise NetworkError(f"network {mode!r} can't be made")
 
 
-def _complete(job: dict[str, Any], network: Network) -> None:
+def _complete(job: Job, network: Network) -> None:
     """Fill in the step's files. They are mounted already, so they are written to and not replaced."""
     files = os.path.join(job["bundle"], "files")
     _rewrite(os.path.join(files, "hosts"), lambda text: hosts(text, network.addresses, network.gateways))

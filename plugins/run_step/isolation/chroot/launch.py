@@ -11,13 +11,13 @@ import os
 import select
 import signal
 import socket
-from typing import Any
 
 from ...linux import children
 from ...linux import mount as m
 from ...linux import process as p
 from ...network.connect import connect
 from ...network.model import Network, NetworkError
+from ...run_protocol import Answer, Job
 from .. import answers
 from ..cgroup import CgroupError, Group
 from .sandbox import Sandbox
@@ -28,7 +28,7 @@ two children a pipe for the second child's process ID and one whose end tells th
 the parent, on which it waits until its network is connected and, before the command, until it is in its group."""
 
 
-def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
+def run(run_socket: socket.socket, job: Job, streams: tuple[int, ...]) -> Answer:
     """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
     spec = job["spec"]
     children.become_subreaper()
@@ -48,9 +48,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
         group.remove()
 
 
-def _run(
-    run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...], group: Group
-) -> dict[str, Any]:
+def _run(run_socket: socket.socket, job: Job, streams: tuple[int, ...], group: Group) -> Answer:
     sandbox = Sandbox(job["spec"], job["rootfs"])
     # Who makes a PID namespace is not in it, but all that it starts is, and the namespace's init can't end before
     # all of that has been waited for: so a child of ours makes it, and is gone before the step begins.
@@ -115,7 +113,7 @@ def _add(group: Group, pid: int) -> str:
     return ""
 
 
-def _child(sandbox: Sandbox, job: dict[str, Any], two: bool, fds: tuple[int, ...]) -> None:
+def _child(sandbox: Sandbox, job: Job, two: bool, fds: tuple[int, ...]) -> None:
     """Never returns. What goes wrong is written to the words pipe, after each warning with a null byte behind it."""
     message = "the sandbox ended without a word"
     words = fds[3]
