@@ -1,4 +1,4 @@
-"""Carry a plan out: the actions on the root filesystem, the isolation, and everything undone afterwards."""
+"""Execute a plan: the actions on the root filesystem, the isolation, and the clean-up afterwards."""
 
 from __future__ import annotations
 
@@ -49,16 +49,17 @@ def execute(
 ) -> RunResult:
     """Run ``plan`` in ``rootfs`` and wait for it.
 
-    ``output`` receives ``("stdout"|"stderr", bytes)`` as they come, what a terminal shows as stdout; without it both
-    go to ours. ``quiet`` drops stdout. ``stdin`` is a descriptor whose content the step may read, up to its end;
-    without it the step's input is empty. Where the plan gives the step a terminal, a ``stdin`` that is one is made raw
-    meanwhile, and its changes of size are passed on. ``work_dir`` is where the private bundle is made. ``cancel`` and
-    ``timeout`` (seconds) kill the step; ``runtime_timeout`` is how long an OCI runtime may take for one of its calls.
-    ``inputs`` is what the mounts of the RUN instruction need. Secrets are in memory alone; the step's environment
-    holds those that it takes as variables.
+    ``output`` receives ``("stdout"|"stderr", bytes)`` as they arrive, and the output of a terminal as stdout;
+    without it both go to ours. ``quiet`` drops stdout. ``stdin`` is a descriptor whose content the step may
+    read, up to its end; without it the step's input is empty. If the plan gives the step a terminal and
+    ``stdin`` is one, it is made raw meanwhile, and its changes of size are passed on. The private bundle is
+    made in ``work_dir``. ``cancel`` and ``timeout`` (seconds) kill the step. ``runtime_timeout`` is the limit
+    for one call of an OCI runtime, in seconds. ``inputs`` has the files for the mounts of the RUN
+    instruction. Secrets are only in memory; those that are variables are in the step's environment.
 
-    Guarantees, in every outcome: no process of the step, no mount and no bundle remains, mount points made for the
-    step are gone from ``rootfs`` unless the step put something in them, and the terminal is as it was.
+    Guarantees, in every outcome: no process of the step, no mount and no bundle remains; mount points made
+    for the step are removed from ``rootfs`` unless the step put something in them; and the terminal is
+    restored.
 
     Raises HostError when the step could not be started. A command that fails is a result, not an error.
     """
@@ -67,9 +68,10 @@ def execute(
     inputs.check(plan)
     own = supervisor is None
     supervisor = supervisor or Supervisor()
-    # Before anything is opened that could get the number of a descriptor that is closed.
+    # Before anything is opened, which could get the number of a closed descriptor.
     source = _input(stdin)
-    # What is copied for the step into its bundle may have the set-user-ID bit: it lies where nobody else can reach it.
+    # Files that are copied into the bundle may have the set-user-ID bit, so no other user can reach the
+    # directory.
     closed = work_dir or tempfile.mkdtemp(prefix="buildfront-")
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=closed)
     try:
@@ -102,19 +104,19 @@ def execute(
 
 
 def _input(stdin: int | None) -> int:
-    """Return a descriptor of our own for the step's input; of /dev/null where there is nothing to read from."""
+    """Return a descriptor of our own for the step's input; /dev/null if there is no input."""
     if stdin is not None:
         try:
             mode = fcntl.fcntl(stdin, fcntl.F_GETFL)
             if not mode & os.O_PATH and mode & os.O_ACCMODE != os.O_WRONLY:
                 return os.dup(stdin)
         except OSError:
-            pass  # it is not open
+            pass  # the descriptor is closed
     return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _refuse(plan: RunPlan) -> None:
-    """Raise HostError for a plan that can't be carried out here, before anything is changed."""
+    """Raise HostError for a plan that can't be executed, before anything is changed."""
     if os.geteuid() != 0:
         raise HostError(
             "a RUN step needs root, if only of a user namespace: call run_step.enter_user_namespace() where the "
@@ -124,7 +126,7 @@ def _refuse(plan: RunPlan) -> None:
 
 
 def _network(plan: RunPlan) -> NetworkJob | None:
-    """Return how to connect the step; None where there is nothing to do."""
+    """Return the network's part of the job for the supervised child; None if there is nothing to do."""
     network = plan.network
     if network.mode in ("host", "none", "path"):
         return None
@@ -158,7 +160,7 @@ _OVERLAY = ("upperdir=", "workdir=")
 
 
 def materialise(value: Any, rootfs: str, bundle: str) -> Any:
-    """Return the plan's JSON values with real paths in place of its tokens."""
+    """Return the plan's JSON values with real paths for the placeholders."""
     if isinstance(value, str):
         head = next((name for name in _OVERLAY if value.startswith(name + BUNDLE)), "")
         if value.startswith((head + ROOTFS, head + BUNDLE)):
@@ -172,7 +174,10 @@ def materialise(value: Any, rootfs: str, bundle: str) -> Any:
 
 
 def _real_spec(spec: dict[str, Any], rootfs: str, bundle: str) -> dict[str, Any]:
-    """Put real paths into a spec, except for its process: a token in the user's own command or environment is text."""
+    """Return the spec with real paths, except in the process.
+
+    A placeholder in the user's command or environment is ordinary text.
+    """
     return {
         key: value if key == "process" else materialise(value, rootfs, bundle) for key, value in spec.items()
     }
@@ -181,8 +186,8 @@ def _real_spec(spec: dict[str, Any], rootfs: str, bundle: str) -> dict[str, Any]
 def write_bundle(plan: RunPlan, directory: str) -> None:
     """Complete ``directory``, which has a ``rootfs``, to a bundle that ``runc run`` executes with the same result.
 
-    The root filesystem is changed as a run would change it before the command. Raises HostError for a plan whose RUN
-    instruction mounts what is handed over for one run alone, OSError.
+    The root filesystem is changed as a run would change it before the command. Raises HostError for a plan
+    whose RUN instruction mounts files that are only passed for one run, and OSError.
     """
     inputs = Inputs()
     inputs.check(plan)
@@ -219,7 +224,7 @@ class _Step:
         name = f"buildfront-{plan.container_id[:12]}-{os.path.basename(self.bundle)[7:]}"
         parent = spec["linux"].get("cgroupsPath", "")
         if parent and plan.isolation != "chroot" and ":" not in parent:
-            # What was asked for is a parent: two steps at once must not share one group.
+            # The option names a parent group: two concurrent steps must not share one group.
             spec["linux"] = {**spec["linux"], "cgroupsPath": os.path.join(parent, name)}
         job: Job = {
             "isolation": plan.isolation,
@@ -240,7 +245,8 @@ class _Step:
             size = spec["process"].get("consoleSize")
             ours = size_of((self.stdin, 1, 2, 0))
             job["terminal"] = [size["width"], size["height"]] if size else list(ours or (80, 24))
-        # crun takes a filter as it is, too, and so gives the same answers as the others (see isolation/oci.py).
+        # crun accepts a compiled filter, too, and then gives the same answers as the others (see
+        # isolation/oci.py).
         takes_filter = plan.isolation == "chroot" or os.path.basename(job["runtime"]) == "crun"
         if takes_filter and "seccomp" in plan.spec["linux"]:
             try:
@@ -248,7 +254,8 @@ class _Step:
             except OSError as error:
                 if plan.isolation == "chroot":
                     raise HostError(f"the seccomp filter can't be made: {error.strerror or error}") from None
-                # No libseccomp of ours, or an action that needs the runtime: it makes the filter by itself.
+                # libseccomp is missing here, or an action needs the runtime, which makes the filter by itself
+                # then.
         return job
 
     def run(
@@ -260,7 +267,7 @@ class _Step:
             try:
                 answer = relay.until_ended(cancel, timeout)
             except BaseException:
-                # What is undone after this must not be undone below a step that still runs.
+                # The caller undoes things afterwards, which must not happen while a step still runs.
                 kill(relay.run)
                 await_end(relay.run)
                 raise
@@ -281,7 +288,7 @@ class _Step:
         )
 
     def _start(self, supervisor: Supervisor, output: Output, stack: ExitStack) -> Relay:
-        """Open the streams and start the step; ``stack`` closes everything that is opened here."""
+        """Open the streams and hand the step over; ``stack`` closes what is opened here."""
         linux = self.plan.spec["linux"]
         root = host_id(linux, "uidMappings", 0), host_id(linux, "gidMappings", 0)
         theirs = []
@@ -334,8 +341,11 @@ class _Step:
         )
 
     def _null(self, flags: int) -> int:
-        """/dev/null, as a node of the bundle where one can be made: a step may change the mode and the owner of its
-        streams, and crun gives them to the step's user; the machine's own device must not be one of them."""
+        """Return /dev/null, as a node of the bundle if one can be made.
+
+        A step may change the mode and the owner of its streams, and crun gives them to the step's user; the
+        machine's own device must not be one of them.
+        """
         path = os.path.join(self.bundle, "null")
         try:
             if not os.path.exists(path):
@@ -344,11 +354,11 @@ class _Step:
             return os.open(path, flags | os.O_CLOEXEC)
         except (
             OSError
-        ):  # no right to make it, and so none over the machine's; or a filesystem without devices
+        ):  # no right to make it, and so none to change the machine's; or a filesystem without devices
             return os.open(os.devnull, flags | os.O_CLOEXEC)
 
     def _pipe(self, owner: tuple[int, int]) -> tuple[int, int]:
-        """Return a pipe that belongs to the step's root, who may open /dev/stdout then (row S74)."""
+        """Return a pipe that belongs to the step's root, which may open /dev/stdout then (row S74)."""
         reader, writer = os.pipe()
         if owner != (0, 0):
             os.fchown(writer, *owner)

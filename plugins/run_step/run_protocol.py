@@ -15,7 +15,7 @@ RUN, LIBRARY = b"r", b"l"
 built-in network needs, as a message, once and before the first run that needs it."""
 
 MOST_FDS = 250
-"""Descriptors of one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
+"""The limit for descriptors in one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
 
 
 class NetworkJob(TypedDict):
@@ -29,8 +29,10 @@ class NetworkJob(TypedDict):
 
 
 class SecretsJob(TypedDict):
-    """The secrets in the order of their bytes: ``files`` as name, mode, owner, group and size, then ``variables`` as
-    name and size."""
+    """The secrets, in the order of their bytes.
+
+    ``files`` are name, mode, owner, group and size; ``variables``, which follow them, name and size.
+    """
 
     files: list[tuple[str, int, int, int, int]]
     variables: list[tuple[str, int]]

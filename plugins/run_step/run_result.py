@@ -9,14 +9,13 @@ from .linux.children import died_of
 
 @dataclass(frozen=True)
 class RunResult:
-    """How a step ended, and what it used.
+    """The result of a step. ``status`` is the exit status, or minus the number of the signal that killed it.
 
-    ``status`` is the exit status, or minus the number of the signal that killed the command. Times are microseconds,
-    sizes bytes. ``measured`` says how: ``cgroup``, where everything that ran counts, or ``rusage``, where no group
-    could be made: then only what the command itself waited for. ``peak_memory`` (page cache included) and the block
-    I/O are None where the kernel does not measure them. ``max_rss`` is always of the largest single process
-    (getrusage(2)). ``oom_kills``: how many processes the kernel killed because the step ran into a memory limit,
-    ``memory_limit``.
+    Times are in microseconds, sizes in bytes. ``measured`` is ``cgroup``, which counts all processes, or
+    ``rusage`` if no group could be made, which counts only the command and the processes that it waited for.
+    ``peak_memory`` (page cache included) and the block I/O are None if the kernel does not report them.
+    ``max_rss`` is always that of the largest single process (getrusage(2)). ``oom_kills`` is the number of
+    processes that the kernel killed because the step reached a memory limit, ``memory_limit``.
     """
 
     status: int
@@ -60,7 +59,7 @@ class RunResult:
         return f": the step ran into {limit}, and the kernel killed {count} of it"
 
     def usage(self) -> dict[str, int | str]:
-        """Return its resource use as JSON values, for events and records; unknown values are left out."""
+        """Return the resource use for events and records, as JSON values; unknown values are left out."""
         names = (
             "wall_us",
             "user_us",
@@ -79,7 +78,7 @@ class RunResult:
 
 
 def size_text(size: int) -> str:
-    """Return a size in bytes as text in binary units, such as ``64MiB``."""
+    """Return a size for a person in binary units, such as ``64MiB``."""
     number = float(size)
     for unit in ("B", "KiB", "MiB"):
         if number < 1024:

@@ -12,7 +12,7 @@ from .run_protocol import SecretsJob
 def pack(plan: RunPlan, inputs: Inputs) -> tuple[SecretsJob | None, int]:
     """Return the job's description of the plan's secrets, and a descriptor of a file in memory with their bytes.
 
-    None and -1 for a plan without secrets. The caller closes the descriptor.
+    Returns None and -1 for a plan without secrets. The caller closes the descriptor.
     """
     wanted = [action for action in plan.actions if isinstance(action, PutSecret | SetSecret)]
     if not wanted:

@@ -14,10 +14,10 @@ from .run_protocol import LENGTH, LIBRARY, RUN, Job, send
 
 
 class Supervisor:
-    """The process that steps hang on (:mod:`run_step.supervisor`), started when first needed.
+    """The parent process of all steps (:mod:`run_step.supervisor`), started when first needed.
 
-    May be used by several threads at once. Close it when the build ends; if the builder dies, the supervisor
-    and every step end with it.
+    It may be used by several threads at once. Close it when the build ends. If the builder dies, the
+    supervisor and every step end with it.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Supervisor:
         self._has_library = False
 
     def start(self) -> socket.socket:
-        """Return the control socket; start the process if that has not been done."""
+        """Return the control socket; start the process if it is not running."""
         with self._lock:
             if self._control is None:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -45,7 +45,7 @@ class Supervisor:
             return self._control
 
     def spawn(self, job: Job, streams: tuple[int, ...]) -> socket.socket:
-        """Start one run. Return its socket, which answers when the run has ended; closing it kills the step."""
+        """Start one run; return its socket, on which the answer comes. Closing the socket kills the step."""
         control = self.start()
         library = os.fsencode(job["network"]["library"]) if "network" in job else b""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -69,7 +69,7 @@ class Supervisor:
         return ours
 
     def close(self) -> None:
-        """End the process; runs that still go on are killed by the end of their own sockets."""
+        """End the process; runs that still go on are killed when their own sockets are closed."""
         with self._lock:
             if self._control is not None:
                 self._control.close()

@@ -13,10 +13,11 @@ from ..run_protocol import Answer
 
 
 def wait(run: socket.socket, pid: int, network: Network | None = None) -> Answer:
-    """Wait for the step's own process ``pid``, and return the first part of the answer.
+    """Wait for the step's own process ``pid``; return the first part of the answer.
 
-    It is killed when the builder asks or goes away, or when the process that serves its ``network`` ends. Resource use
-    is that of the process and of those it waited for (wait4(2)).
+    Kill the process when the builder asks for it or goes away, or when the process that serves its
+    ``network`` ends. The resource use is that of the process and of the children that it waited for
+    (wait4(2)).
     """
     what = until_ended(run, pid, beside=network.pid if network is not None else 0)
     cancelled = what == "cancelled"
@@ -49,7 +50,10 @@ def stopped() -> Answer:
 
 
 def add_usage(answer: Answer, usage: dict[str, int]) -> None:
-    """Put in what the control group has measured: rusage misses processes that were not waited for."""
+    """Add the measurements of the step's control group, which include processes that rusage misses.
+
+    rusage does not count processes that were not waited for.
+    """
     if usage:
         answer.update(cast(Answer, usage))
         answer["measured"] = "cgroup"

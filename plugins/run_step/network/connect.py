@@ -22,12 +22,11 @@ from .sysctls import set_sysctls
 
 
 def connect(job: Job, pid: int, run: socket.socket) -> Network | None:
-    """Connect the network namespace of ``pid`` as the job says, and complete the step's files with the addresses.
+    """Connect the network namespace of ``pid`` as the job says, and complete the step's files.
 
-    Returns None where there is nothing to do.
-
-    ``run`` is the run's socket, by which the builder may ask for the end. Raises NetworkError, and Cancelled
-    (:mod:`run_step.linux.children`); nothing remains then.
+    ``run`` is the run's socket, on which the builder may ask for the end. Returns None if the job asks for no
+    network. Raises NetworkError, and Cancelled (:mod:`run_step.linux.children`); nothing is left behind
+    then.
     """
     plan = job.get("network")
     if not plan:
@@ -83,7 +82,7 @@ def _rewrite(path: str, change: Callable[[str], str]) -> None:
 
 
 def hosts(text: str, addresses: tuple[str, ...], gateways: tuple[str, ...]) -> str:
-    """Return /etc/hosts with a line for each address in the place of each line that begins with a token."""
+    """Return the /etc/hosts text with each placeholder line replaced by one line for each address."""
     out = []
     for line in text.splitlines(keepends=True):
         for token, found in ((ADDRESS, addresses), (GATEWAY, gateways)):
@@ -96,8 +95,11 @@ def hosts(text: str, addresses: tuple[str, ...], gateways: tuple[str, ...]) -> s
 
 
 def resolv(text: str, dns: dict[str, Any]) -> str:
-    """Return /etc/resolv.conf with the network's own name servers, search list and options in the place of the host's;
-    what the network does not mention stays (CNI specification, "Result", ``dns``)."""
+    """Return the resolv.conf text with the network's own name servers, search list and options.
+
+    They replace the host's. The host's lines stay for whatever the network does not set (CNI specification,
+    "Result", ``dns``).
+    """
     search = list(dns.get("search") or []) or ([dns["domain"]] if dns.get("domain") else [])
     own = {
         "nameserver": [f"nameserver {item}\n" for item in dns.get("nameservers") or []],
