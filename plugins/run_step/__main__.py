@@ -21,13 +21,13 @@ from typing import Any
 from . import documents
 from .codec import encode
 from .errors import HostError, RequestError
-from .execution import RunResult
 from .executor import LocalExecutor
 from .inputs import Inputs, parse_secret
 from .planning import RunPlan
 from .request import RunRequest
 from .result_file import ResultFile
 from .rootless import enter_user_namespace
+from .run_result import RunResult
 from .ssh import parse_ssh
 from .validation import validate
 
