@@ -19,7 +19,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import documents
-from .codec import encode
 from .errors import HostError, RequestError
 from .executor import LocalExecutor
 from .inputs import Inputs, parse_secret
@@ -75,8 +74,9 @@ class _Outcome:
     result: RunResult | None = None
 
     def to_json(self) -> dict[str, object]:
-        known: Mapping[str, object] = encode(self.result) if self.result is not None else {}
-        return {"kind": self.kind, "exit_status": self.exit_status, "message": self.message, **known}
+        """Return the JSON object of the result file; where the step ran, with the fields of its result."""
+        ran = {} if self.result is None else self.result.to_json()
+        return {"kind": self.kind, "exit_status": self.exit_status, "message": self.message, **ran}
 
 
 def _parse(argv: list[str]) -> _Options:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+from .codec import decode, encode
 from .linux.children import died_of
 
 
@@ -57,6 +59,21 @@ class RunResult:
         )
         count = "a process" if self.oom_kills == 1 else f"{self.oom_kills} processes"
         return f": the step ran into {limit}, and the kernel killed {count} of it"
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fields as a JSON object."""
+        out: dict[str, object] = encode(self)
+        return out
+
+    @classmethod
+    def from_json(cls, data: Any) -> RunResult:
+        """Return the result that :meth:`to_json` gave, or whose fields a result file has beside its own.
+
+        Raises RequestError with the place of the first thing that is wrong.
+        """
+        if isinstance(data, dict):
+            data = {name: value for name, value in data.items() if name in cls.__dataclass_fields__}
+        return decode(cls, data, "result")
 
     def usage(self) -> dict[str, int | str]:
         """Return the resource use for events and records, as JSON values; unknown values are left out."""
