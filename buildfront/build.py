@@ -15,13 +15,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .engine.engine import Engine, network_not_allowed
-from .engine.model import BaseImage, Context, Event, Listener, Result
+from .context import Context
+from .engine.engine import Engine
+from .engine.events import Event, Listener
+from .engine.ops.run_checks import network_not_allowed
+from .engine.result import Result
 from .errors import BuildError, SourceRange, nearest
-from .graph import GraphOptions, NamedContext, RunOp, StepGraph, build_graph, references
+from .graph import GraphOptions, NamedContext, StepGraph, build_graph, references
 from .image import platform as platforms
 from .image import reference as image_reference
 from .image.assemble import HistoryLine, image_config
+from .image.base_image import BaseImage
 from .image.documents import json_object
 from .image.model import CONFIG, MANIFEST, Descriptor, Layer, digest_of, dumps, image_manifest
 from .options import ENTITLEMENTS, BuildOptions
@@ -152,8 +156,8 @@ def _check_entitlements(graph: StepGraph, options: BuildOptions) -> None:
     asked = options.run_defaults.network if options.run_defaults is not None else "default"
     if asked in ("", "default", "host") or "network.host" in options.allow:
         return
-    for step in graph.steps:
-        if isinstance(step.op, RunOp) and step.op.network == "host":
+    for step, op in graph.runs():
+        if op.network == "host":
             raise network_not_allowed(asked).at(step.source)
 
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from run_step import is_machine_root
 
-from ..engine.model import Event, Listener
+from ..engine.events import Event, Listener
 from ..errors import BuildError
 from ..image.model import Descriptor
 from ..store.image_store import Store

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from ..engine.model import Event
+from ..engine.events import Event
 from ..errors import BuildError
 from ..text import visible
 

@@ -18,11 +18,11 @@ from typing import Any
 import pytest
 from file_trees import seen
 
-import buildfront.steps.copy as copying
+import buildfront.engine.ops.copier as copying
 from buildfront.build import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
+from buildfront.engine.ops.copier import Copier
 from buildfront.options import Output
-from buildfront.steps.copy import Copier
 from buildfront.store.image_store import Store
 from run_step import RunRequest
 
@@ -317,11 +317,11 @@ def test_files_that_a_run_mounts(box, top, monkeypatch):
 
 
 def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(tmp_path, top, monkeypatch):
-    from buildfront.steps import select
+    from buildfront.engine import content
 
     place = Place(tmp_path, top, "FROM scratch\nCOPY src /d/\n")
     old = place.fresh()
-    original, done = select.hash_fd, list[int]()
+    original, done = content.hash_fd, list[int]()
 
     def hash_fd(fd: int, status: os.stat_result, *more: Any) -> str:
         value = original(fd, status)
@@ -330,7 +330,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(tmp_path, top,
             put(top / "src/one", "x")
         return value
 
-    monkeypatch.setattr(select, "hash_fd", hash_fd)
+    monkeypatch.setattr(content, "hash_fd", hash_fd)
     new = place.build()
     assert done and new == place.fresh() != old
     put(top / "src/one", "1")

@@ -1,12 +1,11 @@
-"""Which files a COPY reads: its sources found in a directory tree, and a digest over what they are.
+"""The files that a COPY reads: its sources, found in a directory tree.
 
-Works on a :class:`run_step.Root`, so a context or a stage can't name anything outside of itself.
+Works on a :class:`run_step.Root`, so a source can't lead out of its context or stage.
+See :mod:`buildfront.engine.selection_digest` for their digest.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import posixpath
 import stat
@@ -18,14 +17,9 @@ from run_step import Root
 
 from ..dockerfile.ignore import as_written, compile_pattern, has_wildcard
 from ..errors import BuildError
-from ..image.diff import xattrs
 
 Excludes = Callable[[str], bool]
-Hasher = Callable[[int, os.stat_result], str]
-"""Returns the digest of the content of an open file, which has this status."""
-
-Known = Callable[[os.stat_result], str | None]
-"""Returns the digest of the content of the file with this status, where it is known."""
+"""Returns whether a path counts as absent."""
 
 
 class Changed(BuildError):
@@ -220,82 +214,6 @@ def _entry(fd: int, name: str, directory: str) -> tuple[str, os.stat_result, str
         raise Changed(posixpath.join(directory, name)) from None
 
 
-_AT_ONCE = 1000
-"""Parts that are encoded together: one by one takes time, all at once memory."""
-
-
-def digest(
-    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
-) -> str:
-    """SHA-256 over all that makes the result of a copy: names, types, modes, link targets, contents, which files
-    are one file with several names (not times); ``owners`` adds uid, gid and extended attributes, which are copied
-    then as well. It is made of JSON, so no name or content can look like another part. A file whose digest is
-    ``known`` by its status is not opened.
-
-    Raises Changed for a file that has not the status any more that it was selected with.
-    """
-    total = hashlib.sha256()
-    parts: list[list[object]] = []
-    for part in describe(root, selections, hasher, owners=owners, known=known):
-        parts.append(part)
-        if len(parts) == _AT_ONCE:
-            total.update(encode(parts))
-            parts.clear()
-    total.update(encode(parts))
-    return "sha256:" + total.hexdigest()
-
-
-def describe(
-    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
-) -> Iterator[list[object]]:
-    """The parts that :func:`digest` counts: one for each source, followed by one for each item of it."""
-    files: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}
-    count = 0
-    for selection in selections:
-        yield _head(selection)
-        for item in selection.items:
-            count += 1
-            mode = item.status.st_mode
-            parts: list[object] = ["item", item.name, mode]
-            if owners:
-                parts.append([item.status.st_uid, item.status.st_gid])
-            if stat.S_ISLNK(mode):
-                parts.append(item.target)
-            elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                parts.append(item.status.st_rdev)
-            elif stat.S_ISREG(mode):
-                identity = (item.status.st_dev, item.status.st_ino)
-                seen = files.get(identity)
-                if seen is None:
-                    content = known(item.status) if known is not None else None
-                    attributes: dict[str, str] = {}
-                    if content is None:
-                        with reading(root, item) as fd:
-                            content = hasher(fd, item.status)
-                            if owners:
-                                attributes = {key: value.hex() for key, value in xattrs(fd).items()}
-                    files[identity] = count, content, attributes
-                    parts += (content, 0, attributes)
-                else:
-                    # A file with one name that two sources lead to becomes two files: see Copier.
-                    parts += (seen[1], seen[0] if item.status.st_nlink > 1 else 0, seen[2])
-            yield parts
-
-
-def _head(selection: Selection) -> list[object]:
-    # A file's own name counts, because it may be what it is called afterwards; a directory's does not, but for the top
-    # of the tree, which is not copied as a directory of its own.
-    name = "" if selection.directory else posixpath.basename(selection.path)
-    return ["source", selection.directory, name, selection.path == ""]
-
-
-def encode(parts: list[list[object]]) -> bytes:
-    """JSON, which says itself where it ends. Names need not be text: what is none has surrogates, each encoded by
-    itself."""
-    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogatepass")
-
-
 @contextmanager
 def reading(root: Root, item: Item) -> Iterator[int]:
     """A descriptor of a regular file for as long as it is read.
@@ -342,14 +260,3 @@ def is_same(one: os.stat_result, other: os.stat_result) -> bool:
         and one.st_dev == other.st_dev
         and one.st_mode == other.st_mode
     )
-
-
-def hash_fd(fd: int, _: os.stat_result, check: Callable[[], None] = lambda: None) -> str:
-    """Return the SHA-256 of a file's content. ``check`` is called often, and may raise to end it."""
-    total = hashlib.sha256()
-    buffer = memoryview(bytearray(1 << 18))
-    with os.fdopen(os.dup(fd), "rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            total.update(buffer[:count])
-            check()
-    return total.hexdigest()

@@ -1,4 +1,4 @@
-"""COPY and ADD: selected files written into a root filesystem."""
+"""Selected files written into a root filesystem, for COPY and ADD."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from collections.abc import Callable
 
 from run_step import RequestError, Root, copy_content, is_machine_root, resolve_group, resolve_user
 
-from ..errors import BuildError
-from ..graph.step_graph import CopyOp
-from ..image.diff import at, xattrs
-from ..image.layer import Applier, remove
-from ..image.owner import own
-from .select import Item, Selection, reading
+from ...errors import BuildError
+from ...graph.step_graph import CopyOp
+from ...image.compression import reader, unreadable
+from ...image.diff import at, xattrs
+from ...image.layer import Applier, remove
+from ...image.owner import own
+from ...image.tar_header import ArchiveError
+from ...image.tar_reader import Cancellable
+from ..selection import Item, Selection, reading
 
 Opener = Callable[[str], int]
 
@@ -226,10 +229,6 @@ class Copier:
 
     def _unpack(self, selection: Selection, dest: str) -> bool:
         """Unpack a tar archive; False when the file is none."""
-        from ..image.compression import reader, unreadable
-        from ..image.tar_header import ArchiveError
-        from ..image.tar_reader import Cancellable
-
         if not stat.S_ISREG(selection.items[0].status.st_mode):
             return False
         with reading(self.source, selection.items[0]) as fd, os.fdopen(os.dup(fd), "rb") as stream:
@@ -258,6 +257,6 @@ def _is_of_no_use(mode: int) -> bool:
 
 def is_tar(head: bytes) -> bool:
     """Whether the first block is a tar header: its checksum fits (tar(5))."""
-    from ..image.tar_header import is_header
+    from ...image.tar_header import is_header
 
     return is_header(head)
