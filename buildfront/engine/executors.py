@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 import run_step
@@ -27,7 +26,7 @@ class NetworkPlan(Protocol):
 
 
 class Plan(Protocol):
-    """What an executor plans for one request. ``spec`` is an OCI runtime configuration."""
+    """The plan for one request. ``spec`` is an OCI runtime configuration."""
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -39,7 +38,7 @@ class Plan(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know."""
+        """Warnings for the user."""
 
 
 class RunResult(Protocol):
@@ -59,7 +58,7 @@ class RunResult(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know."""
+        """Warnings for the user."""
 
     def describe(self) -> str:
         """Return how it ended, as text."""
@@ -88,7 +87,7 @@ class Executor(Protocol):
         """Carry out a plan that :meth:`plan` returned."""
 
     def close(self) -> None:
-        """Give up what it holds."""
+        """Release its resources. The executor is of no use afterwards."""
 
 
 def load_executor(name: str, work_dir: str) -> Executor:
@@ -99,8 +98,9 @@ def load_executor(name: str, work_dir: str) -> Executor:
     if name == "local":
         # Our own needs no search through all installed distributions.
         return run_step.LocalExecutor(work_dir=work_dir)
-    metadata = import_module("importlib.metadata")
-    found = {item.name: item for item in metadata.entry_points(group=GROUP)}
+    from importlib.metadata import entry_points  # loads much, and is needed by few
+
+    found = {item.name: item for item in entry_points(group=GROUP)}
     if name not in found:
         raise BuildError(
             f"no RUN executor is called {name!r}", hint=f"known are {', '.join(sorted(found)) or 'local'}"

@@ -19,6 +19,7 @@ import pytest
 from file_trees import seen
 
 import buildfront.engine.ops.copier as copying
+import run_step
 from buildfront.build import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
 from buildfront.engine.ops.copier import Copier
@@ -230,7 +231,7 @@ def test_what_changes_while_it_is_copied_and_changes_back(tmp_path, top, monkeyp
     """The status before and after says the same but for the change time."""
     place = Place(tmp_path, top, ENTRIES[entry])
     old = place.fresh()
-    contents = copying.copy_content
+    contents = run_step.copy_content
     done: list[int] = []
 
     def copy_content(reader: int, writer: int) -> None:
@@ -243,7 +244,7 @@ def test_what_changes_while_it_is_copied_and_changes_back(tmp_path, top, monkeyp
         contents(reader, writer)
         put(path, before)
 
-    monkeypatch.setattr(copying, "copy_content", copy_content)
+    monkeypatch.setattr(run_step, "copy_content", copy_content)
     if entry == "ADD":
         applied = copying.Applier.apply
 

@@ -8,7 +8,8 @@ import posixpath
 import stat
 from collections.abc import Callable
 
-from run_step import RequestError, Root, copy_content, is_machine_root, resolve_group, resolve_user
+import run_step
+from run_step import RequestError, Root, is_machine_root
 
 from ...errors import BuildError
 from ...graph.step_graph import CopyOp
@@ -16,7 +17,7 @@ from ...image.compression import reader, unreadable
 from ...image.diff import at, xattrs
 from ...image.layer import Applier, remove
 from ...image.owner import own
-from ...image.tar_header import ArchiveError
+from ...image.tar_header import ArchiveError, is_header
 from ...image.tar_reader import Cancellable
 from ..selection import Item, Selection, reading
 
@@ -38,9 +39,9 @@ def owner(root: Root, text: str) -> tuple[int, int] | None:
         return None
     who, colon, group = text.partition(":")
     try:
-        identity = resolve_user(root, who)
+        identity = run_step.resolve_user(root, who)
         if colon and group:
-            return identity.uid, resolve_group(root, group)
+            return identity.uid, run_step.resolve_group(root, group)
         return identity.uid, identity.uid if who.isdigit() else identity.gid
     except RequestError as error:
         raise BuildError(f"--chown={text}: {error}") from None
@@ -169,7 +170,7 @@ class Copier:
             with reading(self.source, item) as source:
                 out = os.open(name, make, 0o600, dir_fd=fd)
                 try:
-                    copy_content(source, out)
+                    run_step.copy_content(source, out)
                     self.links[identity] = dest, os.fstat(out).st_ino
                 finally:
                     os.close(out)
@@ -257,6 +258,4 @@ def _is_of_no_use(mode: int) -> bool:
 
 def is_tar(head: bytes) -> bool:
     """Whether the first block is a tar header: its checksum fits (tar(5))."""
-    from ...image.tar_header import is_header
-
     return is_header(head)

@@ -8,7 +8,8 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from run_step import ImageDefaults, Inputs, Root, RunMount, RunRequest
+import run_step
+from run_step import Root
 
 from ...dockerfile.ignore import literal
 from ...errors import BuildError
@@ -83,7 +84,7 @@ class RunOperation:
         mounts = planned_mounts(self.op, options.secrets, options.agents)
         return build.change(self.step, key, lambda root: self._run(build, root, key, mounts))
 
-    def _run(self, build: ActiveBuild, root: Root, key: Key, mounts: tuple[RunMount, ...]) -> None:
+    def _run(self, build: ActiveBuild, root: Root, key: Key, mounts: tuple[run_step.RunMount, ...]) -> None:
         report = build.report
         output = _StepOutput(report, self.step, build.secret_words)
         plan = build.executor.load().plan(
@@ -108,7 +109,7 @@ class RunOperation:
             )
 
     def _execute(
-        self, build: ActiveBuild, plan: Plan, root: Root, output: _StepOutput, inputs: Inputs | None
+        self, build: ActiveBuild, plan: Plan, root: Root, output: _StepOutput, inputs: run_step.Inputs | None
     ) -> RunResult:
         options = build.state.options
         with nullcontext() if options.stdin is None else build.stdin_lock:
@@ -173,15 +174,17 @@ def _mount_parts(mount: Mount, content: str) -> dict[str, Any]:
 
 
 def run_request(
-    options: EngineOptions, op: RunOp, rootfs: str, identity: str, mounts: tuple[RunMount, ...]
-) -> RunRequest:
+    options: EngineOptions, op: RunOp, rootfs: str, identity: str, mounts: tuple[run_step.RunMount, ...]
+) -> run_step.RunRequest:
     """Return the request for one RUN in ``rootfs``, with the options that every RUN gets."""
-    defaults = options.run_defaults or RunRequest(args=("",), rootfs="/", terminal="without", http_proxy=True)
+    defaults = options.run_defaults or run_step.RunRequest(
+        args=("",), rootfs="/", terminal="without", http_proxy=True
+    )
     return replace(
         defaults,
         args=op.command,
         rootfs=rootfs,
-        image=ImageDefaults(
+        image=run_step.ImageDefaults(
             env=op.env,
             user=op.user,
             working_dir=op.cwd,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from run_step import HostError, RequestError, RunRequest
+import run_step
+from run_step import HostError, RequestError
 
 from ...errors import BuildError
 from ...graph.step_graph import RunOp
@@ -40,7 +41,7 @@ def check_runs(build: ActiveBuild) -> None:
             raise network_not_allowed(mode).at(step.source)
 
 
-def _names_the_host(defaults: RunRequest) -> bool:
+def _names_the_host(defaults: run_step.RunRequest) -> bool:
     """Whether the options name something of the host for every step."""
     return any((defaults.volumes, defaults.mounts, defaults.devices, defaults.hooks_dirs))
 

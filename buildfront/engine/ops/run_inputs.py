@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from functools import partial
 from types import TracebackType
 
-from run_step import Inputs, Root, RunMount, copy_tree
+import run_step
+from run_step import Root
 
 from ...dockerfile.ignore import literal
 from ...dockerfile.mount_flags import SHARING
@@ -25,7 +26,9 @@ from ..cancellation import Cancelled
 from ..state import State
 
 
-def planned_mounts(op: RunOp, secrets: Container[str], agents: Container[str]) -> tuple[RunMount, ...]:
+def planned_mounts(
+    op: RunOp, secrets: Container[str], agents: Container[str]
+) -> tuple[run_step.RunMount, ...]:
     """Return the mounts to ask the executor for. A secret or an agent that was not given is left out.
 
     Raise BuildError where it is required.
@@ -44,7 +47,7 @@ def planned_mounts(op: RunOp, secrets: Container[str], agents: Container[str]) -
             _missing(mount, f"the SSH agent {mount.id!r}", f"--ssh {mount.id}")
             continue
         out.append(
-            RunMount(
+            run_step.RunMount(
                 kind=mount.kind,
                 target=target,
                 source=source_name(number) if mount.kind in ("bind", "cache") else "",
@@ -112,7 +115,7 @@ class RunInputs:
     ) -> None:
         self._stack.close()
 
-    def open(self, op: RunOp, places: Iterable[str] = ()) -> Inputs:
+    def open(self, op: RunOp, places: Iterable[str] = ()) -> run_step.Inputs:
         """Open all that the mounts need. Raise Cancelled when the build was stopped while a cache was waited for.
 
         ``places`` are the places of all mounts of the step. A shared cache with other mounts below it is locked: a
@@ -151,7 +154,7 @@ class RunInputs:
             if sharing == "shared":
                 shared.update(names)
         options = self._state.options
-        return Inputs(sources, options.secrets, options.agents, tuple(locks), frozenset(shared))
+        return run_step.Inputs(sources, options.secrets, options.agents, tuple(locks), frozenset(shared))
 
     def _bind(self, mount: Mount) -> str:
         """Return the path of what is mounted: in a view, or where it may be written to in a copy that is dropped."""
@@ -175,7 +178,7 @@ class RunInputs:
                     raise BuildError(f"the source {mount.source} of a cache mount is no directory") from None
                 target = os.open(path, flags)
                 try:
-                    copy_tree(source, target)
+                    run_step.copy_tree(source, target)
                 finally:
                     os.close(source)
                     os.close(target)
