@@ -23,7 +23,7 @@ Excludes = Callable[[str], bool]
 
 
 class Changed(BuildError):
-    """A source is not any more what its digest was made of. Selecting again mends it, unless it never rests."""
+    """A source has changed since it was selected. Selecting again helps, unless it keeps changing."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -37,8 +37,8 @@ class Item:
     """One file, directory or link. ``path`` is in the source tree; ``name`` is relative to the selection's top
     and empty for the top itself. ``target`` is where a symbolic link leads.
 
-    All of it is what counts for the digest and what is copied: only a file's content is read later, and then the
-    file has to have this status still (:func:`reading`).
+    The digest and the copy are made of these values. Only a file's content is read later, and then the file still has
+    to have this status (:func:`reading`).
     """
 
     path: str
@@ -49,7 +49,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Selection:
-    """One source that was found: a directory, whose content is meant, or a single file."""
+    """One source that was found: a directory with its content, or a single file."""
 
     path: str
     directory: bool
@@ -68,11 +68,11 @@ def select(
     prune: bool = True,
     what: str = "context",
 ) -> list[Selection]:
-    """The files that ``sources`` name, in order.
+    """Return the files that ``sources`` name, in order.
 
-    ``excludes`` tells paths (relative, no leading slash) that count as absent; with ``prune`` an excluded
-    directory is not entered. A pattern that matches nothing is passed over where another source gives files.
-    Raises BuildError for a source that is missing or leads out of the tree.
+    ``excludes`` says of a relative path whether it counts as absent; with ``prune`` an excluded directory is not
+    entered. A pattern that matches nothing is skipped where another source selects files. ``what`` is the name of the
+    tree in messages. Raise BuildError for a source that is missing or leads out of the tree.
     """
     out: list[Selection] = []
     empty: list[BuildError] = []
@@ -168,7 +168,10 @@ def _one(root: Root, path: str, excludes: Excludes, prune: bool) -> Selection | 
 
 
 def _real(root: Root, path: str) -> str:
-    """The name by which it is left out or not: a link to a file is no other way to it. Raises BuildError."""
+    """Return the path without links, which decides whether a file is excluded: a link is not a way around it.
+
+    Raise BuildError where it can't be read.
+    """
     try:
         return root.resolve(path) if path else ""
     except OSError as error:
@@ -201,7 +204,7 @@ def _walk(root: Root, path: str, name: str, excludes: Excludes, prune: bool) -> 
 
 
 def _entry(fd: int, name: str, directory: str) -> tuple[str, os.stat_result, str] | None:
-    """An entry of an open directory, its name, status and link target; None for one that has just gone."""
+    """Return the name, status and link target of a directory's entry; None for one that has just been removed."""
     try:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -216,10 +219,10 @@ def _entry(fd: int, name: str, directory: str) -> tuple[str, os.stat_result, str
 
 @contextmanager
 def reading(root: Root, item: Item) -> Iterator[int]:
-    """A descriptor of a regular file for as long as it is read.
+    """Open a regular file for reading, as a context manager that gives its descriptor.
 
-    Raises Changed when it was not the file that was selected, with the very status, from the first byte to the last.
-    The change time is part of that, which nobody can put back. An error in between is of no interest then.
+    Raise Changed when, from the first byte to the last, it was not the selected file with the same status. The status
+    includes the change time, which no program can set. Changed replaces any other error in between.
     """
     fd = _open(root, item)
     try:
@@ -251,7 +254,7 @@ def _open(root: Root, item: Item) -> int:
 
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether two looks saw one file, and nothing of it had changed in between."""
+    """Return whether two statuses are of one file that did not change in between."""
     return (
         one.st_ctime_ns == other.st_ctime_ns
         and one.st_mtime_ns == other.st_mtime_ns

@@ -21,18 +21,19 @@ Known = Callable[[os.stat_result], str | None]
 """Returns the digest of the content of the file with this status, where it is known."""
 
 _AT_ONCE = 1000
-"""Parts that are encoded together: one by one takes time, all at once memory."""
+"""The number of parts that are encoded together: one at a time is slow, all at once takes memory."""
 
 
 def digest(
     root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
 ) -> str:
-    """SHA-256 over all that makes the result of a copy: names, types, modes, link targets, contents, which files
-    are one file with several names (not times); ``owners`` adds uid, gid and extended attributes, which are copied
-    then as well. It is made of JSON, so no name or content can look like another part. A file whose digest is
-    ``known`` by its status is not opened.
+    """Return the SHA-256 of everything that makes the result of a copy.
 
-    Raises Changed for a file that has not the status any more that it was selected with.
+    That is names, types, modes, link targets, contents, and which files are one file with several names; not times.
+    ``owners`` adds uid, gid and extended attributes, for a copy that keeps them. The parts are JSON, so no name or
+    content can look like another part. A file whose digest is ``known`` by its status is not opened.
+
+    Raise Changed for a file that has another status than it was selected with.
     """
     total = hashlib.sha256()
     parts: list[list[object]] = []
@@ -48,7 +49,7 @@ def digest(
 def describe(
     root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
 ) -> Iterator[list[object]]:
-    """The parts that :func:`digest` counts: one for each source, followed by one for each item of it."""
+    """Yield the parts that :func:`digest` counts: one for each source, followed by one for each of its items."""
     files: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}
     count = 0
     for selection in selections:
@@ -90,8 +91,8 @@ def _head(selection: Selection) -> list[object]:
 
 
 def encode(parts: list[list[object]]) -> bytes:
-    """JSON, which says itself where it ends. Names need not be text: what is none has surrogates, each encoded by
-    itself."""
+    """Return the parts as JSON, each of which shows where it ends. Names that are not UTF-8 contain surrogates, each
+    encoded by itself."""
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogatepass")
 
