@@ -28,7 +28,7 @@ class DirectoryContext:
     ignore: ignore.Ignore
 
     def excludes(self, path: str) -> bool:
-        """See :class:`buildfront.engine.model.Context`."""
+        """See :class:`buildfront.context.Context`."""
         return self.ignore.excludes(path)
 
     @property

@@ -12,15 +12,15 @@ from typing import IO, TYPE_CHECKING
 
 from run_step import is_machine_root
 
-from ..engine.model import Event, Listener
+from ..engine.events import Event, Listener
 from ..errors import BuildError
 from ..image.model import Descriptor
 from ..store.image_store import Store
 from ..store.verified import BlobReader
 
 if TYPE_CHECKING:
-    from ..build import BuildOptions, BuildOutcome, Image
-    from .output import Output
+    from ..build import BuildOutcome, Image
+    from ..options import BuildOptions, Output
 
 
 def write_outputs(

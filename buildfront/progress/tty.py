@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from ..engine.model import Event
+from ..engine.events import Event
 from ..graph.render import labels
 from ..text import visible
 from .streams import Tail
