@@ -26,8 +26,8 @@ from buildfront.registry.challenge import challenges
 from buildfront.text import step_line, visible
 from run_step import RequestError
 from run_step.isolation.runtime_errors import explain
+from run_step.option_text import parse_size
 from run_step.pipeline.cdi import NAME
-from run_step.pipeline.volumes import parse_size
 
 MANY = 50_000
 

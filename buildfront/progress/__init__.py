@@ -7,6 +7,8 @@ import threading
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from run_step import size_text
+
 from ..engine.model import Event
 from ..errors import BuildError
 from ..text import visible
@@ -24,7 +26,7 @@ class Progress(Protocol):
 
 
 def usage_text(usage: Mapping[str, Any] | None) -> str:
-    """What a RUN used, in a few words: ``cpu 0.12s, memory 3.4MB``; empty when nothing is known."""
+    """Return how much a RUN step used, as in ``cpu 0.12s, memory 3.4MiB``; empty when nothing is known."""
     if not usage:
         return ""
     parts = [f"cpu {(usage['user_us'] + usage['system_us']) / 1e6:.2f}s"]
@@ -33,15 +35,6 @@ def usage_text(usage: Mapping[str, Any] | None) -> str:
         if usage.get(key):
             parts.append(f"{word} {size_text(usage[key])}")
     return ", ".join(parts)
-
-
-def size_text(size: float) -> str:
-    """``3.4MB``: a size for a person, in units of a thousand."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g}{unit}"
-        size /= 1000
-    return f"{size:.3g}GB"
 
 
 class Quiet:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .host import HostFacts, probe
     from .host_lookup import look_up, security_options
     from .inputs import Inputs, Secret, parse_secret
+    from .option_text import parse_size, size_text, split_values
     from .pipeline.isolation_choice import choose as choose_isolation
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
@@ -76,6 +77,9 @@ _HOME = {
     "parse_ssh": "ssh",
     "HostFacts": "host",
     "probe": "host",
+    "parse_size": "option_text",
+    "size_text": "option_text",
+    "split_values": "option_text",
     "RunPlan": "planning",
     "plan": "planning",
     "ConsoleSize": "request",
@@ -144,6 +148,9 @@ __all__ = [
     "resolve_user",
     "resolve_group",
     "option_checks",
+    "parse_size",
+    "size_text",
+    "split_values",
     "examine",
     "Finding",
     "RunStepError",

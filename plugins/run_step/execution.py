@@ -19,6 +19,7 @@ from typing import Any
 from .actions import Undo, prepare
 from .errors import HostError
 from .inputs import Inputs
+from .option_text import size_text
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .programs import Start, explain, printed, reason, said
 from .rootfs import Root
@@ -100,16 +101,6 @@ class RunResult:
             del found["oom_kills"]
         known: dict[str, int | str] = {name: value for name, value in found.items() if value is not None}
         return {"measured": self.measured, **known}
-
-
-def size_text(size: int) -> str:
-    """``64MiB``: a size for a person, in binary units."""
-    number = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.3g}{unit}"
-        number /= 1024
-    return f"{number:.4g}GiB"
 
 
 class Supervisor:
