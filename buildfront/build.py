@@ -12,10 +12,10 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .engine.engine import Engine, EngineOptions, network_not_allowed
+from .engine.engine import Engine, network_not_allowed
 from .engine.model import BaseImage, Context, Event, Listener, Result
 from .errors import BuildError, SourceRange, nearest
 from .graph import GraphOptions, NamedContext, RunOp, StepGraph, build_graph, references
@@ -24,60 +24,15 @@ from .image import reference as image_reference
 from .image.assemble import HistoryLine, image_config
 from .image.documents import json_object
 from .image.model import CONFIG, MANIFEST, Descriptor, Layer, digest_of, dumps, image_manifest
+from .options import ENTITLEMENTS, BuildOptions
 from .resolve import resolve
 from .store.image_store import Store
 from .store.lookup import find, read_image
 from .store.verified import is_whole
 
 if TYPE_CHECKING:
-    from run_step import RunRequest, Secret
-    from run_step.ssh import Agent
-
     from .context.directory import DirectoryContext, Source
-    from .export.output import Output
     from .store.image_store import Session
-
-
-ENTITLEMENTS = ("network.host",)
-"""What a Dockerfile may be allowed beyond the build's own options, as docker buildx names it."""
-
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What to build and how. ``run`` is a RunRequest whose options every RUN gets (its command is ignored).
-
-    ``stdin`` is a descriptor that RUN steps may read, one step at a time; none of them is answered from the cache
-    then, for nobody knows what they will read. ``secrets`` and ``agents`` are what ``RUN --mount=type=secret`` and
-    ``ssh`` may ask for, by id. ``compat_volumes``: what a RUN changes in a declared VOLUME is gone after it, as with
-    docker's old builder and buildah, where BuildKit keeps it. ``allow`` are entitlements (:data:`ENTITLEMENTS`): a
-    ``RUN --network=host`` needs ``network.host`` where ``run`` asks for another network than the host's.
-    """
-
-    context: str = "."
-    dockerfile: str = ""
-    ignorefile: str = ""
-    tags: tuple[str, ...] = ()
-    target: str = ""
-    platform: str = ""
-    build_args: Mapping[str, str] = field(default_factory=dict)
-    labels: tuple[tuple[str, str], ...] = ()
-    contexts: Mapping[str, str] = field(default_factory=dict)
-    pull: str = "missing"
-    no_cache: bool = False
-    no_cache_filter: tuple[str, ...] = ()
-    outputs: tuple[Output, ...] = ()
-    compression: str = "gzip"
-    compression_level: int | None = None
-    jobs: int = 0
-    run: RunRequest | None = None
-    run_step: str = "local"
-    timeout: float | None = None
-    stdin: int | None = None
-    secrets: Mapping[str, Secret] = field(default_factory=dict)
-    agents: Mapping[str, Agent] = field(default_factory=dict)
-    compat_volumes: bool = False
-    allow: tuple[str, ...] = ()
-    root: str | None = None
 
 
 @dataclass(frozen=True)
@@ -181,24 +136,9 @@ def _prepare(
         emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
     contexts: dict[str, Context] = {"": source.context}
     contexts.update({name: _directory(value.value) for name, value in named.items() if value.kind == "dir"})
-    engine_options = EngineOptions(
-        jobs=options.jobs,
-        no_cache=options.no_cache,
-        no_cache_stages=_stages(graph, options.no_cache_filter),
-        template=options.run,
-        run_step=options.run_step,
-        compression=options.compression,
-        compression_level=options.compression_level,
-        timeout=options.timeout,
-        stdin=options.stdin,
-        secrets=options.secrets,
-        agents=options.agents,
-        compat_volumes=options.compat_volumes,
-        allow=options.allow,
-    )
     _check_entitlements(graph, options)
     emit(Event("graph", data={"graph": graph}))
-    engine = Engine(store, graph, bases, contexts, engine_options, emit)
+    engine = Engine(store, graph, bases, contexts, options, emit)
     return Prepared(store, source, graph, bases, contexts, engine, session)
 
 
@@ -209,7 +149,7 @@ def _check_entitlements(graph: StepGraph, options: BuildOptions) -> None:
     if unknown is not None:
         known = nearest(unknown, ENTITLEMENTS) or f"known are {', '.join(ENTITLEMENTS)}"
         raise BuildError(f"--allow {unknown}: unknown entitlement", hint=known, status=2)
-    asked = options.run.network if options.run is not None else "default"
+    asked = options.run_defaults.network if options.run_defaults is not None else "default"
     if asked in ("", "default", "host") or "network.host" in options.allow:
         return
     for step in graph.steps:
@@ -222,13 +162,6 @@ def _directory(path: str) -> DirectoryContext:
     from .dockerfile.ignore import Ignore
 
     return DirectoryContext(os.path.abspath(path), Ignore(()))
-
-
-def _stages(graph: StepGraph, names: tuple[str, ...]) -> frozenset[int]:
-    wanted = {name.lower() for name in names}
-    return frozenset(
-        stage.index for stage in graph.stages if stage.name in wanted or str(stage.index) in wanted
-    )
 
 
 def _named_context(name: str, value: str) -> NamedContext:

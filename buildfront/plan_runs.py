@@ -16,7 +16,8 @@ from .graph.step_graph import RunOp, Step
 if TYPE_CHECKING:
     from run_step import HostFacts, RunPlan
 
-    from .build import BuildOptions, Prepared
+    from .build import Prepared
+    from .options import BuildOptions
 
 
 def plan_runs(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import BuildError
-from .options import GroupedCommand, _option, run_template, shared, to_options
+from .options import GroupedCommand, _option, run_defaults, shared, to_options
 
 if TYPE_CHECKING:
     from ..build import BuildOutcome, Prepared
@@ -58,7 +58,8 @@ if TYPE_CHECKING:
 def build_command(root: str | None, /, **values: Any) -> None:
     """Build an image from CONTEXT: a directory, a tar file, or - for a tar on stdin."""
     from ..build import build
-    from ..export.output import Output, parse
+    from ..export.output import parse
+    from ..options import Output
     from ..progress import create
     from .user_namespace import become_root
 
@@ -84,7 +85,7 @@ def build_command(root: str | None, /, **values: Any) -> None:
         compression=values["compression"],
         compression_level=values["compression_level"],
         jobs=values["jobs"],
-        run=run_template(values),
+        run_defaults=run_defaults(values),
         run_step=values["run_step"],
         timeout=values["timeout"],
         stdin=_input(values) if values["stdin"] else None,

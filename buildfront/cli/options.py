@@ -10,7 +10,7 @@ import click
 from ..errors import BuildError
 
 if TYPE_CHECKING:
-    from ..build import BuildOptions
+    from ..options import BuildOptions
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -297,7 +297,7 @@ _RESOURCES = (
 )
 
 
-def run_template(values: dict[str, Any], *, always: bool = False) -> Any:
+def run_defaults(values: dict[str, Any], *, always: bool = False) -> Any:
     """The RunRequest that carries the RUN options; None when none differs from its default (and not ``always``).
 
     Raises BuildError for a malformed value, before anything is touched.
@@ -358,7 +358,7 @@ def _credentials(texts: tuple[str, ...], flag: str) -> dict[str, Any]:
 
 def to_options(values: dict[str, Any], root: str | None, **more: Any) -> BuildOptions:
     """What click read, as BuildOptions. Raises BuildError with status 2 for a malformed value."""
-    from ..build import BuildOptions
+    from ..options import BuildOptions
     from ..resolve import PULL
 
     if values["pull"] not in PULL:

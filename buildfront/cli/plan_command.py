@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import BuildError
-from .options import GroupedCommand, _option, run_template, shared, to_options
+from .options import GroupedCommand, _option, run_defaults, shared, to_options
 
 FORMATS = ("table", "json", "dot", "mermaid")
 
@@ -28,7 +28,7 @@ def plan_command(root: str | None, /, **values: Any) -> None:
     form = values["form"]
     if form not in FORMATS:
         raise BuildError(f"unknown format {form!r}", hint=f"known are {', '.join(FORMATS)}", status=2)
-    options = to_options(values, root, run=run_template(values))
+    options = to_options(values, root, run_defaults=run_defaults(values))
     with ExitStack() as stack:
         prepared, notes = plan_cached(options, stack)
         graph = prepared.graph

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..errors import BuildError
-from .options import GroupedCommand, _option, run_template, shared, to_options
+from .options import GroupedCommand, _option, run_defaults, shared, to_options
 
 
 @click.command("spec", cls=GroupedCommand)
@@ -37,9 +37,9 @@ def spec_command(root: str | None, /, **values: Any) -> None:
     from ..plan_runs import plan_runs
     from .user_namespace import become_root
 
-    template = run_template(values, always=True)
+    defaults = run_defaults(values, always=True)
     become_root(root)
-    options = to_options(values, root, run=template)
+    options = to_options(values, root, run_defaults=defaults)
     facts = _facts(values["host_facts"])
     with ExitStack() as stack:
         found = plan_runs(options, stack, facts, step=values["step"], bundle=values["bundle"])

@@ -16,35 +16,13 @@ from typing import Any
 
 from ..errors import BuildError
 from ..graph.step_graph import CopyOp, RunOp, SourceOp, Step, StepGraph
+from ..options import EngineOptions
 from ..store.image_store import Store
 from ..store.verified import is_whole
 from . import cache_key
 from .content import ContentDigests
 from .model import BaseImage, Context, Event, Listener, Result
 from .recovery import recover_sessions
-
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How to walk. ``template`` is a RunRequest with the options that every RUN gets, None for the defaults.
-    ``run_step`` names the entry point of the executor. ``stdin`` is a descriptor that RUN steps may read.
-    ``secrets`` and ``agents`` are what RUN mounts may ask for, by id (see :class:`run_step.Inputs`).
-    ``compat_volumes``: RUN steps write into copies of the image's volumes, which are thrown away.
-    ``allow``: the entitlements of the Dockerfile."""
-
-    jobs: int = 0
-    no_cache: bool = False
-    no_cache_stages: frozenset[int] = frozenset()
-    template: Any = None
-    run_step: str = "local"
-    compression: str = "gzip"
-    compression_level: int | None = None
-    timeout: float | None = None
-    stdin: int | None = None
-    secrets: Mapping[str, Any] = field(default_factory=dict)
-    agents: Mapping[str, Any] = field(default_factory=dict)
-    compat_volumes: bool = False
-    allow: tuple[str, ...] = ()
 
 
 @dataclass
@@ -60,6 +38,7 @@ class State:
     digests: ContentDigests
     results: dict[int, Result] = field(default_factory=dict)
     run_options: Mapping[str, Any] = field(default_factory=dict)
+    no_cache_stages: frozenset[int] = frozenset()
     cancel: threading.Event = field(default_factory=threading.Event)
 
 
@@ -75,14 +54,24 @@ class Engine:
         options: EngineOptions,
         emit: Listener,
     ) -> None:
-        run_options = cache_key.options_of(options.template) if options.template is not None else {}
+        run_options = cache_key.options_of(options.run_defaults) if options.run_defaults is not None else {}
         if options.stdin is not None:
             # What a step will read is not known: a part of the key that is like no other keeps it from the cache.
             run_options = {**run_options, "stdin": os.urandom(16).hex()}
         if options.compat_volumes:
             run_options = {**run_options, "compat_volumes": True}
         digests = ContentDigests(store, contexts)
-        self.state = State(store, graph, bases, contexts, options, emit, digests, run_options=run_options)
+        self.state = State(
+            store,
+            graph,
+            bases,
+            contexts,
+            options,
+            emit,
+            digests,
+            run_options=run_options,
+            no_cache_stages=_stages(graph, options.no_cache_filter),
+        )
 
     def build(self) -> Mapping[int, Result]:
         """The result of every step. Raises BuildError; KeyboardInterrupt cancels the steps that run."""
@@ -96,9 +85,9 @@ class Engine:
         return self.state.results
 
     def _recover(self) -> None:
-        template = self.state.options.template
-        runtimes = () if template is None or not template.runtime else (template.runtime,)
-        directories = () if template is None else template.cni_plugin_dirs
+        defaults = self.state.options.run_defaults
+        runtimes = () if defaults is None or not defaults.runtime else (defaults.runtime,)
+        directories = () if defaults is None else defaults.cni_plugin_dirs
         for text in recover_sessions(self.state.store, runtimes=runtimes, cni_plugin_dirs=directories):
             self.state.emit(Event("warning", data={"text": text}))
 
@@ -165,6 +154,14 @@ class Engine:
             raise failure[0]
 
 
+def _stages(graph: StepGraph, names: tuple[str, ...]) -> frozenset[int]:
+    """The numbers of the stages that ``names`` means, by name or number."""
+    wanted = {name.lower() for name in names}
+    return frozenset(
+        stage.index for stage in graph.stages if stage.name in wanted or str(stage.index) in wanted
+    )
+
+
 def lookup(state: State, step: Step) -> Result | None:
     """The cached result of a step whose inputs are known, or None when it has to be worked for."""
     op = step.op
@@ -205,7 +202,7 @@ def source_of(state: State, op: CopyOp) -> Result | None:
 def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Result | None:
     """What the catalogue has for this key, unless the user asked not to use it."""
     key = keyed[0]
-    no_cache = state.options.no_cache or step.stage in state.options.no_cache_stages
+    no_cache = state.options.no_cache or step.stage in state.no_cache_stages
     if no_cache:
         return None
     row = state.store.catalogue.step(key)
@@ -234,7 +231,7 @@ def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Resul
 
 def is_default_network(options: EngineOptions) -> bool:
     """Whether the build asks for no network."""
-    return options.template is None or options.template.network in ("", "default")
+    return options.run_defaults is None or options.run_defaults.network in ("", "default")
 
 
 def network_not_allowed(mode: str) -> BuildError:

@@ -27,6 +27,7 @@ from ..image.compression import writer
 from ..image.diff import EntryLog
 from ..image.layer import write_tar
 from ..image.model import LAYER, LAYER_GZIP, LAYER_ZSTD
+from ..options import EngineOptions
 from ..steps import base as base_step
 from ..steps import workdir
 from ..steps.copy import Copier
@@ -36,7 +37,6 @@ from ..store.verified import remember
 from ..text import visible
 from . import cache_key, mounting, redact
 from .engine import (
-    EngineOptions,
     State,
     is_default_network,
     key_for,
@@ -167,8 +167,8 @@ class Worker:
         options = self.state.options
         runs = [step for step in self.state.graph.steps if step.id not in self.state.results]
         runs = [step for step in runs if isinstance(step.op, RunOp)]
-        template = options.template
-        if runs and template is not None and any(getattr(template, name) for name in _OF_THE_HOST):
+        defaults = options.run_defaults
+        if runs and defaults is not None and any(getattr(defaults, name) for name in _OF_THE_HOST):
             try:
                 self._trial(runs[0])
             except (RequestError, HostError) as error:
@@ -196,8 +196,8 @@ class Worker:
     def _isolate(self) -> None:
         from ..store.snapshots.overlay_mount import enter_private_namespace
 
-        template = self.state.options.template
-        words = [] if template is None else re.split("[:,=]", ",".join((*template.volumes, *template.mounts)))
+        defaults = self.state.options.run_defaults
+        words = [] if defaults is None else re.split("[:,=]", ",".join((*defaults.volumes, *defaults.mounts)))
         try:
             enter_private_namespace(receive=not _RECEIVING.isdisjoint(words))
         except OSError:
@@ -552,9 +552,9 @@ def run_request(
     options: EngineOptions, op: RunOp, rootfs: str, identity: str, mounts: tuple[RunMount, ...]
 ) -> RunRequest:
     """The request for one RUN in ``rootfs``, with the options that all of them get."""
-    template = options.template or RunRequest(args=("",), rootfs="/", terminal="without", http_proxy=True)
+    defaults = options.run_defaults or RunRequest(args=("",), rootfs="/", terminal="without", http_proxy=True)
     return replace(
-        template,
+        defaults,
         args=op.command,
         rootfs=rootfs,
         image=ImageDefaults(
@@ -565,7 +565,7 @@ def run_request(
         ),
         env=op.args + op.proxy,
         container_id=identity,
-        network=op.network if op.network not in ("", "default") else template.network,
+        network=op.network if op.network not in ("", "default") else defaults.network,
         run_mounts=mounts,
     )
 

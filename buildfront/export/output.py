@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 from ..errors import BuildError, nearest
+from ..options import Output
 
 TYPES = ("oci", "docker", "local", "tar", "registry", "image")
-
-
-class Output(NamedTuple):
-    """``dest`` ``-`` is stdout. ``tar`` false: an OCI layout as a directory. ``push``: to the registry."""
-
-    type: str
-    dest: str = ""
-    tar: bool = True
-    push: bool = False
-    name: str = ""
 
 
 def parse(text: str) -> Output:

@@ -19,8 +19,8 @@ from ..store.image_store import Store
 from ..store.verified import BlobReader
 
 if TYPE_CHECKING:
-    from ..build import BuildOptions, BuildOutcome, Image
-    from .output import Output
+    from ..build import BuildOutcome, Image
+    from ..options import BuildOptions, Output
 
 
 def write_outputs(

@@ -21,7 +21,7 @@ from file_trees import seen
 import buildfront.steps.copy as copying
 from buildfront.build import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
-from buildfront.export.output import Output
+from buildfront.options import Output
 from buildfront.steps.copy import Copier
 from buildfront.store.image_store import Store
 from run_step import RunRequest
@@ -304,7 +304,7 @@ def test_files_that_a_run_mounts(box, top, monkeypatch):
             context=str(top),
             root=str(box.store),
             outputs=(Output("local", str(out)),),
-            run=RunRequest(("",), "/", isolation="chroot", terminal="without", http_proxy=True),
+            run_defaults=RunRequest(("",), "/", isolation="chroot", terminal="without", http_proxy=True),
         )
         build(options)
         return (out / "out").read_text()
@@ -358,7 +358,9 @@ def test_a_stage_that_another_build_replaces_meanwhile(box, monkeypatch):
     out = box.path / "out"
     run = RunRequest(("",), "/", isolation="chroot", terminal="without", http_proxy=True)
     build(
-        BuildOptions(context=str(context), root=str(box.store), run=run, outputs=(Output("local", str(out)),))
+        BuildOptions(
+            context=str(context), root=str(box.store), run_defaults=run, outputs=(Output("local", str(out)),)
+        )
     )
     assert done and (out / "n").read_text() == before
     now = (box.files(context, "--target", "a", *isolation) / "n").read_text()

@@ -126,7 +126,7 @@ run = RunRequest(args=("",), rootfs="/", terminal="without", **job["run"])
 secrets = {name: Secret(text.encode()) for name, text in job["secrets"].items()}
 for target in job["targets"]:
     try:
-        build(BuildOptions(job["context"], target=target, run=run, secrets=secrets, root=job["root"]))
+        build(BuildOptions(job["context"], target=target, run_defaults=run, secrets=secrets, root=job["root"]))
         said = "built"
     except BuildError as error:
         said = error.what

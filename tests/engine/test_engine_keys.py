@@ -17,13 +17,13 @@ from buildfront.dockerfile import flags as flag_syntax
 from buildfront.dockerfile import mount_flags as mount_syntax
 from buildfront.dockerfile import parse
 from buildfront.engine import cache_key
-from buildfront.engine.engine import Engine, EngineOptions, key_for
+from buildfront.engine.engine import Engine, key_for
 from buildfront.engine.model import Result
 from buildfront.engine.mounting import Mounting, content
 from buildfront.errors import SourceRange
-from buildfront.export.output import Output
 from buildfront.graph import CopyOp, Origin, RunOp, SourceOp, WorkdirOp
 from buildfront.graph.step_graph import Mount, Step, StepGraph
+from buildfront.options import EngineOptions, Output
 from buildfront.store.caches import Caches
 from buildfront.store.image_store import Store
 from run_step import (
@@ -136,7 +136,7 @@ BUILD: dict[str, In | Out] = {
     "compression": Out("zstd", "a layer that is there already is used as it is (docs/cli.md)"),
     "compression_level": Out(1, "as compression"),
     "jobs": Out(1, SCHEDULE),
-    "run": In(RunRequest(("",), "/", user="bob")),
+    "run_defaults": In(RunRequest(("",), "/", user="bob")),
     "run_step": Out("other", WAY),
     "timeout": Out(1.0, LIMIT),
     "stdin": In(0),
@@ -150,8 +150,8 @@ BUILD: dict[str, In | Out] = {
 ENGINE: dict[str, In | Out] = {
     "jobs": Out(1, SCHEDULE),
     "no_cache": BUILD["no_cache"],
-    "no_cache_stages": Out(frozenset((0, 1)), "as no_cache"),
-    "template": BUILD["run"],
+    "no_cache_filter": Out(("0", "1"), "as no_cache"),
+    "run_defaults": BUILD["run_defaults"],
     "run_step": BUILD["run_step"],
     "compression": BUILD["compression"],
     "compression_level": BUILD["compression_level"],
