@@ -16,7 +16,7 @@ import pytest
 import buildfront
 import run_step
 from buildfront.dockerfile import mount_flags, parse, words
-from buildfront.dockerfile.parse import duration
+from buildfront.durations import parse_duration
 from buildfront.engine.redact import Redactor
 from buildfront.engine.redact import words as secret_words
 from buildfront.errors import BuildError, nearest
@@ -96,7 +96,7 @@ def _dockerfile(form: str, text: str) -> None:
 READERS: dict[str, Callable[[str], object]] = {
     "reference": reference,
     "platform": normalise,
-    "duration": duration,
+    "duration": parse_duration,
     "challenge": lambda text: challenges(["Bearer " + text]),
     "expand": lambda text: words.expand(text, {}),
     "split": words.split,

@@ -6,44 +6,47 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from run_step import is_machine_root
 
+from .. import transfer
 from ..engine.model import Event, Listener
 from ..errors import BuildError
+from ..image.built_image import BuiltImage
 from ..image.model import Descriptor
+from ..options import Output
 from ..store.image_store import Store
 from ..store.verified import BlobReader
-
-if TYPE_CHECKING:
-    from ..build import BuildOutcome, Image
-    from ..options import BuildOptions, Output
+from . import archive, files
 
 
 def write_outputs(
-    store: Store, options: BuildOptions, image: Image, outcome: BuildOutcome, emit: Listener
+    store: Store, outputs: Sequence[Output], image: BuiltImage, names: Sequence[str], emit: Listener
 ) -> None:
-    """Raises BuildError for a destination that can't be written."""
-    for output in options.outputs:
+    """Write the outputs of a build, one after the other. ``names`` are those of the image.
+
+    Raises BuildError for a destination that can't be written.
+    """
+    for output in outputs:
         emit(Event("info", data={"text": f"exporting {output.type} {output.dest}".rstrip()}))
         try:
-            _write(store, output, image, outcome, emit)
+            _write(store, output, image, names, emit)
         except OSError as error:
             raise BuildError(
                 f"the output {output.dest} can't be written: {error.strerror or error}"
             ) from None
 
 
-def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, emit: Listener) -> None:
-    from . import archive, files
-
+def _write(
+    store: Store, output: Output, image: BuiltImage, image_names: Sequence[str], emit: Listener
+) -> None:
     def open_blob(item: Descriptor) -> IO[bytes]:
         return io.BufferedReader(BlobReader(store, item.digest, item.size), 1 << 18)
 
-    names = [output.name] if output.name else list(outcome.names)
+    names = [output.name] if output.name else list(image_names)
     manifest, config = image.manifest_descriptor, image.config_descriptor
     if output.type in ("oci", "docker") and not output.tar:
         archive.write_layout(output.dest, manifest, config, image.layers, names, open_blob)
@@ -61,13 +64,11 @@ def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, em
         with store.session() as session, destination(output.dest) as out:
             files.write_rootfs_tar(out, session.directory("export"), image.layers, open_blob)
     if output.push:
-        from .. import transfer
-
         if not names:
             raise BuildError("pushing needs a name", hint="give one with -t")
         for name in names:
             target = name if output.name else ""
-            known = outcome.names[0] if outcome.names else outcome.digest
+            known = image_names[0] if image_names else manifest.digest
             transfer.push(
                 store,
                 name if not target else known,
@@ -78,10 +79,10 @@ def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, em
 
 @contextmanager
 def destination(path: str) -> Iterator[IO[bytes]]:
-    """A file to write, or stdout for ``-``.
+    """Open a file to write, or standard output for ``-``.
 
-    It is complete or not there: written beside its place and renamed. What is there and no regular file (a FIFO,
-    /dev/stdout, /dev/null) is written to as it is. Where a link leads stays where it leads.
+    The file is either complete or not there: it is written beside its place and renamed. A FIFO or a device that is
+    there already (/dev/stdout, /dev/null) is written to as it is. A link stays, and its target is replaced.
     """
     if path == "-":
         if sys.stdout.isatty():

@@ -15,7 +15,9 @@ from .streams import decoder
 
 
 class RawJson:
-    """See :class:`buildfront.progress.Progress`."""
+    """See :class:`buildfront.progress.display.Progress`."""
+
+    printed = None
 
     def __init__(self, out: TextIO) -> None:
         self._out = out

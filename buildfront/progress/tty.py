@@ -12,16 +12,18 @@ from rich.text import Text
 from ..engine.model import Event
 from ..graph.render import labels
 from ..text import visible
-from . import usage_text
 from .streams import Tail
+from .usage import usage_text
 
 _LINES = 5
 _TITLE = 500
 
 
 class Live:
-    """See :class:`buildfront.progress.Progress`. Text from steps is shown as text: no control character of a
+    """See :class:`buildfront.progress.display.Progress`. Text from steps is shown as text: no control character of a
     build reaches the terminal."""
+
+    printed = None
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console(stderr=True)

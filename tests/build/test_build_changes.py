@@ -19,7 +19,7 @@ import pytest
 from file_trees import seen
 
 import buildfront.steps.copy as copying
-from buildfront.build import BuildError, BuildOptions, build
+from buildfront import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
 from buildfront.options import Output
 from buildfront.steps.copy import Copier

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import READING, Place, catalogue
 
-from buildfront.build import BuildOptions, build, images
+from buildfront import BuildOptions, build, images
 from buildfront.errors import BuildError
 from buildfront.store import database
 from buildfront.store.image_store import Store

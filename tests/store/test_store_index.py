@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import ENTRY, READING
 
-from buildfront.build import images, inspect, tag
+from buildfront import images, inspect, tag
 from buildfront.errors import BuildError
 from buildfront.store.image_store import Store
 from buildfront.store.index import REF_NAME

@@ -216,7 +216,7 @@ def test_notes_for_recovery_that_somebody_else_left_are_not_read(place):
 
 OPEN = "import sys; from buildfront.store.image_store import Store; Store(sys.argv[1]).close()"
 ENTER = (
-    "from buildfront.cli.user_namespace import become_root; import sys; become_root(sys.argv[1]);"
+    "from buildfront import enter_user_namespace; import sys; enter_user_namespace(sys.argv[1]);"
     "from buildfront.store.image_store import Store; Store(sys.argv[1]).close()"
 )
 

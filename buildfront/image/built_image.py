@@ -1,0 +1,31 @@
+"""A new image, as bytes: what a build gives to the store and to its outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .model import CONFIG, MANIFEST, Descriptor, Layer, digest_of
+
+
+@dataclass(frozen=True)
+class BuiltImage:
+    """The documents of an image, and its layers, which are blobs of the store already."""
+
+    config: bytes
+    manifest: bytes
+    layers: tuple[Layer, ...]
+
+    @property
+    def config_descriptor(self) -> Descriptor:
+        """The descriptor of the config."""
+        return Descriptor(CONFIG, digest_of(self.config), len(self.config))
+
+    @property
+    def manifest_descriptor(self) -> Descriptor:
+        """The descriptor of the manifest."""
+        return Descriptor(MANIFEST, digest_of(self.manifest), len(self.manifest))
+
+    @property
+    def size(self) -> int:
+        """The size of the compressed layers in bytes."""
+        return sum(layer.descriptor.size for layer in self.layers)
