@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .api.store_info import StoreInfo, info
     from .api.transfers import import_rootfs, load, pull, push
     from .api.user_namespace import enter_user_namespace
-    from .engine.model import Event
+    from .engine.events import Event
     from .errors import BuildError, SourceRange
     from .export.output import parse_output
     from .options import BuildOptions, Output
@@ -79,7 +79,7 @@ _MODULES = {
     "StoreInfo": ".api.store_info",
     "CacheMount": ".store.prune",
     "Finding": "run_step",
-    "Event": ".engine.model",
+    "Event": ".engine.events",
     "Progress": ".progress.display",
     "BuildError": ".errors",
     "SourceRange": ".errors",

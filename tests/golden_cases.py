@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from buildfront.dockerfile import parse
-from buildfront.engine.mounting import planned
+from buildfront.engine.ops.run_inputs import planned_mounts
 from buildfront.graph import GraphOptions, RunOp, StepGraph, build_graph, references
 from buildfront.graph.render import to_json
 from buildfront.image.assemble import HistoryLine, image_config
@@ -61,7 +61,7 @@ def request_of(op: RunOp, settings: dict[str, Any], number: int) -> RunRequest:
         env=op.args + op.proxy,
         container_id=f"{number:064x}",
         network=op.network or request.network,
-        run_mounts=planned(op, settings.get("secrets", ()), settings.get("agents", ())),
+        run_mounts=planned_mounts(op, settings.get("secrets", ()), settings.get("agents", ())),
     )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from ..engine.model import Listener, Result
+from ..engine.events import Listener
+from ..engine.result import Result
 from ..errors import BuildError
 from ..image import reference as image_reference
 from ..image.assemble import HistoryLine, image_config

@@ -11,14 +11,14 @@ from typing import Any
 from run_step import HostError, HostFacts, LocalExecutor, RequestError, RunPlan, copy_tree, write_bundle
 
 from ..engine.cache_key import key_of
-from ..engine.model import Result
-from ..engine.mounting import planned
-from ..engine.work import run_request
+from ..engine.ops.run import run_request
+from ..engine.ops.run_inputs import planned_mounts
+from ..engine.result import Result
+from ..engine.unpack import Unpacker
 from ..errors import BuildError
 from ..graph.render import labels
 from ..graph.step_graph import RunOp, Step
 from ..options import BuildOptions
-from ..steps.base import unpack
 from ..store.snapshots.overlay_mount import enter_private_namespace
 from .prepare import Prepared, prepare
 
@@ -79,7 +79,7 @@ def spec(
             # On a thread of its own, because it mounts in a namespace of its own.
             try:
                 enter_private_namespace()
-                found.extend(_plan(prepared, item, facts, bundle) for item in chosen)
+                found.extend(_plan(prepared, step, op, facts, bundle) for step, op in chosen)
             except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
                 failure.append(error)
 
@@ -100,11 +100,11 @@ def _read_facts(path: str) -> HostFacts:
         raise BuildError(f"{path} does not hold host facts: {error}", status=2) from None
 
 
-def _choose(prepared: Prepared, number: str, bundle: str) -> list[Step]:
-    runs = [step for step in prepared.graph.steps if isinstance(step.op, RunOp)]
-    known = ", ".join(str(step.id) for step in runs) or "none"
+def _choose(prepared: Prepared, number: str, bundle: str) -> list[tuple[Step, RunOp]]:
+    runs = prepared.graph.runs()
+    known = ", ".join(str(step.id) for step, _ in runs) or "none"
     stage = labels(prepared.graph)
-    chosen = [step for step in runs if number in ("", str(step.id), stage(step))]
+    chosen = [(step, op) for step, op in runs if number in ("", str(step.id), stage(step))]
     if number and not chosen:
         raise BuildError(
             f"no RUN step has the number or the stage {number!r}", hint=f"RUN steps are {known}", status=2
@@ -144,24 +144,18 @@ def _nearest(prepared: Prepared, step: Step) -> tuple[Result, bool]:
     return results[number], exact
 
 
-def _plan(prepared: Prepared, step: Step, facts: HostFacts | None, bundle: str) -> RunSpec:
-    op = step.op
-    assert isinstance(op, RunOp)
+def _plan(prepared: Prepared, step: Step, op: RunOp, facts: HostFacts | None, bundle: str) -> RunSpec:
     parent, exact = _nearest(prepared, step)
     executor = LocalExecutor(host=facts)
     settings = prepared.engine.state.options
     try:
-        with prepared.store.session() as session:
-            snapshot = parent.snapshot
-            if snapshot is None and parent.base is not None:
-                snapshot = unpack(parent.base, session)
-            with session.view(snapshot) as view:
-                needed = {mount.id for mount in op.mounts if mount.required}  # a build would have them
-                mounts = planned(op, {*settings.secrets, *needed}, {*settings.agents, *needed})
-                identity = key_of({"parent": parent.key, "command": list(op.command)})
-                made = executor.plan(run_request(settings, op, view.path, identity, mounts))
-                if bundle:
-                    _write_bundle(made, view.path, bundle)
+        with prepared.store.session() as session, session.view(Unpacker(session).snapshot(parent)) as view:
+            needed = {mount.id for mount in op.mounts if mount.required}  # a build would have them
+            mounts = planned_mounts(op, {*settings.secrets, *needed}, {*settings.agents, *needed})
+            identity = key_of({"parent": parent.key, "command": list(op.command)})
+            made = executor.plan(run_request(settings, op, view.path, identity, mounts))
+            if bundle:
+                _write_bundle(made, view.path, bundle)
     except (RequestError, HostError) as error:
         raise BuildError(str(error), where=step.source) from None
     finally:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from ..context import Context
 from ..context.base_images import resolve
 from ..context.directory import Source, is_archive, open_source
 from ..context.named import named_context, whole_directory
 from ..dockerfile import parse
-from ..engine.engine import Engine, network_not_allowed
-from ..engine.model import BaseImage, Context, Event, Listener
+from ..engine.engine import Engine
+from ..engine.events import Event, Listener
+from ..engine.ops.run_checks import network_not_allowed
 from ..errors import BuildError
-from ..graph import GraphOptions, RunOp, StepGraph, build_graph, references
+from ..graph import GraphOptions, StepGraph, build_graph, references
 from ..image import platform as platforms
 from ..image import reference as image_reference
+from ..image.base_image import BaseImage
 from ..options import BuildOptions
 from ..store.image_store import Session, Store
 
@@ -99,6 +102,6 @@ def _check_network(graph: StepGraph, options: BuildOptions) -> None:
     asked = options.run_defaults.network if options.run_defaults is not None else "default"
     if asked in ("", "default", "host") or "network.host" in options.allow:
         return
-    for step in graph.steps:
-        if isinstance(step.op, RunOp) and step.op.network == "host":
+    for step, op in graph.runs():
+        if op.network == "host":
             raise network_not_allowed(asked).at(step.source)

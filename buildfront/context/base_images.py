@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..engine.model import BaseImage
 from ..errors import BuildError
 from ..image import reference as references
+from ..image.base_image import BaseImage
 from ..store.image_store import Store
 from ..store.lookup import find, read_image
 from ..store.verified import MEND, is_whole

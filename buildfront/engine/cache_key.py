@@ -1,17 +1,21 @@
-"""The key of a step: a digest over everything that can change its result, each part kept by name."""
+"""Cache keys: the digest of everything that can change a step's result, each part kept by name.
+
+The parts that depend on the kind of step are in :mod:`buildfront.engine.ops`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..graph.step_graph import CopyOp, Mount, RunOp, SourceOp, Step, WorkdirOp
+if TYPE_CHECKING:
+    from run_step import RunRequest
 
 VERSION = "3"
-"""Raised when the same inputs would no longer give the same result, or are told apart in another way."""
+"""The version of the keys. Increase it when the same parts no longer give the same result."""
 
 RUN_OPTIONS = (
     "user",
@@ -52,80 +56,45 @@ RUN_OPTIONS = (
 )
 """The fields of a RunRequest that a user gives and that can change what a command does. Limits and the way of running
 are not among them, nor is what the host has behind a name: the files of a volume, a device, a network.
-tests/engine/test_engine_keys.py has the reason for each field that is left out."""
+tests/engine/test_engine_keys.py gives the reason for each field that is left out."""
 
 _NOT_GIVEN: Mapping[str, Any] = {"network": ("", "default"), "terminal": ("without",)}
-"""The values of options that mean what no option means, where that is not the empty value alone."""
+"""The values of options that mean the same as no option, besides the empty value."""
 
 
 def canonical(value: Any) -> str:
-    """JSON with sorted keys and no blanks, as ASCII. No two values have the same text, but for the letters of an
-    astral character and the two surrogates that JSON writes for it: those :func:`digest` keeps apart."""
+    """Return JSON with sorted keys and no blanks, as ASCII. Different values have different texts, except for a
+    character beyond U+FFFF and the two surrogates that JSON writes for it: :func:`digest` keeps these apart."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def digest(value: Any) -> str:
-    """SHA-256 over canonical JSON, in hexadecimal. Names that are no text have surrogates in them, and each is
-    encoded by itself: values that differ have different digests."""
+    """Return the SHA-256 of canonical JSON, in hexadecimal. Names that are not UTF-8 contain surrogates, and each is
+    encoded by itself: different values have different digests."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def key_of(components: Mapping[str, Any]) -> str:
-    """The key of a step with these parts."""
-    return digest({"version": VERSION, **components})
+class Key(NamedTuple):
+    """The key of a step, and the parts that it is a digest of."""
+
+    digest: str
+    parts: Mapping[str, Any]
 
 
-def components(
-    step: Step, parent: str, platform: str, content: str | Sequence[str], options: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The parts of a step's key, by name. ``content`` is the digest of what it reads, for RUN one for each mount."""
-    op = step.op
-    parts: dict[str, Any] = {"parent": parent, "platform": platform, "kind": op.kind}
-    if isinstance(op, RunOp):
-        parts |= {
-            "command": list(op.command),
-            "env": list(op.env),
-            "args": list(op.args),
-            "user": op.user,
-            "cwd": op.cwd,
-            "network": op.network,
-            "options": {name: value for name, value in options.items() if name != "compat_volumes"},
-        }
-        if options.get("compat_volumes") and op.volumes:
-            parts["volumes"] = sorted(op.volumes)
-        if op.mounts:
-            pairs = zip(op.mounts, content, strict=True)
-            parts["mounts"] = [_mount(mount, digest) for mount, digest in pairs]
-    elif isinstance(op, CopyOp):
-        parts |= {
-            "content": content,
-            "dest": op.dest,
-            "chown": op.chown,
-            "chmod": op.chmod,
-            "unpack": op.unpack,
-            "kept_owner": op.origin.kind == "step",
-        }
-        if op.for_mount:
-            parts["for_mount"] = True
-    elif isinstance(op, WorkdirOp):
-        parts |= {"path": op.path, "user": op.user}
-    elif isinstance(op, SourceOp):
-        parts |= {"image": content}
-    return parts
+def key_of(parts: Mapping[str, Any]) -> str:
+    """Return the key of a step with these parts."""
+    return digest({"version": VERSION, **parts})
+
+
+def make_key(parts: Mapping[str, Any]) -> Key:
+    """Return the key of a step with these parts, together with them."""
+    return Key(key_of(parts), parts)
 
 
 def selector(sources: tuple[str, ...]) -> str:
-    """What identifies a selection of files from a step's result."""
+    """Return the identity of a selection of files from a step's result."""
     return digest({"sources": list(sources)})
-
-
-def _mount(mount: Mount, content: str) -> dict[str, Any]:
-    """A mount in a key: how it looks to the command, and a digest of what it reads. What a secret, an agent or a cache
-    holds is no part of it, and whether it was given neither."""
-    left_out = {"origin", "required", "sharing"}
-    parts = {name: value for name, value in dataclasses.asdict(mount).items() if name not in left_out}
-    return {**parts, "content": content}
 
 
 def _plain(value: Any) -> Any:
@@ -134,8 +103,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def options_of(request: Any) -> dict[str, Any]:
-    """The option fields of a RunRequest that count, as JSON values; those that were not given are left out."""
+def options_of(request: RunRequest) -> dict[str, Any]:
+    """Return the fields of a RunRequest that are part of a key, as JSON values, without those that were not given."""
     out = {}
     for name in RUN_OPTIONS:
         value = getattr(request, name)

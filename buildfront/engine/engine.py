@@ -1,45 +1,39 @@
-"""The walk over the graph.
+"""The engine: builds one graph.
 
 First, on the caller's thread and without touching anything, every step whose result is known is taken from the
-cache. Only when something has to be done, a thread is started that moves into a mount namespace of its own and
-runs the rest, independent steps side by side; the caller waits for it. Other threads of the program never see
+cache. Only when something is left to do, a thread is started that moves into a mount namespace of its own and
+performs the rest, independent steps at the same time; the caller waits for it. Other threads of the program never see
 a mount.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
 
+from ..context import Context
 from ..errors import BuildError
-from ..graph.step_graph import CopyOp, RunOp, SourceOp, Step, StepGraph
+from ..graph.step_graph import StepGraph
+from ..image.base_image import BaseImage
 from ..options import EngineOptions
 from ..store.image_store import Store
-from ..store.verified import is_whole
+from ..store.snapshots.overlay_mount import enter_private_namespace
 from . import cache_key
+from .active_build import ActiveBuild
+from .cache_lookup import lookup
 from .content import ContentDigests
-from .model import BaseImage, Context, Event, Listener, Result
+from .events import Event, Listener
+from .ops.run_checks import check_runs
+from .ops.table import operation_of
 from .recovery import recover_sessions
+from .result import Result
+from .scheduler import Scheduler
+from .state import State
 
-
-@dataclass
-class State:
-    """What one build knows so far."""
-
-    store: Store
-    graph: StepGraph
-    bases: Mapping[str, BaseImage]
-    contexts: Mapping[str, Context]
-    options: EngineOptions
-    emit: Listener
-    digests: ContentDigests
-    results: dict[int, Result] = field(default_factory=dict)
-    run_options: Mapping[str, Any] = field(default_factory=dict)
-    no_cache_stages: frozenset[int] = frozenset()
-    cancel: threading.Event = field(default_factory=threading.Event)
+_RECEIVING = frozenset(("slave", "rslave", "shared", "rshared"))
+"""The propagation modes of a volume that shows what the host mounts while the step runs."""
 
 
 class Engine:
@@ -56,11 +50,10 @@ class Engine:
     ) -> None:
         run_options = cache_key.options_of(options.run_defaults) if options.run_defaults is not None else {}
         if options.stdin is not None:
-            # What a step will read is not known: a part of the key that is like no other keeps it from the cache.
+            # What a step will read is not known: a part that no other key has keeps it from the cache.
             run_options = {**run_options, "stdin": os.urandom(16).hex()}
         if options.compat_volumes:
             run_options = {**run_options, "compat_volumes": True}
-        digests = ContentDigests(store, contexts)
         self.state = State(
             store,
             graph,
@@ -68,21 +61,34 @@ class Engine:
             contexts,
             options,
             emit,
-            digests,
+            ContentDigests(store, contexts),
             run_options=run_options,
             no_cache_stages=_stages(graph, options.no_cache_filter),
         )
 
     def build(self) -> Mapping[int, Result]:
-        """The result of every step. Raises BuildError; KeyboardInterrupt cancels the steps that run."""
-        if os.geteuid() == 0:  # of the machine or of a user namespace: what steps left is no ordinary user's
+        """Return the result of every step. Raise BuildError; KeyboardInterrupt cancels the steps that run."""
+        if os.geteuid() == 0:  # of the machine or of a user namespace: others leave nothing that needs root
             self._recover()
         self.take_cached(announce=True)
         self.state.digests.save()
         if len(self.state.results) < len(self.state.graph.steps):
-            self._execute()
+            self._perform()
             self.state.digests.save()
         return self.state.results
+
+    def take_cached(self, *, announce: bool = False) -> None:
+        """Add the results that the cache holds to the state, as far as they can be known without running anything."""
+        for step in self.state.graph.steps:
+            if all(number in self.state.results for number in step.inputs):
+                try:
+                    result = lookup(self.state, operation_of(step))
+                except BuildError as error:
+                    raise error.at(step.source) from None
+                if result is not None:
+                    self.state.results[step.id] = result
+                    if announce:
+                        self.state.emit(Event("cached", step.id, step.title))
 
     def _recover(self) -> None:
         defaults = self.state.options.run_defaults
@@ -91,52 +97,35 @@ class Engine:
         for text in recover_sessions(self.state.store, runtimes=runtimes, cni_plugin_dirs=directories):
             self.state.emit(Event("warning", data={"text": text}))
 
-    def take_cached(self, *, announce: bool = False) -> None:
-        """Fill in the results that the cache holds, as far as they can be known without running anything."""
+    def _check_given(self) -> None:
+        """Raise BuildError for a required secret or agent that was not given, before a step runs."""
+        certain: set[int] = set()
+        results = self.state.results
         for step in self.state.graph.steps:
-            if all(number in self.state.results for number in step.inputs):
+            if step.id in results:
+                continue
+            if step.parent in certain or all(number in results for number in step.inputs):
+                certain.add(step.id)  # the cache can't answer it any more
                 try:
-                    result = lookup(self.state, step)
+                    operation_of(step).check(self.state)
                 except BuildError as error:
                     raise error.at(step.source) from None
-                if result is not None:
-                    self.state.results[step.id] = result
-                    if announce:
-                        self.state.emit(Event("cached", step.id, step.title))
 
-    def _check_credentials(self) -> None:
-        """A required secret or agent that was not given is told before a step runs, not when its turn comes."""
-        certain: set[int] = set()
-        for step in self.state.graph.steps:
-            if step.id in self.state.results:
-                continue
-            if step.parent in certain or all(number in self.state.results for number in step.inputs):
-                certain.add(step.id)  # it can't be answered from the cache any more
-                if isinstance(step.op, RunOp) and step.op.mounts:
-                    from .mounting import planned
-
-                    try:
-                        planned(step.op, self.state.options.secrets, self.state.options.agents)
-                    except BuildError as error:
-                        raise error.at(step.source) from None
-
-    def _execute(self) -> None:
+    def _perform(self) -> None:
+        """Perform what is left, on a thread in a mount namespace of its own."""
         if os.geteuid() != 0:
             raise BuildError(
                 "an ordinary user builds as root of a user namespace, which this process has not entered",
                 hint="call buildfront.enter_user_namespace() where the program starts, before it has threads",
             )
-        self._check_credentials()
+        self._check_given()
         failure: list[BaseException] = []
         # Waited for instead of the thread: an interrupted Thread.join counts the thread as ended.
         over = threading.Event()
 
         def body() -> None:
-            from .work import Worker
-
             try:
-                with self.state.store.session() as session:
-                    Worker(self.state, session).run()
+                self._perform_here()
             except BaseException as error:  # noqa: BLE001 - raised again on the caller's thread
                 failure.append(error)
             finally:
@@ -147,96 +136,35 @@ class Engine:
         try:
             over.wait()
         except BaseException:
-            self.state.cancel.set()
+            self.state.cancel.stop()
             over.wait()
             raise
         if failure:
             raise failure[0]
 
+    def _perform_here(self) -> None:
+        jobs = self.state.options.jobs or max(2, os.cpu_count() or 1)
+        with self.state.store.session() as session, ActiveBuild(self.state, session) as build:
+            check_runs(build)
+            self._enter_namespace()
+            Scheduler(build, operation_of).run(jobs)
+            build.layers.wait()
+
+    def _enter_namespace(self) -> None:
+        """Move this thread, and all that it starts, into a private mount namespace."""
+        defaults = self.state.options.run_defaults
+        volumes = () if defaults is None else (*defaults.volumes, *defaults.mounts)
+        words = re.split("[:,=]", ",".join(volumes))
+        try:
+            enter_private_namespace(receive=not _RECEIVING.isdisjoint(words))
+        except OSError:
+            # No privilege to mount: the copying snapshots need none, and a step reports itself what it lacks.
+            self.state.store.can_mount = False
+
 
 def _stages(graph: StepGraph, names: tuple[str, ...]) -> frozenset[int]:
-    """The numbers of the stages that ``names`` means, by name or number."""
+    """Return the numbers of the stages with these names or numbers."""
     wanted = {name.lower() for name in names}
     return frozenset(
         stage.index for stage in graph.stages if stage.name in wanted or str(stage.index) in wanted
-    )
-
-
-def lookup(state: State, step: Step) -> Result | None:
-    """The cached result of a step whose inputs are known, or None when it has to be worked for."""
-    op = step.op
-    if isinstance(op, SourceOp):
-        base = state.bases.get(op.reference)
-        content = base.config_digest if base is not None else "scratch"
-        key = cache_key.key_of(cache_key.components(step, "", state.graph.platform, content, {}))
-        return Result(key, None, base, changed=False, cached=True)
-    reads: str | Sequence[str] = ""
-    if isinstance(op, CopyOp):
-        found = state.digests.known(op, source_of(state, op))
-        if found is None:
-            return None
-        reads = found
-    elif isinstance(op, RunOp) and op.mounts:
-        from .mounting import content as content_of
-
-        contents = [content_of(state, mount) for mount in op.mounts]
-        if None in contents:
-            return None
-        reads = [item for item in contents if item is not None]
-    return recall(state, step, key_for(state, step, reads))
-
-
-def key_for(state: State, step: Step, content: str | Sequence[str]) -> tuple[str, dict[str, Any]]:
-    """The key of a step and the parts it is made of."""
-    assert step.parent is not None
-    parent = state.results[step.parent].key
-    parts = cache_key.components(step, parent, state.graph.platform, content, state.run_options)
-    return cache_key.key_of(parts), parts
-
-
-def source_of(state: State, op: CopyOp) -> Result | None:
-    """The result that a COPY reads; None for a context."""
-    return state.results[op.origin.step] if op.origin.kind == "step" else None
-
-
-def recall(state: State, step: Step, keyed: tuple[str, dict[str, Any]]) -> Result | None:
-    """What the catalogue has for this key, unless the user asked not to use it."""
-    key = keyed[0]
-    no_cache = state.options.no_cache or step.stage in state.no_cache_stages
-    if no_cache:
-        return None
-    row = state.store.catalogue.step(key)
-    if row is None:
-        return None
-    assert step.parent is not None
-    parent = state.results[step.parent]
-    if not row.changed:
-        if parent.snapshot is not None and row.snapshot != parent.snapshot:
-            return None  # the same: on other files it may have something to do
-        return Result(key, parent.snapshot, parent.base, changed=False, cached=True)
-    snapshot = None if row.snapshot is None else state.store.catalogue.snapshot(row.snapshot)
-    if snapshot is None or not state.store.has_snapshot(snapshot.id):
-        state.store.catalogue.forget_step(key)
-        return None
-    if parent.snapshot is not None and snapshot.parent != parent.snapshot:
-        return None  # its parent ran again meanwhile: this result lies on the files of the earlier run
-    if parent.snapshot is None and not state.store.has_lineage(snapshot.parent):
-        # What lies below was looked at where the parent has a snapshot.
-        state.store.catalogue.forget_step(key)
-        return None
-    if snapshot.digest is not None and not is_whole(state.store, snapshot.digest, snapshot.size):
-        return None  # its layer is missing or damaged, and made again
-    return Result(key, row.snapshot, None, changed=True, cached=True)
-
-
-def is_default_network(options: EngineOptions) -> bool:
-    """Whether the build asks for no network."""
-    return options.run_defaults is None or options.run_defaults.network in ("", "default")
-
-
-def network_not_allowed(mode: str) -> BuildError:
-    """What RUN --network=host is told where the build's network is another one."""
-    return BuildError(
-        f"RUN --network=host is not allowed: the build's network is {mode}",
-        hint="allow it with --allow network.host, if you trust the Dockerfile",
     )

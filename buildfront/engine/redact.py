@@ -1,4 +1,4 @@
-"""Secrets taken out of what a step prints, before anybody sees it or keeps it."""
+"""Removes secrets from the output of steps, before it is shown or kept."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import re
 from collections.abc import Iterable
 
 SHORTEST = 4
-"""Bytes of a secret, or of one of its lines, that is looked for; what is shorter would blacken half of the output."""
+"""The fewest bytes of a secret, or of one of its lines, that is looked for. Shorter words would mask half of the
+output."""
 
 LONGEST = 16 << 10
-"""Bytes of the longest word that is looked for; what is longer is found by its lines, a longer line by its pieces."""
+"""The most bytes of a word that is looked for. A longer secret is found by its lines, a longer line by its pieces."""
 
 MASK = b"***"
 
 
 def words(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
-    """What to look for, the longest first: each secret and each of its lines, without the blanks around it."""
+    """Return the words to look for, the longest first: each secret and each of its lines, without blanks around it."""
     found: set[bytes] = set()
     for data in secrets:
         whole = data.strip()
@@ -29,7 +30,7 @@ def words(secrets: Iterable[bytes]) -> tuple[bytes, ...]:
 
 
 class _Words:
-    """Words of one beginning."""
+    """The words that begin with the same bytes."""
 
     def __init__(self, words: list[bytes]) -> None:
         self._sorted = sorted(words)
@@ -39,14 +40,14 @@ class _Words:
         self.longest = max(self._by_length)
 
     def at(self, data: bytes, place: int) -> bytes | None:
-        """The longest that is whole in ``data`` at this place."""
+        """Return the longest word that is complete in ``data`` at this place."""
         for length, words in self._by_length.items():
             if place + length <= len(data) and (word := data[place : place + length]) in words:
                 return word
         return None
 
     def beginning_with(self, rest: bytes) -> bytes | None:
-        """One that begins with ``rest`` and is longer."""
+        """Return a longer word that begins with ``rest``."""
         found = bisect.bisect_right(self._sorted, rest)
         if found < len(self._sorted) and self._sorted[found].startswith(rest):
             return self._sorted[found]
@@ -54,11 +55,11 @@ class _Words:
 
 
 class Redactor:
-    """One stream. What may be the beginning of a secret is held back until more comes, or the end.
+    """Removes secrets from one stream. Bytes that may begin a secret are held back until more bytes or the end come.
 
-    Of several words that begin at one place the longest counts, of those that overlap the first: how the stream was
-    cut into chunks changes nothing. A secret may have thousands of lines, so words go by their beginnings, and those of
-    one beginning by their lengths.
+    Of words that begin at the same place the longest counts, of words that overlap the first: the result does not
+    depend on how the stream was cut into chunks. A secret may have thousands of lines, so words are found by their
+    first bytes, and then by their lengths.
     """
 
     def __init__(self, wanted: tuple[bytes, ...]) -> None:
@@ -77,11 +78,11 @@ class Redactor:
         )
 
     def feed(self, data: bytes) -> bytes:
-        """What can be shown by now."""
+        """Return what can be shown by now."""
         return self._show(self._held + data, ended=False)
 
     def end(self) -> bytes:
-        """What was held back."""
+        """Return what was held back."""
         return self._show(self._held, ended=True)
 
     def _show(self, data: bytes, *, ended: bool) -> bytes:
@@ -107,7 +108,7 @@ class Redactor:
         return bytes(out + data[shown:hold])
 
     def _word_at(self, data: bytes, place: int, ended: bool) -> bytes | None:
-        """The longest word that is there; before the end, one that may come to be there counts as well."""
+        """Return the longest word at this place; before the end, also one that may still become complete."""
         words = self._by_head.get(data[place : place + SHORTEST])
         if words is None:
             return None

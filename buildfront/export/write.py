@@ -13,7 +13,7 @@ from typing import IO
 from run_step import is_machine_root
 
 from .. import transfer
-from ..engine.model import Event, Listener
+from ..engine.events import Event, Listener
 from ..errors import BuildError
 from ..image.built_image import BuiltImage
 from ..image.model import Descriptor

@@ -30,6 +30,7 @@ class SourceOp:
     reference: str
     platform: str = ""
     kind = "source"
+    known_by_key = True
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class RunOp:
     volumes: tuple[str, ...]
     mounts: tuple[Mount, ...] = ()
     kind = "run"
+    known_by_key = False
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,11 @@ class CopyOp:
     for_mount: bool = False
     kind = "copy"
 
+    @property
+    def known_by_key(self) -> bool:
+        """Whether the key of its step determines the files of the result."""
+        return self.for_mount
+
 
 @dataclass(frozen=True)
 class WorkdirOp:
@@ -94,12 +101,14 @@ class WorkdirOp:
     path: str
     user: str = ""
     kind = "workdir"
+    known_by_key = False
 
 
 CONTENT = "/content"
 """Where a CopyOp that is for a mount puts what it copies."""
 
 Operation = SourceOp | RunOp | CopyOp | WorkdirOp
+"""What a step does. ``known_by_key``: the key of the step determines the files of its result, whatever ran before."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +165,10 @@ class StepGraph:
         if number < len(self.steps) and self.steps[number].id == number:
             return self.steps[number]
         return next(step for step in self.steps if step.id == number)
+
+    def runs(self) -> list[tuple[Step, RunOp]]:
+        """Return the steps that run a command, with their operations."""
+        return [(step, step.op) for step in self.steps if isinstance(step.op, RunOp)]
 
     @property
     def target_stage(self) -> Stage:

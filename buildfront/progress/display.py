@@ -6,7 +6,7 @@ import sys
 import threading
 from typing import Protocol
 
-from ..engine.model import Event
+from ..engine.events import Event
 from ..errors import BuildError
 from ..text import visible
 from .plain import Plain

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import TextIO
 
-from ..engine.model import Event
+from ..engine.events import Event
 from ..graph.render import places
 from ..text import step_line, visible
 from .streams import Lines

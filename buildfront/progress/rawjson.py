@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, TextIO
 
-from ..engine.model import Event
+from ..engine.events import Event
 from ..graph.render import to_json
 from .streams import decoder
 

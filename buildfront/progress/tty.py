@@ -9,7 +9,7 @@ from rich.console import Console, Group
 from rich.live import Live as RichLive
 from rich.text import Text
 
-from ..engine.model import Event
+from ..engine.events import Event
 from ..graph.render import labels
 from ..text import visible
 from .streams import Tail

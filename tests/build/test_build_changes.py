@@ -18,11 +18,12 @@ from typing import Any
 import pytest
 from file_trees import seen
 
-import buildfront.steps.copy as copying
+import buildfront.engine.ops.copier as copying
+import run_step
 from buildfront import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
+from buildfront.engine.ops.copier import Copier
 from buildfront.options import Output
-from buildfront.steps.copy import Copier
 from buildfront.store.image_store import Store
 from run_step import RunRequest
 
@@ -230,7 +231,7 @@ def test_what_changes_while_it_is_copied_and_changes_back(tmp_path, top, monkeyp
     """The status before and after says the same but for the change time."""
     place = Place(tmp_path, top, ENTRIES[entry])
     old = place.fresh()
-    contents = copying.copy_content
+    contents = run_step.copy_content
     done: list[int] = []
 
     def copy_content(reader: int, writer: int) -> None:
@@ -243,7 +244,7 @@ def test_what_changes_while_it_is_copied_and_changes_back(tmp_path, top, monkeyp
         contents(reader, writer)
         put(path, before)
 
-    monkeypatch.setattr(copying, "copy_content", copy_content)
+    monkeypatch.setattr(run_step, "copy_content", copy_content)
     if entry == "ADD":
         applied = copying.Applier.apply
 
@@ -317,11 +318,11 @@ def test_files_that_a_run_mounts(box, top, monkeypatch):
 
 
 def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(tmp_path, top, monkeypatch):
-    from buildfront.steps import select
+    from buildfront.engine import content
 
     place = Place(tmp_path, top, "FROM scratch\nCOPY src /d/\n")
     old = place.fresh()
-    original, done = select.hash_fd, list[int]()
+    original, done = content.hash_fd, list[int]()
 
     def hash_fd(fd: int, status: os.stat_result, *more: Any) -> str:
         value = original(fd, status)
@@ -330,7 +331,7 @@ def test_a_file_that_changes_while_it_is_hashed_is_not_remembered(tmp_path, top,
             put(top / "src/one", "x")
         return value
 
-    monkeypatch.setattr(select, "hash_fd", hash_fd)
+    monkeypatch.setattr(content, "hash_fd", hash_fd)
     new = place.build()
     assert done and new == place.fresh() != old
     put(top / "src/one", "1")

@@ -10,8 +10,8 @@ import pytest
 
 from buildfront.dockerfile import ignore
 from buildfront.dockerfile.pattern import LARGEST
+from buildfront.engine.selection import select
 from buildfront.errors import BuildError
-from buildfront.steps.select import select
 from run_step import Root
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from buildfront.context.directory import DirectoryContext
 from buildfront.dockerfile.ignore import Ignore
 from buildfront.engine import content as module
+from buildfront.engine import selection
 from buildfront.engine.content import ContentDigests, _unsettled
-from buildfront.engine.model import Result
+from buildfront.engine.result import Result
 from buildfront.errors import BuildError
 from buildfront.graph import CopyOp, Origin
-from buildfront.steps import select
 from buildfront.store.image_store import Store
 from run_step import Root
 
@@ -47,13 +47,13 @@ def digests(store: Store, top: Path) -> ContentDigests:
 
 def count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read from now on."""
-    original, read = select.hash_fd, list[str]()
+    original, read = module.hash_fd, list[str]()
 
     def hash_fd(fd: int, status: os.stat_result, *more: Any) -> str:
         read.append(os.path.basename(os.readlink(f"/proc/self/fd/{fd}")))
         return original(fd, status)
 
-    monkeypatch.setattr(select, "hash_fd", hash_fd)
+    monkeypatch.setattr(module, "hash_fd", hash_fd)
     return read
 
 
@@ -177,20 +177,20 @@ def test_what_goes_while_it_is_looked_at(store, top, monkeypatch, kind, when):
                 change()
             return names
 
-        monkeypatch.setattr(select.os, "listdir", listed)
+        monkeypatch.setattr(selection.os, "listdir", listed)
     else:
-        original = select.digest
+        original = module.digest
 
         def digest(*args: Any, **more: Any) -> str:
             change()
             return original(*args, **more)
 
-        monkeypatch.setattr(select, "digest", digest)
+        monkeypatch.setattr(module, "digest", digest)
     found = digests(store, top)
     value, selections = found.of_context(OP)
     assert done
     with Root(str(top)) as root:
-        now = select.digest(root, select.select(root, (".",)), select.hash_fd, owners=False)
+        now = module.digest(root, module.select(root, (".",)), module.hash_fd, owners=False)
     paths = {item.path for item in selections[0].items}
     assert value == now or paths == {"", "dir", "dir/file", "dir/link", "dir/sub"}
     found.look_again(OP, (value, selections))
@@ -199,27 +199,27 @@ def test_what_goes_while_it_is_looked_at(store, top, monkeypatch, kind, when):
 
 def test_a_source_that_goes_is_told_as_missing(store, top, monkeypatch):
     op = CopyOp(("dir/file",), "/d", Origin("context"))
-    original = select.digest
+    original = module.digest
 
     def digest(*args: Any, **more: Any) -> str:
         (top / "dir/file").unlink(missing_ok=True)
         return original(*args, **more)
 
-    monkeypatch.setattr(select, "digest", digest)
+    monkeypatch.setattr(module, "digest", digest)
     with pytest.raises(BuildError, match="'dir/file' is not in the build context"):
         digests(store, top).of_context(op)
 
 
 def test_a_file_that_never_rests_is_an_error(store, top, monkeypatch):
     number = iter(range(100))
-    original = select.hash_fd
+    original = module.hash_fd
 
     def hash_fd(fd: int, status: os.stat_result, *more: Any) -> str:
         value = original(fd, status)
         (top / "dir/file").write_text(str(next(number)))
         return value
 
-    monkeypatch.setattr(select, "hash_fd", hash_fd)
+    monkeypatch.setattr(module, "hash_fd", hash_fd)
     with pytest.raises(BuildError, match="'dir/file' changed while it was copied") as caught:
         digests(store, top).of_context(OP)
     assert "build again" in caught.value.hint
@@ -242,7 +242,7 @@ def test_what_can_not_be_read_says_why(store, top, monkeypatch):
     def refused(*args: Any, **more: Any) -> str:
         raise OSError(5, "Input/output error", "dir/file")
 
-    monkeypatch.setattr(select, "digest", refused)
+    monkeypatch.setattr(module, "digest", refused)
     with pytest.raises(BuildError, match="'dir/file' in the build context can't be read: Input/output error"):
         digests(store, top).of_context(OP)
 

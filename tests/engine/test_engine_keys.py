@@ -18,9 +18,11 @@ from buildfront.dockerfile import flags as flag_syntax
 from buildfront.dockerfile import mount_flags as mount_syntax
 from buildfront.dockerfile import parse
 from buildfront.engine import cache_key
-from buildfront.engine.engine import Engine, key_for
-from buildfront.engine.model import Result
-from buildfront.engine.mounting import Mounting, content
+from buildfront.engine.cache_lookup import components, key_for
+from buildfront.engine.engine import Engine
+from buildfront.engine.ops.run_inputs import cache_base, mount_content
+from buildfront.engine.ops.table import operation_of
+from buildfront.engine.result import Result
 from buildfront.errors import SourceRange
 from buildfront.graph import CopyOp, Origin, RunOp, SourceOp, WorkdirOp
 from buildfront.graph.step_graph import Mount, Step, StepGraph
@@ -285,9 +287,9 @@ def step(op: Any, number: int = 1) -> Step:
     return Step(number, 0, "", SourceRange("Dockerfile", 1, 1), op, 0, (0,))
 
 
-def key(op: Any, content: Any = "content") -> str:
-    reads = ["content"] * len(op.mounts) if isinstance(op, RunOp) else content
-    return cache_key.key_of(cache_key.components(step(op), "parent", "linux/amd64", reads, {}))
+def key(op: Any, content: str = "content") -> str:
+    reads = ("content",) * len(op.mounts) if isinstance(op, RunOp) else (content,)
+    return cache_key.key_of(components(operation_of(step(op)), "parent", "linux/amd64", reads, {}))
 
 
 OPS: list[tuple[Any, dict[str, In | Out]]] = [
@@ -320,7 +322,8 @@ def test_what_a_step_reads_and_what_it_lies_on_are_in_its_key():
     for op, _ in OPS[1:2] + OPS[3:]:
         assert key(op, "one") != key(op, "two")
     parts = [
-        cache_key.components(step(OPS[0][0]), *more, "", {}) for more in (("p", "x"), ("q", "x"), ("p", "y"))
+        components(operation_of(step(OPS[0][0])), *more, (), {})
+        for more in (("p", "x"), ("q", "x"), ("p", "y"))
     ]
     assert len({cache_key.key_of(item) for item in parts}) == 3
 
@@ -329,7 +332,7 @@ def test_compat_volumes_count_where_there_are_volumes():
     def run(volumes: tuple[str, ...], compat: bool) -> str:
         op = dataclasses.replace(OPS[0][0], volumes=volumes)
         options = {"compat_volumes": True} if compat else {}
-        return cache_key.key_of(cache_key.components(step(op), "p", "x", "", options))
+        return cache_key.key_of(components(operation_of(step(op)), "p", "x", (), options))
 
     assert run((), True) == run((), False) == run(("/v",), False) != run(("/v",), True)
 
@@ -381,16 +384,9 @@ def chain(engine: Engine) -> list[str]:
     state = engine.state
     out = []
     for item in state.graph.steps:
-        op = item.op
-        if isinstance(op, SourceOp):
-            found = cache_key.key_of(cache_key.components(item, "", state.graph.platform, "scratch", {}))
-        else:
-            reads: Any = ""
-            if isinstance(op, CopyOp):
-                reads = state.digests.of_context(op)[0] if op.origin.kind == "context" else "a stage's"
-            elif isinstance(op, RunOp):
-                reads = [content(state, mount) for mount in op.mounts]
-            found = key_for(state, item, reads)[0]
+        operation = operation_of(item)
+        reads = operation.reads(state)
+        found = key_for(state, operation, ("a stage's",) if reads is None else reads).digest
         state.results[item.id] = Result(found, None)
         out.append(found)
     return out
@@ -478,7 +474,7 @@ def test_a_whole_stage_that_is_mounted_counts_by_the_run_that_made_it(tmp_path):
     found = []
     for number in (7, 8):
         state.results[1] = Result("key", number)
-        found.append(content(state, mount))
+        found.append(mount_content(state, mount))
     assert found[0] != found[1]
 
 
@@ -493,10 +489,9 @@ def test_what_a_cache_starts_with_is_never_mistaken(tmp_path):
     bases = []
     for name in ("key", "key/a"):
         state.results[1] = Result(name, 7)
-        mounting = Mounting(state, None, lambda result: None, None)  # type: ignore[arg-type]
-        bases += [mounting._base(mount) for mount in mounts if name == "key" or mount.origin is not None]
+        bases += [cache_base(state, mount) for mount in mounts if name == "key" or mount.origin is not None]
     assert len(set(bases)) == len(bases)
-    assert mounting._base(Mount("cache", "/x")) == ""
+    assert cache_base(state, Mount("cache", "/x")) == ""
 
 
 def test_names_of_caches_are_never_mistaken():

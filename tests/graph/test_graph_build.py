@@ -7,7 +7,7 @@ import json
 import pytest
 
 from buildfront.dockerfile import parse
-from buildfront.engine.model import Event
+from buildfront.engine.events import Event
 from buildfront.errors import BuildError
 from buildfront.graph import (
     CopyOp,

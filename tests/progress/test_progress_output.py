@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from buildfront.dockerfile import parse
-from buildfront.engine.model import Event
+from buildfront.engine.events import Event
 from buildfront.graph import GraphOptions, build_graph
 from buildfront.graph.render import to_dot, to_json, to_mermaid, to_text
 from buildfront.progress.plain import Plain

@@ -1,12 +1,11 @@
-"""Which files a COPY reads: its sources found in a directory tree, and a digest over what they are.
+"""The files that a COPY reads: its sources, found in a directory tree.
 
-Works on a :class:`run_step.Root`, so a context or a stage can't name anything outside of itself.
+Works on a :class:`run_step.Root`, so a source can't lead out of its context or stage.
+See :mod:`buildfront.engine.selection_digest` for their digest.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import posixpath
 import stat
@@ -18,18 +17,13 @@ from run_step import Root
 
 from ..dockerfile.ignore import as_written, compile_pattern, has_wildcard
 from ..errors import BuildError
-from ..image.diff import xattrs
 
 Excludes = Callable[[str], bool]
-Hasher = Callable[[int, os.stat_result], str]
-"""Returns the digest of the content of an open file, which has this status."""
-
-Known = Callable[[os.stat_result], str | None]
-"""Returns the digest of the content of the file with this status, where it is known."""
+"""Returns whether a path counts as absent."""
 
 
 class Changed(BuildError):
-    """A source is not any more what its digest was made of. Selecting again mends it, unless it never rests."""
+    """A source has changed since it was selected. Selecting again helps, unless it keeps changing."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -43,8 +37,8 @@ class Item:
     """One file, directory or link. ``path`` is in the source tree; ``name`` is relative to the selection's top
     and empty for the top itself. ``target`` is where a symbolic link leads.
 
-    All of it is what counts for the digest and what is copied: only a file's content is read later, and then the
-    file has to have this status still (:func:`reading`).
+    The digest and the copy are made of these values. Only a file's content is read later, and then the file still has
+    to have this status (:func:`reading`).
     """
 
     path: str
@@ -55,7 +49,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Selection:
-    """One source that was found: a directory, whose content is meant, or a single file."""
+    """One source that was found: a directory with its content, or a single file."""
 
     path: str
     directory: bool
@@ -74,11 +68,11 @@ def select(
     prune: bool = True,
     what: str = "context",
 ) -> list[Selection]:
-    """The files that ``sources`` name, in order.
+    """Return the files that ``sources`` name, in order.
 
-    ``excludes`` tells paths (relative, no leading slash) that count as absent; with ``prune`` an excluded
-    directory is not entered. A pattern that matches nothing is passed over where another source gives files.
-    Raises BuildError for a source that is missing or leads out of the tree.
+    ``excludes`` says of a relative path whether it counts as absent; with ``prune`` an excluded directory is not
+    entered. A pattern that matches nothing is skipped where another source selects files. ``what`` is the name of the
+    tree in messages. Raise BuildError for a source that is missing or leads out of the tree.
     """
     out: list[Selection] = []
     empty: list[BuildError] = []
@@ -174,7 +168,10 @@ def _one(root: Root, path: str, excludes: Excludes, prune: bool) -> Selection | 
 
 
 def _real(root: Root, path: str) -> str:
-    """The name by which it is left out or not: a link to a file is no other way to it. Raises BuildError."""
+    """Return the path without links, which decides whether a file is excluded: a link is not a way around it.
+
+    Raise BuildError where it can't be read.
+    """
     try:
         return root.resolve(path) if path else ""
     except OSError as error:
@@ -207,7 +204,7 @@ def _walk(root: Root, path: str, name: str, excludes: Excludes, prune: bool) -> 
 
 
 def _entry(fd: int, name: str, directory: str) -> tuple[str, os.stat_result, str] | None:
-    """An entry of an open directory, its name, status and link target; None for one that has just gone."""
+    """Return the name, status and link target of a directory's entry; None for one that has just been removed."""
     try:
         status = os.stat(name, dir_fd=fd, follow_symlinks=False)
     except FileNotFoundError:
@@ -220,88 +217,12 @@ def _entry(fd: int, name: str, directory: str) -> tuple[str, os.stat_result, str
         raise Changed(posixpath.join(directory, name)) from None
 
 
-_AT_ONCE = 1000
-"""Parts that are encoded together: one by one takes time, all at once memory."""
-
-
-def digest(
-    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
-) -> str:
-    """SHA-256 over all that makes the result of a copy: names, types, modes, link targets, contents, which files
-    are one file with several names (not times); ``owners`` adds uid, gid and extended attributes, which are copied
-    then as well. It is made of JSON, so no name or content can look like another part. A file whose digest is
-    ``known`` by its status is not opened.
-
-    Raises Changed for a file that has not the status any more that it was selected with.
-    """
-    total = hashlib.sha256()
-    parts: list[list[object]] = []
-    for part in describe(root, selections, hasher, owners=owners, known=known):
-        parts.append(part)
-        if len(parts) == _AT_ONCE:
-            total.update(encode(parts))
-            parts.clear()
-    total.update(encode(parts))
-    return "sha256:" + total.hexdigest()
-
-
-def describe(
-    root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
-) -> Iterator[list[object]]:
-    """The parts that :func:`digest` counts: one for each source, followed by one for each item of it."""
-    files: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}
-    count = 0
-    for selection in selections:
-        yield _head(selection)
-        for item in selection.items:
-            count += 1
-            mode = item.status.st_mode
-            parts: list[object] = ["item", item.name, mode]
-            if owners:
-                parts.append([item.status.st_uid, item.status.st_gid])
-            if stat.S_ISLNK(mode):
-                parts.append(item.target)
-            elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-                parts.append(item.status.st_rdev)
-            elif stat.S_ISREG(mode):
-                identity = (item.status.st_dev, item.status.st_ino)
-                seen = files.get(identity)
-                if seen is None:
-                    content = known(item.status) if known is not None else None
-                    attributes: dict[str, str] = {}
-                    if content is None:
-                        with reading(root, item) as fd:
-                            content = hasher(fd, item.status)
-                            if owners:
-                                attributes = {key: value.hex() for key, value in xattrs(fd).items()}
-                    files[identity] = count, content, attributes
-                    parts += (content, 0, attributes)
-                else:
-                    # A file with one name that two sources lead to becomes two files: see Copier.
-                    parts += (seen[1], seen[0] if item.status.st_nlink > 1 else 0, seen[2])
-            yield parts
-
-
-def _head(selection: Selection) -> list[object]:
-    # A file's own name counts, because it may be what it is called afterwards; a directory's does not, but for the top
-    # of the tree, which is not copied as a directory of its own.
-    name = "" if selection.directory else posixpath.basename(selection.path)
-    return ["source", selection.directory, name, selection.path == ""]
-
-
-def encode(parts: list[list[object]]) -> bytes:
-    """JSON, which says itself where it ends. Names need not be text: what is none has surrogates, each encoded by
-    itself."""
-    text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogatepass")
-
-
 @contextmanager
 def reading(root: Root, item: Item) -> Iterator[int]:
-    """A descriptor of a regular file for as long as it is read.
+    """Open a regular file for reading, as a context manager that gives its descriptor.
 
-    Raises Changed when it was not the file that was selected, with the very status, from the first byte to the last.
-    The change time is part of that, which nobody can put back. An error in between is of no interest then.
+    Raise Changed when, from the first byte to the last, it was not the selected file with the same status. The status
+    includes the change time, which no program can set. Changed replaces any other error in between.
     """
     fd = _open(root, item)
     try:
@@ -333,7 +254,7 @@ def _open(root: Root, item: Item) -> int:
 
 
 def is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether two looks saw one file, and nothing of it had changed in between."""
+    """Return whether two statuses are of one file that did not change in between."""
     return (
         one.st_ctime_ns == other.st_ctime_ns
         and one.st_mtime_ns == other.st_mtime_ns
@@ -342,14 +263,3 @@ def is_same(one: os.stat_result, other: os.stat_result) -> bool:
         and one.st_dev == other.st_dev
         and one.st_mode == other.st_mode
     )
-
-
-def hash_fd(fd: int, _: os.stat_result, check: Callable[[], None] = lambda: None) -> str:
-    """Return the SHA-256 of a file's content. ``check`` is called often, and may raise to end it."""
-    total = hashlib.sha256()
-    buffer = memoryview(bytearray(1 << 18))
-    with os.fdopen(os.dup(fd), "rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            total.update(buffer[:count])
-            check()
-    return total.hexdigest()

@@ -1,4 +1,4 @@
-"""COPY and ADD: selected files written into a root filesystem."""
+"""Selected files written into a root filesystem, for COPY and ADD."""
 
 from __future__ import annotations
 
@@ -8,20 +8,22 @@ import posixpath
 import stat
 from collections.abc import Callable
 
-from run_step import RequestError, Root, copy_content, is_machine_root, resolve_group, resolve_user
+import run_step
+from run_step import RequestError, Root, is_machine_root
 
-from ..errors import BuildError
-from ..graph.step_graph import CopyOp
-from ..image.diff import at, xattrs
-from ..image.layer import Applier, remove
-from ..image.owner import own
-from .select import Item, Selection, reading
-
-Opener = Callable[[str], int]
+from ...errors import BuildError
+from ...graph.step_graph import CopyOp
+from ...image.compression import reader, unreadable
+from ...image.diff import at, xattrs
+from ...image.layer import Applier, remove
+from ...image.owner import own
+from ...image.tar_header import ArchiveError, is_header
+from ...image.tar_reader import Cancellable
+from ..selection import Item, Selection, reading
 
 
 def parse_chmod(text: str) -> int | None:
-    """``755`` or ``0644``; None for nothing. Raises BuildError that quotes it."""
+    """Return the mode of ``755`` or ``0644``; None for the empty string. Raise BuildError for anything else."""
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or any(char in "89" for char in text) or int(text, 8) > 0o7777:
@@ -30,22 +32,28 @@ def parse_chmod(text: str) -> int | None:
 
 
 def owner(root: Root, text: str) -> tuple[int, int] | None:
-    """``--chown`` as numbers; a user without a group has the group of its own number. Raises BuildError."""
+    """Return ``--chown`` as numbers; None for the empty string. A number without a group is its own group.
+
+    Raise BuildError for a user or a group that the image does not have.
+    """
     if not text:
         return None
     who, colon, group = text.partition(":")
     try:
-        identity = resolve_user(root, who)
+        identity = run_step.resolve_user(root, who)
         if colon and group:
-            return identity.uid, resolve_group(root, group)
+            return identity.uid, run_step.resolve_group(root, group)
         return identity.uid, identity.uid if who.isdigit() else identity.gid
     except RequestError as error:
         raise BuildError(f"--chown={text}: {error}") from None
 
 
 class Copier:
-    """One COPY or ADD into ``target``. ``keep_owner``: files keep the owner that they have in the source.
-    ``check`` is called often while an archive is unpacked, and may raise to end it."""
+    """Writes the files of one COPY or ADD into ``target``.
+
+    With ``keep_owner``, files keep the owner that they have in the source. ``check`` is called often while an archive
+    is unpacked, and may raise to end it.
+    """
 
     def __init__(
         self,
@@ -67,10 +75,10 @@ class Copier:
         self.links: dict[tuple[int, int], tuple[str, int]] = {}
 
     def run(self, selections: list[Selection]) -> None:
-        """What is written is what the digest of ``selections`` counts: names, modes and link targets are theirs, and
-        a file has to be the one that was hashed (:func:`.select.reading`).
+        """Write the selected files, just as their digest counts them: names, modes and link targets are those of
+        ``selections``, and a file has to be the one that was hashed (:func:`buildfront.engine.selection.reading`).
 
-        Raises Changed for one that is not, BuildError when a destination can't be what the sources need it to be.
+        Raise Changed for a file that is not, and BuildError for a destination that does not fit the sources.
         """
         dest = self.op.dest
         existing = self.target.stat(posixpath.normpath(dest))
@@ -117,8 +125,8 @@ class Copier:
                 if before is None:
                     self._finish(item, dest)
                 continue
-            if self.op.for_mount and _is_of_no_use(item.status.st_mode):
-                continue  # nobody named it
+            if self.op.for_mount and _is_useless(item.status.st_mode):
+                continue  # the instruction did not name it
             self._item(item, posixpath.join(dest, item.name))
 
     def _file(self, item: Item, dest: str) -> None:
@@ -166,7 +174,7 @@ class Copier:
             with reading(self.source, item) as source:
                 out = os.open(name, make, 0o600, dir_fd=fd)
                 try:
-                    copy_content(source, out)
+                    run_step.copy_content(source, out)
                     self.links[identity] = dest, os.fstat(out).st_ino
                 finally:
                     os.close(out)
@@ -183,8 +191,8 @@ class Copier:
                 raise BuildError(f"{item.path!r} is a device, which can't be made here") from None
 
     def _link(self, identity: tuple[int, int], fd: int, name: str) -> bool:
-        """Make a hard link to what this file was copied to; False when that is not there any more, because
-        another source has put something in its place."""
+        """Make a hard link to the copy of this file. Return False when the copy is gone, because another source has
+        been written in its place."""
         dest, number = self.links.get(identity, ("", 0))
         there = self.target.lstat(dest) if dest else None
         if there is None or there.st_ino != number:
@@ -220,16 +228,12 @@ class Copier:
             os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
 
     def _is_holder(self, item: Item) -> bool:
-        """Whether this is the directory that COPY makes for what lies in its source: its owner and mode are the
-        COPY's, not the source's. What a mount shows is the source itself, but for a context's own top."""
+        """Return whether this is the directory that COPY makes for the files of its source: its owner and mode are
+        those of the COPY. A mount shows the source directory itself, unless it is the top of a context."""
         return item.name == "" and stat.S_ISDIR(item.status.st_mode) and not (self.op.for_mount and item.path)
 
     def _unpack(self, selection: Selection, dest: str) -> bool:
-        """Unpack a tar archive; False when the file is none."""
-        from ..image.compression import reader, unreadable
-        from ..image.tar_header import ArchiveError
-        from ..image.tar_reader import Cancellable
-
+        """Unpack a tar archive; return False when the file is not one."""
         if not stat.S_ISREG(selection.items[0].status.st_mode):
             return False
         with reading(self.source, selection.items[0]) as fd, os.fdopen(os.dup(fd), "rb") as stream:
@@ -251,13 +255,11 @@ class Copier:
         return True
 
 
-def _is_of_no_use(mode: int) -> bool:
-    """A socket, where nobody answers any more, and a device for those who can make none."""
+def _is_useless(mode: int) -> bool:
+    """Return whether a file is a socket, which leads nowhere in an image, or a device that can't be made here."""
     return stat.S_ISSOCK(mode) or ((stat.S_ISCHR(mode) or stat.S_ISBLK(mode)) and not is_machine_root())
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether the first block is a tar header: its checksum fits (tar(5))."""
-    from ..image.tar_header import is_header
-
+    """Return whether the first block is a tar header with the right checksum (tar(5))."""
     return is_header(head)

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from buildfront.dockerfile import ignore
+from buildfront.engine.selection import select
+from buildfront.engine.selection_digest import digest, hash_fd
 from buildfront.errors import BuildError
-from buildfront.steps.select import digest, hash_fd, select
 from run_step import Root
 
 

@@ -8,10 +8,10 @@ import tarfile
 
 import pytest
 
-from buildfront.engine.model import BaseImage
+from buildfront.engine.unpack import unpack
 from buildfront.errors import BuildError
+from buildfront.image.base_image import BaseImage
 from buildfront.image.model import LAYER, Layer, chain_id, digest_of
-from buildfront.steps.base import unpack
 from buildfront.store.image_store import Session, Store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="snapshots need root")

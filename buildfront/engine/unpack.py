@@ -1,14 +1,15 @@
-"""FROM: an image's layers, unpacked one upon another into snapshots that every build shares."""
+"""Images unpacked into snapshots: layer upon layer, shared by all builds."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 
 from run_step import Root
 
-from ..engine.model import BaseImage
 from ..errors import BuildError
+from ..image.base_image import BaseImage
 from ..image.compression import layer_reader, unreadable
 from ..image.hashed import HashedReader
 from ..image.layer import Applier
@@ -16,17 +17,40 @@ from ..image.model import Layer, chain_id
 from ..image.tar_header import ArchiveError
 from ..image.tar_reader import Cancellable
 from ..store.image_store import Session
+from .result import Result
 
 
 def _go_on() -> None:
     return None
 
 
+class Unpacker:
+    """Gives results their snapshots: an image is unpacked when the first step needs its files.
+
+    ``check`` is called often, and may raise to end it. Methods may be called by several threads.
+    """
+
+    def __init__(self, session: Session, check: Callable[[], None] = _go_on) -> None:
+        self._session = session
+        self._check = check
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+
+    def snapshot(self, result: Result) -> int | None:
+        """Return the snapshot of a result; None for an empty root filesystem."""
+        if result.snapshot is not None or result.base is None:
+            return result.snapshot
+        with self._lock:
+            lock = self._locks.setdefault(result.base.config_digest, threading.Lock())
+        with lock:
+            return unpack(result.base, self._session, self._check)
+
+
 def unpack(base: BaseImage, session: Session, check: Callable[[], None] = _go_on) -> int | None:
-    """The snapshot that holds the image's root filesystem; None for an image with no layer.
+    """Return the snapshot that holds the image's root filesystem; None for an image without layers.
 
     Layers that the store has unpacked before are not unpacked again. ``check`` is called often, and may raise to end
-    it. Raises BuildError for a damaged layer; nothing of it stays then.
+    it. Raise BuildError for a damaged layer; nothing of it is kept.
     """
     catalogue = session.store.catalogue
     diff_ids = [layer.diff_id for layer in base.layers]
@@ -49,7 +73,7 @@ def unpack(base: BaseImage, session: Session, check: Callable[[], None] = _go_on
             catalogue.set_chain(chain_id(diff_ids[: index + 1]), number)
         except BaseException:
             with suppress(OSError, BuildError):
-                session.drop(number)  # nobody would find it
+                session.drop(number)  # without its names it can not be found
             raise
     return parent
 

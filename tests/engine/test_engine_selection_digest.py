@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 
 from buildfront.dockerfile.ignore import literal
 from buildfront.engine import cache_key
+from buildfront.engine.ops.copier import Copier
+from buildfront.engine.selection import Item, Selection, select
+from buildfront.engine.selection_digest import describe, digest, encode, hash_fd
 from buildfront.graph import CopyOp, Origin
-from buildfront.steps.copy import Copier
-from buildfront.steps.select import Item, Selection, describe, digest, encode, hash_fd, select
 from run_step import Root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")

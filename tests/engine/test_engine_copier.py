@@ -11,11 +11,11 @@ import tarfile
 import pytest
 import zstandard
 
+from buildfront.engine.ops.copier import Copier, is_tar, parse_chmod
+from buildfront.engine.ops.workdir import make_directory
+from buildfront.engine.selection import select
 from buildfront.errors import BuildError
 from buildfront.graph import CopyOp, Origin, WorkdirOp
-from buildfront.steps import workdir
-from buildfront.steps.copy import Copier, is_tar, parse_chmod
-from buildfront.steps.select import select
 from run_step import Root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
@@ -392,11 +392,11 @@ def test_is_tar():
 
 def test_workdir(place):
     with Root(str(place / "target")) as root:
-        assert workdir.perform(WorkdirOp("/x/y"), root) is True
-        assert workdir.perform(WorkdirOp("/x/y"), root) is False
-        assert workdir.perform(WorkdirOp("/to-real/z"), root) is True
+        assert make_directory(WorkdirOp("/x/y"), root) is True
+        assert make_directory(WorkdirOp("/x/y"), root) is False
+        assert make_directory(WorkdirOp("/to-real/z"), root) is True
         with pytest.raises(BuildError, match="a file of the image is in the way"):
-            workdir.perform(WorkdirOp("/file/x"), root)
+            make_directory(WorkdirOp("/file/x"), root)
     assert (place / "target/real/z").is_dir()
     assert stat.S_IMODE(os.stat(place / "target/x/y").st_mode) == 0o755
 
@@ -404,7 +404,7 @@ def test_workdir(place):
 def test_workdir_stays_inside(jail):
     with Root(str(jail / "target")) as root:
         for path in ("/abs/w", "/rel/w", "/up/w", "/new/w"):
-            workdir.perform(WorkdirOp(path), root)
+            make_directory(WorkdirOp(path), root)
         with pytest.raises(BuildError):
-            workdir.perform(WorkdirOp("/loop/w"), root)
+            make_directory(WorkdirOp("/loop/w"), root)
     assert tree(jail / "outside") == ["a", "dir"]

@@ -1,0 +1,65 @@
+"""WORKDIR: a directory that exists afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+from run_step import Root
+
+from ...errors import BuildError
+from ...graph.step_graph import Step, WorkdirOp
+from ..active_build import ActiveBuild
+from ..cache_lookup import key_for, recall
+from ..operation import Reads
+from ..result import Result
+from ..state import State
+from .copier import owner
+
+
+class WorkdirOperation:
+    """One WORKDIR. Where the directory exists already, the step has no layer."""
+
+    def __init__(self, step: Step, op: WorkdirOp) -> None:
+        self.step = step
+        self.op = op
+
+    def check(self, state: State) -> None:
+        """Do nothing: it requires nothing from the caller."""
+
+    def reads(self, state: State) -> Reads:
+        """Return nothing."""
+        return ()
+
+    def key_parts(self, reads: Reads, run_options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the directory and its owner."""
+        return {"path": self.op.path, "user": self.op.user}
+
+    def recall(self, state: State, key: str) -> Result | None:
+        """Return the result that the catalogue has for this key."""
+        return recall(state, self.step, key)
+
+    def perform(self, build: ActiveBuild) -> Result:
+        """Make the directory."""
+        build.report.start(self.step)
+        key = key_for(build.state, self, ())
+        return build.change(self.step, key, partial(make_directory, self.op), keep_empty=False)
+
+
+def make_directory(op: WorkdirOp, root: Root) -> bool:
+    """Make the directory, and return whether anything had to be made.
+
+    It belongs to the user, or to root where the image does not know that user. Raise BuildError where a file is in the
+    way.
+    """
+    try:
+        uid, gid = owner(root, op.user) or (0, 0)
+    except BuildError:
+        uid = gid = 0
+    try:
+        return bool(root.make_dirs(op.path, 0o755, uid, gid))
+    except NotADirectoryError:
+        raise BuildError(f"WORKDIR {op.path}: a file of the image is in the way") from None
+    except OSError as error:
+        raise BuildError(f"WORKDIR {op.path} can't be made: {error.strerror}") from None

@@ -1,0 +1,157 @@
+"""The layer writer: what is recorded, when, and what is dropped."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from buildfront.engine.active_build import ActiveBuild
+from buildfront.engine.cache_key import Key, make_key
+from buildfront.engine.cancellation import Cancelled
+from buildfront.engine.content import ContentDigests
+from buildfront.engine.events import Event
+from buildfront.engine.result import Result
+from buildfront.engine.state import State
+from buildfront.errors import SourceRange
+from buildfront.graph import SourceOp, WorkdirOp
+from buildfront.graph.step_graph import Step, StepGraph
+from buildfront.image.hashed import HashedWriter
+from buildfront.options import EngineOptions
+from buildfront.store.image_store import Store
+from run_step import Root
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="snapshots need root")
+
+
+def step(number: int) -> Step:
+    parent = number - 1 if number else None
+    op = WorkdirOp("/x") if number else SourceOp("scratch")
+    inputs = () if parent is None else (parent,)
+    return Step(number, 0, f"step {number}", SourceRange("Dockerfile", 1, 1), op, parent, inputs)
+
+
+def key(number: int) -> Key:
+    return make_key({"number": number})
+
+
+class Place:
+    def __init__(self, store: Store, compression: str) -> None:
+        self.store = store
+        self.events: list[Event] = []
+        graph = StepGraph((), tuple(step(number) for number in range(4)), 0, "linux/amd64")
+        options = EngineOptions(compression=compression)
+        digests = ContentDigests(store, {})
+        self.state = State(store, graph, {}, {}, options, self.events.append, digests)
+        self.state.results[0] = Result("base", None)
+
+    def change(self, build: ActiveBuild, number: int, *, layer: bool = True, keep_empty: bool = True) -> int:
+        """Perform a step that makes one directory, and return its snapshot."""
+        build.report.begin(step(number))
+
+        def act(root: Root) -> None:
+            if keep_empty:
+                root.make_dirs(f"/made-{number}", 0o755, 0, 0)
+
+        result = build.change(step(number), key(number), act, layer=layer, keep_empty=keep_empty)
+        self.state.results[number] = result
+        return result.snapshot or 0
+
+
+@pytest.fixture(params=["gzip", "uncompressed"])
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Place]:
+    monkeypatch.setenv("BUILDFRONT_SNAPSHOTS", "copy")
+    with Store(str(tmp_path / "store")) as store:
+        yield Place(store, request.param)
+
+
+def test_a_step_is_cached_when_its_layer_is_there(place):
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        number = place.change(build, 1)
+        build.layers.wait()
+        row = place.store.catalogue.step(key(1).digest)
+        assert row is not None and row.snapshot == number and row.changed
+    snapshot = place.store.catalogue.snapshot(number)
+    assert snapshot is not None and snapshot.digest is not None
+    data = Path(place.store.blob_path(snapshot.digest)).read_bytes()
+    assert "sha256:" + hashlib.sha256(data).hexdigest() == snapshot.digest
+    if place.state.options.compression == "uncompressed":
+        assert snapshot.diff_id == snapshot.digest
+    assert [event.kind for event in place.events] == ["done"]
+
+
+def test_a_step_for_a_mount_has_no_layer(place):
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        number = place.change(build, 1, layer=False)
+    snapshot = place.store.catalogue.snapshot(number)
+    assert snapshot is not None and snapshot.digest is None
+    assert place.store.catalogue.step(key(1).digest) is not None
+
+
+def test_a_step_that_changes_nothing_has_its_parents_result(place):
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        first = place.change(build, 1)
+        assert place.change(build, 2, keep_empty=False) == first
+    row = place.store.catalogue.step(key(2).digest)
+    assert row is not None and row.snapshot == first and not row.changed
+    assert place.state.results[2] == Result(key(2).digest, first, changed=False)
+
+
+def test_layers_are_written_to_the_end_when_another_step_fails(place):
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        number = place.change(build, 1)
+        place.state.cancel.fail()
+    assert place.store.catalogue.snapshot(number) is not None
+    assert place.store.catalogue.step(key(1).digest) is not None
+
+
+def test_a_cancelled_build_drops_the_snapshots_that_have_no_layer(place, monkeypatch):
+    def write(self: HashedWriter, data: bytes) -> int:
+        place.state.cancel.stop()
+        self._check()
+        raise AssertionError("not reached")
+
+    monkeypatch.setattr(HashedWriter, "write", write)
+    with pytest.raises(Cancelled):  # noqa: SIM117
+        with place.store.session() as session, ActiveBuild(place.state, session) as build:
+            first = place.change(build, 1)
+            build.layers.wait()
+    assert place.store.catalogue.snapshot(first) is None
+    assert not place.store.has_snapshot(first)
+    assert place.store.catalogue.step(key(1).digest) is None
+
+
+def test_a_snapshot_upon_one_that_is_dropped_is_dropped_too(place, monkeypatch):
+    """Its own layer may be complete: it would be a result that lies on nothing."""
+    original, failed = HashedWriter.write, list[int]()
+
+    def write(self: HashedWriter, data: bytes) -> int:
+        if not failed:
+            failed.append(1)
+            raise OSError(28, "No space left on device")
+        return original(self, data)
+
+    monkeypatch.setattr(HashedWriter, "write", write)
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        first = place.change(build, 1)
+        with pytest.raises(Exception, match="No space left"):
+            build.layers.wait()
+        second = place.change(build, 2)
+    for number in (first, second):
+        assert place.store.catalogue.snapshot(number) is None and not place.store.has_snapshot(number)
+
+
+def test_what_a_step_raises_leaves_nothing(place):
+    def act(root: Root) -> None:
+        raise ValueError("broken")
+
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        build.report.begin(step(1))
+        with pytest.raises(ValueError, match="broken"):
+            build.change(step(1), key(1), act)
+        assert not [name for name in os.listdir(session.path) if name.startswith("active")]
+    assert place.store.catalogue.step(key(1).digest) is None
+    assert place.events == []
