@@ -18,6 +18,7 @@ from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple
 
 from ..errors import BuildError
+from .connection import connect
 from .failure import is_damage, told
 from .locks import abandoned_directory, locked_directory
 
@@ -99,7 +100,7 @@ class Database:
     # opening
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=TIMEOUT, isolation_level=None, check_same_thread=False)
+        db = connect(self._path, timeout=TIMEOUT)
         try:
             if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal" or _version(db) == 0:
                 self._make(db)
@@ -187,7 +188,7 @@ class Database:
     def _open_in_memory(self, error: sqlite3.Error) -> sqlite3.Connection:
         """A copy in memory, of what can be read; ``read_only`` is why."""
         self.read_only = self._reason() or str(error)
-        db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        db = connect(":memory:")
         try:
             if os.path.exists(self._path) and os.path.getsize(self._path):
                 self._read_into(db)
@@ -209,7 +210,7 @@ class Database:
         if not (os.path.exists(log) and os.path.getsize(log)):
             # Nobody can change it, and its log is empty: the file alone is the whole truth.
             uri = f"file:{quote(os.fsencode(self._path))}?mode=ro&immutable=1"
-            with closing(sqlite3.connect(uri, uri=True)) as source:
+            with closing(connect(uri, uri=True)) as source:
                 source.backup(db)
             return
         import shutil
@@ -219,7 +220,7 @@ class Database:
             copy = os.path.join(directory, "catalogue.sqlite")
             shutil.copyfile(self._path, copy)
             shutil.copyfile(log, copy + "-wal")
-            with closing(sqlite3.connect(copy)) as source:
+            with closing(connect(copy)) as source:
                 source.backup(db)
 
     def _reason(self) -> str:
