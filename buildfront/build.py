@@ -22,12 +22,15 @@ from .graph import GraphOptions, NamedContext, RunOp, StepGraph, build_graph, re
 from .image import platform as platforms
 from .image import reference as image_reference
 from .image.assemble import HistoryLine, image_config
-from .image.documents import json_object
-from .image.model import CONFIG, MANIFEST, Descriptor, Layer, digest_of, dumps, image_manifest
+from .image.built_image import BuiltImage
+from .image.descriptor import Descriptor, Layer
+from .image.documents import dumps, json_object
+from .image.layout_index import NamedEntry
+from .image.manifest import image_manifest
+from .image.media_types import CONFIG
 from .resolve import resolve
 from .store.image_store import Store
-from .store.lookup import find, read_image
-from .store.verified import is_whole
+from .store.lookup import known, read_image
 
 if TYPE_CHECKING:
     from run_step import RunRequest, Secret
@@ -266,32 +269,13 @@ def build(
         if options.outputs:
             from .export.write import write_outputs
 
-            write_outputs(prepared.store, options, image, outcome, emit)
+            write_outputs(prepared.store, options.outputs, image, outcome.names, emit)
         if finished is not None:
             finished(prepared, outcome)
         return outcome
 
 
-@dataclass(frozen=True)
-class Image:
-    """An image as bytes: what is put into the store."""
-
-    config: bytes
-    manifest: bytes
-    layers: tuple[Layer, ...]
-
-    @property
-    def config_descriptor(self) -> Descriptor:
-        """Of the config."""
-        return Descriptor(CONFIG, digest_of(self.config), len(self.config))
-
-    @property
-    def manifest_descriptor(self) -> Descriptor:
-        """Of the manifest."""
-        return Descriptor(MANIFEST, digest_of(self.manifest), len(self.manifest))
-
-
-def assemble(prepared: Prepared, results: Mapping[int, Result]) -> Image:
+def assemble(prepared: Prepared, results: Mapping[int, Result]) -> BuiltImage:
     """The image of the target stage. Equal results give equal bytes, however often it is built."""
     graph, stage = prepared.graph, prepared.graph.target_stage
     base = prepared.bases.get(stage.base)
@@ -302,11 +286,11 @@ def assemble(prepared: Prepared, results: Mapping[int, Result]) -> Image:
         rows = list(reversed(prepared.store.catalogue.lineage(last.snapshot)))
         own = rows[len(layers) :]
         for row in own:
-            if row.diff_id is None or row.digest is None:
+            if row.layer is None:
                 raise BuildError(
                     "a layer of this build is missing from the store", hint="build again with --no-cache"
                 )
-            layers += (Layer(Descriptor(row.media_type or "", row.digest, row.size or 0), row.diff_id),)
+            layers += (row.layer,)
             times.append(row.created)
     moments = iter(times)
     history = []
@@ -323,25 +307,25 @@ def assemble(prepared: Prepared, results: Mapping[int, Result]) -> Image:
         created=max(times) if times else None,
     )
     config = dumps(value)
-    descriptor = Descriptor(CONFIG, digest_of(config), len(config))
-    return Image(config, image_manifest(descriptor, layers), layers)
+    return BuiltImage(config, image_manifest(Descriptor.of(config, CONFIG), layers), layers)
 
 
-def _keep(prepared: Prepared, image: Image, options: BuildOptions) -> BuildOutcome:
+def _keep(prepared: Prepared, image: BuiltImage, options: BuildOptions) -> BuildOutcome:
     store = prepared.store
     config, manifest = image.config_descriptor, image.manifest_descriptor
-    if not (is_whole(store, config.digest, config.size) and is_whole(store, manifest.digest, manifest.size)):
+    if not (store.is_whole(config.digest, config.size) and store.is_whole(manifest.digest, manifest.size)):
         with store.session() as session:
             session.put(image.config, config.media_type)
             session.put(image.manifest, manifest.media_type)
     names = tuple(str(image_reference.parse(tag)) for tag in options.tags)
     for name in names or ("",):
-        known = store.index.find(name) if name else None
-        listed = known is not None and known["digest"] == manifest.digest
-        if not name:
-            listed = any(item["digest"] == manifest.digest for item in store.index.read())
+        if name:
+            entry = store.index.find(name)
+            listed = entry is not None and entry.digest == manifest.digest
+        else:
+            listed = any(entry.digest == manifest.digest for entry in store.index.read())
         if not listed:
-            store.index.set(name, manifest.to_json())
+            store.index.set(name, NamedEntry.of(manifest))
     size = sum(layer.descriptor.size for layer in image.layers)
     return BuildOutcome(config.digest, manifest.digest, names, size)
 
@@ -379,8 +363,7 @@ def images(root: str | None = None) -> list[ImageRow]:
     out = []
     with Store(root) as store:
         for entry in store.index.read():
-            name = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", "")
-            digest = str(entry["digest"])
+            name, digest = entry.name, entry.digest
             try:
                 image = read_image(store, digest)
             except BuildError as error:
@@ -394,11 +377,11 @@ def images(root: str | None = None) -> list[ImageRow]:
 def inspect(name: str, root: str | None = None) -> dict[str, Any]:
     """An image's manifest and config as one JSON value. Raises BuildError for an unknown name."""
     with Store(root) as store:
-        entry = _known(store, name)
-        digest = str(entry["digest"])
+        entry = known(store, name)
+        digest = entry.digest
         image = read_image(store, digest)
         return {
-            "name": (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", ""),
+            "name": entry.name,
             "digest": digest,
             "id": image.image_id,
             "manifest": json_object(store.read_blob(digest), f"the manifest {digest}"),
@@ -410,16 +393,8 @@ def tag(name: str, new: str, root: str | None = None) -> str:
     """Give an image another name; returns the full one. Raises BuildError."""
     full = str(image_reference.parse(new))
     with Store(root) as store:
-        entry = _known(store, name)
-        store.index.set(full, {key: value for key, value in entry.items() if key != "annotations"})
+        store.index.set(full, known(store, name).annotated({}))
     return full
-
-
-def _known(store: Store, name: str) -> dict[str, Any]:
-    entry = find(store, name)
-    if entry is None:
-        raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
-    return entry
 
 
 __all__ = [

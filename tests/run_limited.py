@@ -67,7 +67,8 @@ def main():
     import buildfront.build
     import buildfront.cli.build_command
     import buildfront.cli.transfer_commands
-    import buildfront.transfer  # noqa: F401
+    import buildfront.image_transfer
+    import buildfront.rootfs_import  # noqa: F401
 
     print(json.dumps([run(job) for job in json.load(sys.stdin)]))
 

@@ -8,17 +8,8 @@ import json
 import click
 
 from ..errors import BuildError
+from ..sizes import decimal_size
 from ..text import visible
-
-
-def human(size: int) -> str:
-    """Decimal units, as docker prints them."""
-    value = float(size)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
-        value /= 1000
-    raise AssertionError
 
 
 def check_format(form: str) -> None:
@@ -59,7 +50,7 @@ def images_command(root: str | None, form: str, quiet: bool) -> None:
         if row.problem:
             table.append((visible(name), "<damaged>", "", "", ""))
             continue
-        cells = name, row.image_id[7:19], created, human(row.size), row.platform
+        cells = name, row.image_id[7:19], created, decimal_size(row.size), row.platform
         table.append(tuple(map(visible, cells)))
     print_table(table)
     for row in rows:

@@ -8,8 +8,9 @@ import sys
 
 import click
 
+from ..sizes import decimal_size
 from ..text import visible
-from .image_commands import check_format, human, print_table
+from .image_commands import check_format, print_table
 from .user_namespace import become_root
 
 
@@ -31,15 +32,17 @@ def info_command(root: str | None, form: str) -> None:
     snapshots = found["snapshots"]
     click.echo(f"snapshots  {snapshots['count']} ({snapshots['driver'] or 'none yet'})")
     click.echo(f"images     {found['images']}")
-    click.echo(f"blobs      {found['blobs']['count']}, {human(found['blobs']['size'])}")
+    click.echo(f"blobs      {found['blobs']['count']}, {decimal_size(found['blobs']['size'])}")
     mounts = found["cache_mounts"]
-    click.echo(f"caches     {len(mounts)}, {human(sum(item['size'] for item in mounts))}")
+    click.echo(f"caches     {len(mounts)}, {decimal_size(sum(item['size'] for item in mounts))}")
     if not mounts:
         return
     table: list[tuple[str, ...]] = [("CACHE MOUNT", "SIZE", "LAST USED", "IN USE")]
     for item in mounts:
         used = item["last_used"][:19].replace("T", " ")
-        table.append((visible(item["id"]), human(item["size"]), used, "yes" if item["in_use"] else "no"))
+        table.append(
+            (visible(item["id"]), decimal_size(item["size"]), used, "yes" if item["in_use"] else "no")
+        )
     click.echo()
     print_table(table)
 
@@ -63,5 +66,5 @@ def prune_command(root: str | None, filters: tuple[str, ...], force: bool, form:
         click.echo(json.dumps([dataclasses.asdict(item) for item in removed], indent=2))
         return
     for item in removed:
-        click.echo(f"{visible(item.id)}  {human(item.size)}")
-    click.echo(f"removed {len(removed)}, {human(sum(item.size for item in removed))}", err=True)
+        click.echo(f"{visible(item.id)}  {decimal_size(item.size)}")
+    click.echo(f"removed {len(removed)}, {decimal_size(sum(item.size for item in removed))}", err=True)

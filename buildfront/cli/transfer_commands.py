@@ -23,8 +23,8 @@ def _say(text: str) -> None:
 def load_command(root: str | None, path: str, names: tuple[str, ...], platform: str) -> None:
     """Load an OCI or docker archive, or an image layout directory."""
     from ..image.platform import normalise
+    from ..image_transfer import load
     from ..store.image_store import Store
-    from ..transfer import load
 
     chosen = normalise(platform) if platform else ""
     if path == "-" and sys.stdin.isatty():
@@ -53,8 +53,8 @@ def _private(path: str, flags: int) -> int:
 def import_command(root: str | None, path: str, name: str, platform: str, message: str) -> None:
     """Make an image of one layer from a tar of a root filesystem."""
     from ..image.platform import normalise
+    from ..rootfs_import import import_rootfs
     from ..store.image_store import Store
-    from ..transfer import import_rootfs
 
     with Store(root) as store:
         chosen = normalise(platform) if platform else ""
@@ -68,8 +68,8 @@ def import_command(root: str | None, path: str, name: str, platform: str, messag
 def pull_command(root: str | None, name: str, platform: str) -> None:
     """Pull an image from a registry."""
     from ..image.platform import normalise
+    from ..image_transfer import pull
     from ..store.image_store import Store
-    from ..transfer import pull
 
     with Store(root) as store:
         chosen = normalise(platform) if platform else ""
@@ -82,8 +82,8 @@ def pull_command(root: str | None, name: str, platform: str) -> None:
 @click.pass_obj
 def push_command(root: str | None, name: str, target: str) -> None:
     """Push the image NAME, under its own name or as TARGET."""
+    from ..image_transfer import push
     from ..store.image_store import Store
-    from ..transfer import push
 
     with Store(root) as store:
         click.echo(push(store, name, target, report=_say))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from ..image.model import Layer
+from ..image.descriptor import Layer
 
 
 @dataclass(frozen=True)

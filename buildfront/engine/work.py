@@ -6,7 +6,6 @@ Runs on the engine's own thread and its pool, in a private mount namespace.
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import io
 import os
 import re
@@ -16,7 +15,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import replace
 from functools import partial
-from typing import IO, Any
+from typing import Any
 
 from run_step import HostError, ImageDefaults, RequestError, Root, RunMount, RunRequest
 
@@ -25,8 +24,9 @@ from ..errors import BuildError
 from ..graph.step_graph import CopyOp, Mount, RunOp, Step, WorkdirOp
 from ..image.compression import writer
 from ..image.diff import EntryLog
+from ..image.hashed import HashedWriter
 from ..image.layer import write_tar
-from ..image.model import LAYER, LAYER_GZIP, LAYER_ZSTD
+from ..image.media_types import LAYER, LAYER_GZIP, LAYER_ZSTD
 from ..steps import base as base_step
 from ..steps import workdir
 from ..steps.copy import Copier
@@ -57,24 +57,6 @@ _RECEIVING = frozenset(("slave", "rslave", "shared", "rshared"))
 
 class Cancelled(BuildError):
     """Another step failed, or the user interrupted."""
-
-
-class _Tee(io.RawIOBase):
-    """Hashes the tar on its way into the compressor. ``check`` is called before each write, and may raise."""
-
-    def __init__(self, target: IO[bytes], check: Callable[[], None]) -> None:
-        self.target = target
-        self.check = check
-        self.hash = hashlib.sha256()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: Any) -> int:
-        self.check()
-        self.hash.update(data)
-        self.target.write(data)
-        return len(data)
 
 
 class _StepOutput:
@@ -505,10 +487,10 @@ class Worker:
         try:
             compression = self.state.options.compression
             compressed = writer(blob, compression, self.state.options.compression_level)
-            tee = _Tee(compressed, self._write_on)
+            hashed = HashedWriter(compressed, self._write_on)
             root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
-                with io.BufferedWriter(tee, 1 << 18) as out:
+                with io.BufferedWriter(hashed, 1 << 18) as out:
                     write_tar(entries, root, out, lists.append)
                     out.flush()
                     compressed.close()
@@ -525,8 +507,9 @@ class Worker:
             more = f" and {len(lists) - 1} more" if len(lists) > 1 else ""
             text = f"{visible(lists[0], 200)}{more} lost the access control list that the step left: no image has one"
             self._warn(step, (text,))
-        diff_id = "sha256:" + tee.hash.hexdigest()
-        store.catalogue.set_layer(number, diff_id, descriptor.digest, descriptor.size, descriptor.media_type)
+        store.catalogue.set_layer(
+            number, hashed.digest, descriptor.digest, descriptor.size, descriptor.media_type
+        )
         self._remember(step, keyed, number, True, began)
 
     def _remember(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import platform as platforms
-from .model import Layer
+from .descriptor import Layer
 
 
 class HistoryLine(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from ..errors import BuildError
-from .model import LAYER_COMPRESSION
+from .media_types import LAYER_COMPRESSION
 from .tar_header import BLOCK, ArchiveError, is_header
 
 GZIP, ZSTD, XZ, BZIP2 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh"

@@ -6,13 +6,13 @@ import re
 from typing import NamedTuple
 
 from ..errors import BuildError
+from .digest import Digest
 
 _PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PATH}(?:/{_PATH})*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST = 1000
 DEFAULT_DOMAIN = "docker.io"
 
@@ -47,7 +47,7 @@ def parse(text: str) -> Reference:
     if len(text) > _LONGEST:
         raise BuildError(f"invalid image reference {text[:100]!r}…: it has {len(text)} characters")
     rest, at, digest = text.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not Digest.is_valid(digest):
         raise BuildError(f"invalid image reference {text!r}: {digest!r} is not sha256:<64 hex digits>")
     first, slash, remainder = rest.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first):

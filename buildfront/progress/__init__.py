@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from ..engine.model import Event
 from ..errors import BuildError
+from ..sizes import binary_size, decimal_size
 from ..text import visible
 
 MODES = ("auto", "tty", "plain", "rawjson", "quiet")
@@ -24,24 +25,15 @@ class Progress(Protocol):
 
 
 def usage_text(usage: Mapping[str, Any] | None) -> str:
-    """What a RUN used, in a few words: ``cpu 0.12s, memory 3.4MB``; empty when nothing is known."""
+    """What a RUN used, in a few words: ``cpu 0.12s, memory 3.4MiB``; empty when nothing is known."""
     if not usage:
         return ""
     parts = [f"cpu {(usage['user_us'] + usage['system_us']) / 1e6:.2f}s"]
-    parts.append(f"memory {size_text(usage.get('peak_memory') or usage['max_rss'])}")
+    parts.append(f"memory {binary_size(usage.get('peak_memory') or usage['max_rss'])}")
     for key, word in (("read_bytes", "read"), ("write_bytes", "wrote")):
         if usage.get(key):
-            parts.append(f"{word} {size_text(usage[key])}")
+            parts.append(f"{word} {decimal_size(usage[key])}")
     return ", ".join(parts)
-
-
-def size_text(size: float) -> str:
-    """``3.4MB``: a size for a person, in units of a thousand."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g}{unit}"
-        size /= 1000
-    return f"{size:.3g}GB"
 
 
 class Quiet:

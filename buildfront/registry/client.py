@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from ..errors import BuildError
-from ..image import documents
-from ..image.model import INDEXES, MANIFESTS, digest_of
+from ..image.digest import Digest
+from ..image.documents import LIMIT
+from ..image.media_types import INDEXES, MANIFESTS
 from ..image.reference import Reference
 from ..text import visible
 from .challenge import check_extent, read_object
@@ -25,10 +26,9 @@ from .login import Login
 from .urls import Url, Where, check_redirect, join, parse
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
-_MANIFEST_LIMIT = documents.LIMIT
+_MANIFEST_LIMIT = LIMIT
 _ERROR_LIMIT = 64 << 10
 _REDIRECTS = 10
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FIELD = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -225,16 +225,16 @@ class Repository:
         finally:
             response.close()
         check_extent(data, what)
-        if target.startswith("sha256:") and digest_of(data) != target:
+        if target.startswith("sha256:") and Digest.of(data) != target:
             raise BuildError(f"the registry answered {target} with other content")
-        self._check_stated(response, digest_of(data), what)
+        self._check_stated(response, Digest.of(data), what)
         return data, visible(response.header("content-type").partition(";")[0].strip(), 255)
 
     @staticmethod
     def _check_stated(response: Response, digest: str, what: str) -> None:
         """A registry may say the digest of what it has; one that says another one has something else."""
         stated = response.header("docker-content-digest")
-        if _DIGEST.fullmatch(stated) and stated != digest:
+        if Digest.is_valid(stated) and stated != digest:
             raise BuildError(f"{what} is damaged: its digest is {digest}, and the registry says {stated}")
 
     def blob(self, digest: str, size: int | None = None) -> Iterator[bytes]:
@@ -242,7 +242,7 @@ class Repository:
 
         Raises BuildError, for more or less than ``size`` bytes too; more are never yielded.
         """
-        _check_digest(digest)
+        Digest.parse(digest)
         response = self._send("GET", self._at(f"blobs/{digest}")).response
         try:
             if response.status != 200:
@@ -267,14 +267,14 @@ class Repository:
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has it."""
-        _check_digest(digest)
+        Digest.parse(digest)
         response = self._send("HEAD", self._at(f"blobs/{digest}")).response
         response.finish()
         return response.status == 200
 
     def upload(self, digest: str, size: int, open_blob: Callable[[], IO[bytes]]) -> None:
         """Upload a blob in one piece. Raises BuildError."""
-        _check_digest(digest)
+        Digest.parse(digest)
         what = f"uploading to {self.reference.familiar}"
         started = self._send("POST", self._at("blobs/uploads/"), {"Content-Length": "0"})
         if started.response.status not in (201, 202):
@@ -310,12 +310,7 @@ class Repository:
         if response.status not in (200, 201):
             raise self._refused(response, what)
         response.finish()
-        self._check_stated(response, digest_of(data), "the pushed manifest")
-
-
-def _check_digest(digest: str) -> None:
-    if not _DIGEST.fullmatch(digest):
-        raise BuildError(f"unsupported digest {visible(digest, 100)!r}", hint="only sha256 is supported")
+        self._check_stated(response, Digest.of(data), "the pushed manifest")
 
 
 def _error_words(data: bytes) -> str:

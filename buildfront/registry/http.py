@@ -12,9 +12,9 @@ from typing import Any
 
 import httpcore
 
-from .. import __version__
 from ..errors import BuildError
 from ..text import visible
+from ..version import __version__
 from .connect import PATIENCE, Lines, Network, Stream
 from .urls import Url, Where, check_addresses, literal
 

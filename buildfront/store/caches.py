@@ -15,15 +15,26 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+from run_step import Root, remove_tree
 
 from ..errors import BuildError
-
-if TYPE_CHECKING:
-    from .image_store import Session
+from .locks import locked_directory
 
 Fill = Callable[[str], None]
-"""Fills a new instance's empty directory."""
+"""Fills the empty directory of a new instance."""
+
+
+class Scratch(Protocol):
+    """A session of the store, where a new instance is made, and where one that is removed goes."""
+
+    def place(self, kind: str) -> str:
+        """Return a new path; nothing is made."""
+
+    def directory(self, kind: str) -> str:
+        """Make a new directory, and return its path."""
+
 
 _LOOK = 0.01
 """Seconds for those who hold a lock for no longer than it takes to see that it was free."""
@@ -80,7 +91,7 @@ class Caches:
 
     def take(
         self,
-        session: Session,
+        session: Scratch,
         identity: str,
         base: str,
         sharing: str,
@@ -119,7 +130,7 @@ class Caches:
                 return Cache(path, lock)
         return None
 
-    def _describe(self, session: Session, directory: str, identity: str) -> None:
+    def _describe(self, session: Scratch, directory: str, identity: str) -> None:
         if os.path.isdir(directory):
             return
         os.makedirs(self.directory, mode=0o700, exist_ok=True)  # see Store._create
@@ -186,10 +197,8 @@ class Caches:
         return found[0] if found else None
 
     @staticmethod
-    def _make(session: Session, path: str, kind: int, fill: Fill) -> int | None:
+    def _make(session: Scratch, path: str, kind: int, fill: Fill) -> int | None:
         """A new instance, locked before it has its name; None where another build was first."""
-        from .locks import locked_directory
-
         new = session.directory("cache")
         lock = os.open(os.path.join(new, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -248,10 +257,8 @@ class Caches:
             os.close(lock)
         return CacheRow(name, identity, number, _size(path), used, lock is None, os.path.join(path, "data"))
 
-    def remove(self, session: Session, row: CacheRow) -> bool:
+    def remove(self, session: Scratch, row: CacheRow) -> bool:
         """Remove an instance, and the cache with its last; False where it is in use, or gone."""
-        from .locks import locked_directory
-
         path = os.path.join(self.directory, row.name, str(row.instance))
         lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is None:
@@ -268,8 +275,6 @@ class Caches:
 
 
 def _discard(path: str) -> None:
-    from run_step import remove_tree
-
     remove_tree(path)
 
 
@@ -286,8 +291,6 @@ def _size(path: str) -> int:
 
     A step may change the tree meanwhile: whatever it puts in the way, nothing outside is looked at.
     """
-    from run_step import Root
-
     total = 0
     seen: set[tuple[int, int]] = set()
     todo = ["/"]

@@ -7,6 +7,8 @@ import threading
 from typing import Any, NamedTuple
 
 from ..errors import BuildError
+from ..image.descriptor import Descriptor, Layer
+from ..image.digest import Digest
 from .database import Database, Schema
 from .failure import is_damage
 
@@ -53,11 +55,18 @@ class SnapshotRow(NamedTuple):
     id: int
     parent: int | None
     empty: bool
-    diff_id: str | None
-    digest: str | None
+    diff_id: Digest | None
+    digest: Digest | None
     size: int | None
     media_type: str | None
     created: int
+
+    @property
+    def layer(self) -> Layer | None:
+        """The layer, None if its blob is not written yet."""
+        if self.diff_id is None or self.digest is None:
+            return None
+        return Layer(Descriptor(self.media_type or "", self.digest, self.size or 0), self.diff_id)
 
 
 class StepRow(NamedTuple):
@@ -153,10 +162,6 @@ class Catalogue:
         row = self._one("SELECT value FROM meta WHERE name=?", name)
         return str(row[0]) if row else None
 
-    def set_meta(self, name: str, value: str) -> None:
-        """Set it."""
-        self._do("INSERT OR REPLACE INTO meta VALUES(?,?)", name, value)
-
     def settle_meta(self, name: str, value: str) -> str:
         """Set it where it is not set yet; returns what it is, which another process may have been first to say."""
         self._do("INSERT OR IGNORE INTO meta VALUES(?,?)", name, value)
@@ -186,7 +191,8 @@ class Catalogue:
         found = SnapshotRow(row[0], row[1], bool(row[2]), *row[3:])
         if not _is_sound(found):
             raise self._file.damaged(f"the snapshot {number} is no snapshot")
-        return found
+        digests = [None if text is None else Digest(text) for text in (found.diff_id, found.digest)]
+        return found._replace(diff_id=digests[0], digest=digests[1])
 
     def lineage(self, number: int | None) -> list[SnapshotRow]:
         """The snapshot and its ancestors, the topmost first; nothing of one that is not known.
@@ -236,11 +242,6 @@ class Catalogue:
         what a RUN used, as JSON."""
         sql = "INSERT OR REPLACE INTO steps VALUES(?,?,?,?,?,?,?,?)"
         self._do(sql, key, slot, snapshot, int(changed), components, wall_us, now, usage)
-
-    def usage(self, key: str) -> str:
-        """What the step with this key used when it ran, as JSON; an empty object when nothing is known."""
-        row = self._one("SELECT usage FROM steps WHERE key=?", key)
-        return row[0] if row else "{}"
 
     def forget_step(self, key: str) -> None:
         """Drop a result whose snapshot is gone."""

@@ -20,8 +20,8 @@ import pytest
 from program import BUILDFRONT
 from test_build_failures import until
 
-from buildfront import layout_files
 from buildfront.errors import BuildError
+from buildfront.image import layout_files
 from buildfront.image.compression import layer_reader
 from run_step import remove_tree
 from run_step.linux import mount

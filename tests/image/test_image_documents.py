@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from buildfront.errors import BuildError
 from buildfront.image import documents
-from buildfront.image.documents import ImageConfig, Index, Manifest, find_manifest, json_object
-from buildfront.image.model import INDEX, MANIFEST, digest_of
+from buildfront.image.digest import Digest
+from buildfront.image.documents import json_object
+from buildfront.image.image_config import ImageConfig
+from buildfront.image.manifest import Index, Manifest, find_manifest
+from buildfront.image.media_types import INDEX, MANIFEST
 
 DIGEST = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
@@ -309,8 +312,8 @@ def nested(depth: int) -> tuple[bytes, dict[str, bytes]]:
     data = dumped(A_MANIFEST)
     kind = MANIFEST
     for _ in range(depth):
-        blobs[digest_of(data)] = data
-        entry = {"mediaType": kind, "digest": digest_of(data), "size": len(data)}
+        blobs[Digest.of(data)] = data
+        entry = {"mediaType": kind, "digest": Digest.of(data), "size": len(data)}
         data, kind = dumped({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}), INDEX
     return data, blobs
 

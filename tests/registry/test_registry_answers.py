@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from strangers import INDEX, Asked, Reply, digest, serving
 
 from buildfront.errors import BuildError
+from buildfront.image_transfer import pull, push
 from buildfront.registry.answers import sensible
 from buildfront.registry.http import Http
 from buildfront.store.image_store import Store
 from buildfront.text import visible
-from buildfront.transfer import pull, push
 
 
 @pytest.mark.parametrize(

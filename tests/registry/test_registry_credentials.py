@@ -11,8 +11,8 @@ from strangers import Asked, Image, Reply, Stranger, basic, digest, dumps, servi
 
 from buildfront.errors import BuildError
 from buildfront.image import reference
+from buildfront.image_transfer import pull, push
 from buildfront.registry.client import Repository
-from buildfront.transfer import pull, push
 
 BLOB = b"some blob"
 NAME = digest(BLOB)

@@ -80,8 +80,8 @@ scene(Path(sys.argv[2]), *sys.argv[4:])
 
 def scene(place: Path, case: str, source: str, target: str, scheme: str) -> None:
     """Run in a namespace of its own. Prints "pulled" or the error, then what the second server was asked."""
+    from buildfront.image_transfer import pull
     from buildfront.store.image_store import Store
-    from buildfront.transfer import pull
 
     http.BACKOFF = 0.0
     context = server_context(place / "good.pem")

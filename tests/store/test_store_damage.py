@@ -127,7 +127,7 @@ def test_a_catalogue_that_is_locked_for_ever(place, monkeypatch):
         with Store(place.root) as store:
             db.execute("BEGIN EXCLUSIVE")
             with pytest.raises(BuildError, match="locked by another program"):
-                store.catalogue.set_meta("a", "b")
+                store.catalogue.settle_meta("a", "b")
         db.execute("ROLLBACK")
         db.execute("PRAGMA locking_mode=EXCLUSIVE")
         db.execute("BEGIN EXCLUSIVE")

@@ -13,14 +13,18 @@ from store_place import ENTRY, READING
 
 from buildfront.build import images, inspect, tag
 from buildfront.errors import BuildError
+from buildfront.image.layout_index import REF_NAME, NamedEntry
 from buildfront.store.image_store import Store
-from buildfront.store.index import REF_NAME
 from buildfront.store.prune import info
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
 
 
 # index.json
+
+
+def entry(**more):
+    return NamedEntry.parse({**ENTRY, **more}, "it")
 
 
 def index(manifests):
@@ -65,7 +69,7 @@ def test_an_odd_index_is_named(place, name):
     with open(f"{place.root}/index.json", "wb") as stream:
         stream.write(content)
     with Store(place.root) as store:
-        for call in (store.index.read, lambda: store.index.find("x"), lambda: store.index.set("x", ENTRY)):
+        for call in (store.index.read, lambda: store.index.find("x"), lambda: store.index.set("x", entry())):
             with pytest.raises(BuildError) as caught:
                 call()
             assert (
@@ -110,20 +114,16 @@ def test_a_gigabyte_is_not_read(place):
 def test_many_names_are_no_matter_of_minutes(place):
     with Store(place.root) as store:
         entries = [
-            {
-                **ENTRY,
-                "digest": f"sha256:{number:064x}",
-                "annotations": {REF_NAME: f"n{number}"},
-            }
+            entry(digest=f"sha256:{number:064x}", annotations={REF_NAME: f"n{number}"})
             for number in range(10_000)
         ]
         began = time.monotonic()
         store.index.change(lambda _: entries)
-        store.index.set("one", ENTRY)
+        store.index.set("one", entry())
         assert len(store.index.read()) == 10_001
         assert time.monotonic() - began < 30
         with pytest.raises(BuildError, match="too many names"):
-            store.index.change(lambda _: [{**ENTRY, "annotations": {"a": "x" * (5 << 20)}}])
+            store.index.change(lambda _: [entry(annotations={"a": "x" * (5 << 20)})])
         assert len(store.index.read()) == 10_001
 
 
