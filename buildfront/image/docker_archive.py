@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import posixpath
-import tarfile
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..errors import BuildError
 from . import reference as references
@@ -20,6 +20,9 @@ from .media_types import CONFIG, LAYER, LAYER_GZIP, LAYER_ZSTD, MANIFEST
 from .oci_layout import Found, add_file, blob_path
 from .staging import Staging
 from .tar_header import BLOCK
+
+if TYPE_CHECKING:
+    import tarfile
 
 
 def is_docker_archive(files: LayoutFiles) -> bool:

@@ -6,9 +6,8 @@ import io
 import os
 import shutil
 import stat
-import tarfile
 from collections.abc import Callable, Sequence
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from ..errors import BuildError
 from . import reference as references
@@ -19,6 +18,9 @@ from .layout_index import IMAGE_NAME, LIMIT, REF_NAME, NamedEntry, dump_index, p
 from .manifest import Index, find_manifest
 from .staging import Staging
 from .whole_file import has_content, open_regular, replaced
+
+if TYPE_CHECKING:
+    import tarfile
 
 Opener = Callable[[Descriptor], IO[bytes]]
 """Opens a blob. Reading it raises BuildError if it is not what its descriptor says."""
@@ -179,6 +181,8 @@ def write_layout_archive(
     open_blob: Opener,
 ) -> None:
     """Write a layout with one image to a tar."""
+    import tarfile
+
     add_file(tar, "oci-layout", _LAYOUT)
     for item in _blobs(manifest, config, layers):
         with open_blob(item) as source:
@@ -190,6 +194,8 @@ def write_layout_archive(
 
 def add_file(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     """Add a small file to a tar."""
+    import tarfile
+
     info = tarfile.TarInfo(name)
     info.size, info.mode = len(data), 0o644
     tar.addfile(info, io.BytesIO(data))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -16,6 +15,8 @@ def each(items: Iterable[T], work: Callable[[T], None], abort: Callable[[], None
     If one call fails, or the user interrupts, ``abort`` is called; it must make the other calls fail. When this
     function returns, or raises the first failure, no call is running any more.
     """
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait  # loads logging and more
+
     with ThreadPoolExecutor(_THREADS) as pool:
         try:
             waiting = [pool.submit(work, item) for item in items]

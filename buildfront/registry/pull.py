@@ -10,7 +10,6 @@ from ..image.manifest import find_manifest
 from ..image.reference import Reference
 from ..image.staging import Staging
 from .answers import sensible
-from .client import Repository
 
 Report = Callable[[str], None]
 """Is told in one line what is being transferred."""
@@ -24,6 +23,8 @@ def pull(
     Blobs that the sink has, and that are whole, are not fetched. Raise BuildError if it fails; the sink is then as it
     was.
     """
+    from .client import Repository  # loads httpcore
+
     say = report or (lambda _: None)
     what = f"the manifest of {reference.familiar}"
     with sensible(reference.domain), Repository(reference) as repository:

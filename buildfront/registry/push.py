@@ -10,7 +10,6 @@ from ..image.descriptor import Descriptor
 from ..image.manifest import Manifest
 from ..image.reference import Reference
 from ..image.together import each
-from .client import Repository
 
 Report = Callable[[str], None]
 """Is told in one line what is being transferred."""
@@ -30,6 +29,8 @@ def push(
     ``name`` is the image's name in errors, ``mend`` their hint for a blob that is missing or damaged. Raise BuildError;
     such a blob is found before anything is sent.
     """
+    from .client import Repository  # loads httpcore
+
     say = report or (lambda _: None)
     data = source.read_blob(digest)
     manifest = Manifest.parse(data, f"the manifest of {name}")

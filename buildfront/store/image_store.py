@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import sqlite3
 import tempfile
@@ -71,6 +70,8 @@ class Store:
         """Close the store. An OSError or an error of SQLite from inside becomes a BuildError."""
         self.close()
         for text in self.take_warnings():
+            import logging
+
             logging.getLogger("buildfront").warning("warning: %s", text)
         if isinstance(error, OSError | sqlite3.Error):
             with telling(self.root):
