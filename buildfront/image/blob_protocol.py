@@ -1,4 +1,4 @@
-"""What archives and registries need of the place where blobs are kept. The store has it; so may a directory.
+"""The interface between archives or registries and the place where blobs are kept: the store, or any directory.
 
 A blob is *whole* if it is there and its content has the digest that it is named by.
 """

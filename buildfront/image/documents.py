@@ -1,8 +1,8 @@
 """JSON documents of images, read and written.
 
-What is read may come from anywhere. It is checked once, where it comes in: a document has no more bytes, values and
-levels than its reader can bear, and :class:`Fields` gives its members by type. ``what`` is the name of the document in
-errors, for example ``the manifest of app:1``.
+A document may come from anywhere, so it is checked once, when it is read: it has no more bytes, values and levels than
+its reader can bear, and :class:`Fields` gives its members by type. ``what`` is the name of the document in errors, for
+example ``the manifest of app:1``.
 """
 
 from __future__ import annotations

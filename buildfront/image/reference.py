@@ -26,24 +26,24 @@ class Reference(NamedTuple):
     digest: str
 
     def __str__(self) -> str:
-        """The full form, as it stands in the store."""
+        """Return the full form, which is the name in the store."""
         tail = f":{self.tag}" if self.tag else ""
         return f"{self.domain}/{self.path}{tail}" + (f"@{self.digest}" if self.digest else "")
 
     @property
     def familiar(self) -> str:
-        """The short form, as people write it."""
+        """The short form, as users write it."""
         text = str(self)
         return text.removeprefix(f"{DEFAULT_DOMAIN}/library/").removeprefix(f"{DEFAULT_DOMAIN}/")
 
     @property
     def target(self) -> str:
-        """What a registry is asked for: the digest if there is one, else the tag."""
+        """The digest if there is one, else the tag: a registry is asked for it."""
         return self.digest or self.tag
 
 
 def parse(text: str) -> Reference:
-    """Raises BuildError that quotes ``text`` and says what is wrong."""
+    """Return the reference in ``text``. Raise BuildError, which quotes it, if it is malformed."""
     if len(text) > _LONGEST:
         raise BuildError(f"invalid image reference {text[:100]!r}…: it has {len(text)} characters")
     rest, at, digest = text.partition("@")

@@ -3,8 +3,8 @@
 Plain http is spoken to loopback addresses only. Transient failures (connection, 5xx, 429) are tried again a few
 times; everything else is a BuildError that says what the registry answered.
 
-Nothing that a registry says is believed: redirects and places of uploads are followed one by one, as ``urls`` allows;
-credentials stay with the registry's origin, and once a request has left it none are sent any more, not even back.
+A registry is not trusted: redirects and places of uploads are followed one by one, as ``urls`` allows; credentials stay
+with the registry's origin, and once a request has left it none are sent any more, not even back.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def is_loopback(domain: str) -> bool:
 
 
 class _Place(NamedTuple):
-    """Where a request goes. ``home``: nobody but the registry itself had a say, so its credentials may go along.
+    """The target of a request. ``home``: only the registry itself had a say, so its credentials may go along.
 
-    ``reach`` is the farthest place that had a say, None for the user alone (see ``urls.check_addresses``).
+    ``reach`` is the farthest place that had a say, None if only the user had (see ``urls.check_addresses``).
     """
 
     url: Url
@@ -105,7 +105,10 @@ class Repository:
         headers: Mapping[str, str] | None = None,
         make: Callable[[], Iterable[bytes]] | None = None,
     ) -> _Answer:
-        """The answer to a request, after redirects and a login. The caller closes it. Raises BuildError."""
+        """Return the answer to a request, after redirects and a login; the caller closes it.
+
+        Raise BuildError if there is none.
+        """
         answer: _Answer | None = None
 
         def attempt() -> Response:
@@ -179,7 +182,7 @@ class Repository:
         )
 
     def _next(self, answer: _Answer, what: str) -> _Place:
-        """The place that the Location of an answer names. Raises BuildError for one that we don't go to."""
+        """Return the place that the Location of an answer names. Raise BuildError if it must not be visited."""
         source = answer.place
         what = f"{what} of {source.url.authority}"
         location = answer.response.header("location")
@@ -207,7 +210,7 @@ class Repository:
     # pulling
 
     def manifest(self, target: str) -> tuple[bytes, str]:
-        """Return a manifest's bytes and media type, by tag or digest; a digest is checked. Raises BuildError."""
+        """Return a manifest's bytes and media type, by tag or digest. Raise BuildError if it is missing or damaged."""
         response = self._send("GET", self._at(f"manifests/{target}"), {"Accept": _ACCEPT}).response
         if response.status == 404:
             response.finish()
@@ -232,7 +235,7 @@ class Repository:
 
     @staticmethod
     def _check_stated(response: Response, digest: str, what: str) -> None:
-        """A registry may say the digest of what it has; one that says another one has something else."""
+        """Raise BuildError if the registry states another digest."""
         stated = response.header("docker-content-digest")
         if Digest.is_valid(stated) and stated != digest:
             raise BuildError(f"{what} is damaged: its digest is {digest}, and the registry says {stated}")
@@ -240,7 +243,7 @@ class Repository:
     def blob(self, digest: str, size: int | None = None) -> Iterator[bytes]:
         """Yield a blob's bytes as they come. The caller checks the digest.
 
-        Raises BuildError, for more or less than ``size`` bytes too; more are never yielded.
+        Raise BuildError if there are more or fewer than ``size`` bytes; more are never yielded.
         """
         Digest.parse(digest)
         response = self._send("GET", self._at(f"blobs/{digest}")).response
@@ -273,7 +276,7 @@ class Repository:
         return response.status == 200
 
     def upload(self, digest: str, size: int, open_blob: Callable[[], IO[bytes]]) -> None:
-        """Upload a blob in one piece. Raises BuildError."""
+        """Upload a blob in one piece. Raise BuildError if it fails."""
         Digest.parse(digest)
         what = f"uploading to {self.reference.familiar}"
         started = self._send("POST", self._at("blobs/uploads/"), {"Content-Length": "0"})
@@ -301,7 +304,7 @@ class Repository:
         self._check_stated(response, digest, "the uploaded blob")
 
     def put_manifest(self, target: str, data: bytes, media_type: str) -> None:
-        """Upload a manifest under a tag or its digest. Raises BuildError."""
+        """Upload a manifest under a tag or its digest. Raise BuildError if it fails."""
         what = f"pushing {self.reference.familiar}"
         if not _FIELD.fullmatch(media_type):
             raise BuildError(f"{what}: {visible(media_type, 100)!r} is no media type")
@@ -314,7 +317,7 @@ class Repository:
 
 
 def _error_words(data: bytes) -> str:
-    """What the errors of an answer say (distribution spec, "Error Codes"); empty for any other body."""
+    """Return the messages of an answer's errors (distribution spec, "Error Codes"), empty for any other body."""
     try:
         errors = read_object(data, "the registry's error").get("errors")
     except BuildError:
