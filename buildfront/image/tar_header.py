@@ -1,6 +1,7 @@
-"""What stands in the headers of a tar: numbers, checksums, PAX records, maps of sparse files.
+"""Headers of a tar: numbers, checksums, PAX records, maps of sparse files.
 
-Pure: bytes in, values out. Whatever is not as the formats have it (POSIX pax, ustar, v7, GNU, star) is a BuildError.
+Functions take bytes and return values. They raise BuildError for anything that violates the formats (POSIX pax, ustar,
+v7, GNU, star).
 """
 
 from __future__ import annotations
@@ -168,7 +169,7 @@ Map = list[tuple[int, int]]
 
 
 def old_pieces(raw: bytes, count: int) -> Map:
-    """The pieces in a header of GNU's old format: ``count`` places, the first that is empty ends them."""
+    """Return the pieces in a header of GNU's old format: ``count`` places, of which the first empty one ends them."""
     out = []
     for index in range(count):
         offset, length = _PAIR.unpack_from(raw, index * 24)
@@ -187,8 +188,11 @@ def pairs(numbers: list[bytes]) -> Map:
 
 
 def check_map(pieces: Map, size: int, stored: int, name: str) -> Map:
-    """The pieces that hold something. Raises BuildError unless they are in order, apart from each other, inside the
-    file's ``size``, and as long together as what is ``stored``."""
+    """Return the pieces that are not empty.
+
+    Raise BuildError unless they are in order, do not overlap, lie inside the file's ``size``, and have ``stored`` bytes
+    together.
+    """
     if not 0 <= size <= MAX_SPARSE:
         raise damaged(f"the sparse file {name!r} has {size} bytes; at most {MAX_SPARSE} are read")
     if len(pieces) > MAX_PIECES:
