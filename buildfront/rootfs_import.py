@@ -38,16 +38,16 @@ def import_rootfs(store: Store, path: str, name: str, *, platform: str = "", mes
             count = sum(1 for _ in archive)
             archive.drain()
         except ArchiveError as error:
-            raise BuildError(f"{path} is no tar archive, or is cut off: {error.what}") from None
+            raise BuildError(f"{path} is not a tar archive, or is cut off: {error.what}") from None
         except unreadable() as error:
-            raise BuildError(f"{path} is no tar archive, or is cut off: {error}") from None
+            raise BuildError(f"{path} is not a tar archive, or is cut off: {error}") from None
         if count == 0:
             raise BuildError(f"{path} is an empty archive")
         stream.seek(0)
         compressed = kind(stream.read(BLOCK))
         stream.seek(0)
         chosen = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD, "plain": LAYER}.get(compressed)
-        # There is no media type for other compressions: such a layer is kept uncompressed.
+        # There is not a media type for other compressions: such a layer is kept uncompressed.
         stream_in: IO[bytes] = reader(stream) if chosen is None else stream
         try:
             added = staging.add(iter(lambda: stream_in.read(1 << 20), b""), chosen or LAYER)

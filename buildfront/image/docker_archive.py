@@ -59,7 +59,7 @@ def load_docker_archive(files: LayoutFiles, staging: Staging) -> Found:
 
 
 def _load_layer(files: LayoutFiles, path: str, compressed: str, diff_id: Digest, staging: Staging) -> Layer:
-    if compressed in ("xz", "bzip2"):  # there is no media type for these
+    if compressed in ("xz", "bzip2"):  # there is not a media type for these
         try:
             with files.open(path) as stream:
                 plain = reader(stream)

@@ -45,7 +45,7 @@ def json_object(data: bytes, what: str) -> dict[str, Any]:
     """
     value = json_value(data, what)
     if not isinstance(value, dict):
-        raise BuildError(f"{what} is no JSON object")
+        raise BuildError(f"{what} is not a JSON object")
     return value
 
 
@@ -60,7 +60,7 @@ def json_value(data: bytes, what: str) -> Any:
     except RecursionError:
         raise BuildError(f"{what} has values more than {DEPTH} deep in each other") from None
     except ValueError:
-        raise BuildError(f"{what} is no JSON") from None
+        raise BuildError(f"{what} is not JSON") from None
     _check(value, what)
     return value
 
@@ -100,7 +100,7 @@ class Fields:
 
     def __init__(self, value: object, what: str, place: str = "") -> None:
         if not isinstance(value, dict):
-            raise BuildError(f"{what}: {place or 'it'} is no object")
+            raise BuildError(f"{what}: {place or 'it'} is not an object")
         self._value: dict[str, Any] = value
         self._what = what
         self._place = place

@@ -351,7 +351,7 @@ class Applier:
 
 
 def _times(member: Member) -> tuple[int, int]:
-    """Return the times of access and change in nanoseconds. Those that do not fit into 64 bits are 1970, as in docker."""
+    """Return the times of access and change in nanoseconds; one too large for 64 bits becomes 1970, as in docker."""
     time = member.mtime * 1_000_000_000
     if not -_MAX <= time <= _MAX:
         time = 0

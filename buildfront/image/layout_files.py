@@ -148,10 +148,10 @@ class LayoutFiles:
                 self._index(TarReader(stream, seekable=True, chunk=1 << 16))
         except ArchiveError as error:
             stream.close()
-            raise BuildError(f"{path} is no image archive, or is cut off: {error.what}") from None
+            raise BuildError(f"{path} is not an image archive, or is cut off: {error.what}") from None
         except damaged() as error:
             stream.close()
-            raise BuildError(f"{path} is no image archive, or is cut off: {error}") from None
+            raise BuildError(f"{path} is not an image archive, or is cut off: {error}") from None
         except OSError as error:
             stream.close()
             raise BuildError(f"{path} can't be read or uncompressed: {error.strerror or error}") from None
@@ -208,7 +208,7 @@ class LayoutFiles:
             raise BuildError(f"{self.path} lacks {name}: {what}") from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise BuildError(f"{name} in {self.path} is no regular file")
+            raise BuildError(f"{name} in {self.path} is not a regular file")
         return os.fdopen(fd, "rb")
 
     def read(self, name: str) -> bytes:

@@ -41,28 +41,30 @@ class NamedEntry:
         annotations are texts.
         """
         if not isinstance(value, dict):
-            raise BuildError(f"{what} is no JSON object")
+            raise BuildError(f"{what} is not a JSON object")
         for name in ("mediaType", "digest"):
             if not _is_text(value.get(name)):
                 raise BuildError(
-                    f"{what} has no {name}" if name not in value else f"{what} has a {name} that is no text"
+                    f"{what} has no {name}"
+                    if name not in value
+                    else f"{what} has a {name} that is not a text"
                 )
         digest: str = value["digest"]
         algorithm, _, encoded = digest.partition(":")
         if not algorithm or not encoded or not all(map(_is_in_digest, digest)):
-            raise BuildError(f"{what} has a digest that is none: {digest[:100]!r}")
+            raise BuildError(f"{what} has a malformed digest: {digest[:100]!r}")
         size = value.get("size")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 1 << 63:
             raise BuildError(
                 f"{what} has no size"
                 if "size" not in value
-                else f"{what} has a size that is no number of bytes"
+                else f"{what} has a size that is not a number of bytes"
             )
         annotations = value.get("annotations", {})
         if not isinstance(annotations, dict) or not all(
             _is_text(key) and _is_text(text) for key, text in annotations.items()
         ):
-            raise BuildError(f"{what} has annotations that are no texts")
+            raise BuildError(f"{what} has annotations that are not texts")
         return NamedEntry(digest, annotations, value)
 
     @staticmethod
@@ -104,20 +106,20 @@ def parse_index(data: bytes, what: str) -> list[NamedEntry]:
     try:
         value = json.loads(data.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise BuildError(f"{what}: byte {error.start} is no UTF-8") from None
+        raise BuildError(f"{what}: byte {error.start} is not UTF-8") from None
     except json.JSONDecodeError as error:
-        raise BuildError(f"{what}: line {error.lineno} is no JSON ({error.msg})") from None
+        raise BuildError(f"{what}: line {error.lineno} is not JSON ({error.msg})") from None
     except ValueError as error:
-        raise BuildError(f"{what}: it is no JSON ({error})") from None
+        raise BuildError(f"{what}: it is not JSON ({error})") from None
     except RecursionError:
         raise too_deep(what) from None
     if not isinstance(value, dict):
-        raise BuildError(f"{what}: it is no JSON object")
+        raise BuildError(f"{what}: it is not a JSON object")
     manifests = value.get("manifests")
     if manifests is None:
         return []  # what Go writes for an empty list
     if not isinstance(manifests, list):
-        raise BuildError(f"{what}: manifests is no list")
+        raise BuildError(f"{what}: manifests is not a list")
     return [NamedEntry.parse(item, f"{what}: manifests[{number}]") for number, item in enumerate(manifests)]
 
 

@@ -53,13 +53,13 @@ class Manifest:
         """Do the same as :meth:`parse` for an object that :func:`json_object` returned."""
         fields = Fields(value, what)
         if not fields.has("config") or not fields.has("layers"):
-            raise BuildError(f"{what} is no image manifest")
+            raise BuildError(f"{what} is not an image manifest")
         kind = fields.media_type("mediaType", media_type) or MANIFESTS[0]
         if kind not in MANIFESTS:
-            raise BuildError(f"{what} is no image: its media type is {kind}")
+            raise BuildError(f"{what} is not an image: its media type is {kind}")
         config = Descriptor.parse(fields.object("config"), CONFIG)
         if config.media_type not in _CONFIGS:
-            raise BuildError(f"{what} is no image: its config's media type is {config.media_type}")
+            raise BuildError(f"{what} is not an image: its config's media type is {config.media_type}")
         layers = tuple(Descriptor.parse(item) for item in fields.objects("layers", LAYERS))
         return Manifest(kind, config, layers)
 

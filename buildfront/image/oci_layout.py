@@ -151,7 +151,7 @@ def _present(directory: str) -> list[NamedEntry]:
         return []
     with os.fdopen(fd, "rb") as stream:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
-            raise BuildError(f"{path} is no regular file", hint="name another directory with dest=")
+            raise BuildError(f"{path} is not a regular file", hint="name another directory with dest=")
         try:
             return parse_index(stream.read(LIMIT + 1), path)
         except BuildError as error:

@@ -57,10 +57,10 @@ def parse(text: str) -> Reference:
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if not _DOMAIN.fullmatch(domain):
-        raise BuildError(f"invalid image reference {text!r}: {domain!r} is no HOST[:PORT]")
+        raise BuildError(f"invalid image reference {text!r}: {domain!r} is not HOST[:PORT]")
     path, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
-        raise BuildError(f"invalid image reference {text!r}: {tag!r} is no tag")
+        raise BuildError(f"invalid image reference {text!r}: {tag!r} is not a tag")
     if domain == DEFAULT_DOMAIN and len(path) == 64 and set(path) <= set("0123456789abcdef"):
         raise BuildError(f"invalid image reference {text!r}: 64 hex digits are an image ID, not a name")
     if domain == DEFAULT_DOMAIN and "/" not in path:

@@ -53,7 +53,7 @@ def number(field: bytes) -> int:
         return value - (1 << bits) if field[0] & 0x40 else value
     digits = field.partition(b"\0")[0].strip()
     if digits.translate(None, b"01234567"):
-        raise damaged(f"{digits!r} is no octal number")
+        raise damaged(f"{digits!r} is not an octal number")
     return int(digits or b"0", 8)
 
 
@@ -133,7 +133,7 @@ class Pax:
         try:
             return int(float(shown)) if len(shown) < 64 else int("")
         except (ValueError, OverflowError):
-            raise damaged(f"{shown[:40]!r} is no time") from None
+            raise damaged(f"{shown[:40]!r} is not a time") from None
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -158,7 +158,7 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 def decimal(raw: bytes, what: str) -> int:
     """Return a number of a PAX record, at least 0. Raise BuildError if it is malformed."""
     if not raw.isdigit() or len(raw) > 20:
-        raise damaged(f"{text(raw[:40])!r} is no number ({what})")
+        raise damaged(f"{text(raw[:40])!r} is not a number ({what})")
     return int(raw)
 
 

@@ -231,8 +231,8 @@ class TarReader:
                 return None
             if not is_header(block):
                 if first and row == 0:
-                    raise ArchiveError("this is no tar archive: it does not begin with a tar header")
-                raise damaged(f"what follows {shown(self._name)} is no header")
+                    raise ArchiveError("this is not a tar archive: it does not begin with a tar header")
+                raise damaged(f"there is no header after {shown(self._name)}")
             fields = HEADER.unpack(block)
             flag: bytes = fields[7]
             if flag in _EXTENDED:
@@ -264,9 +264,9 @@ class TarReader:
 
     def _check_end(self, block: bytes, first: bool, waiting: object) -> None:
         if first and not block:
-            raise ArchiveError("this is no tar archive: it is empty")
+            raise ArchiveError("this is not a tar archive: it is empty")
         if block.strip(b"\0"):
-            what = "this is no tar archive: it does not begin with a tar header"
+            what = "this is not a tar archive: it does not begin with a tar header"
             raise ArchiveError(what) if first else damaged(f"it ends after {shown(self._name)}, in a header")
         if waiting:
             raise damaged("it ends after an extended header")

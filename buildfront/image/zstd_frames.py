@@ -67,7 +67,7 @@ class Frames(io.RawIOBase):
                 left -= len(self._take(min(left, 1 << 16)))
             return True
         if magic != _MAGIC:
-            raise EOFError("what follows is no zstd frame")
+            raise EOFError("a zstd frame is followed by something else")
         head = self._take(1)
         single = head[0] >> 5 & 1
         size_bytes = (single, 2, 4, 8)[head[0] >> 6]

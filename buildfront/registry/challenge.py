@@ -89,9 +89,9 @@ def read_object(data: bytes, what: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise BuildError(f"{what} is no JSON") from None
+        raise BuildError(f"{what} is not JSON") from None
     if not isinstance(value, dict):
-        raise BuildError(f"{what} is no JSON object")
+        raise BuildError(f"{what} is not a JSON object")
     return value
 
 

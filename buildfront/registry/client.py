@@ -307,7 +307,7 @@ class Repository:
         """Upload a manifest under a tag or its digest. Raise BuildError if it fails."""
         what = f"pushing {self.reference.familiar}"
         if not _FIELD.fullmatch(media_type):
-            raise BuildError(f"{what}: {visible(media_type, 100)!r} is no media type")
+            raise BuildError(f"{what}: {visible(media_type, 100)!r} is not a media type")
         headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
         response = self._send("PUT", self._at(f"manifests/{target}"), headers, lambda: [data]).response
         if response.status not in (200, 201):

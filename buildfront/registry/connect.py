@@ -206,7 +206,7 @@ def look_up(host: str, port: int, cut: threading.Event) -> list[Address]:
         except OSError as error:
             answers.put(str(error.strerror or error))
         except UnicodeError:
-            answers.put("its host is no name")
+            answers.put("its host is not a name")
 
     threading.Thread(target=ask, daemon=True).start()
     deadline = time.monotonic() + _CONNECT

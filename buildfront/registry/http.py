@@ -146,7 +146,7 @@ def _decoder(encoding: str, what: str, limit: int) -> Callable[[bytes, int], byt
         try:
             return unpack.decompress(data, max(most, 1))
         except zlib.error:
-            raise BuildError(f"{what} is damaged: it is no {name}") from None
+            raise BuildError(f"{what} is damaged: it is not {name}") from None
 
     return decode
 
@@ -292,7 +292,7 @@ def _by_proxy(proxy: str, lines: Lines, more: dict[str, Any]) -> httpcore.Connec
     from urllib.parse import unquote, urlsplit
 
     wrong = BuildError(
-        f"the proxy {visible(proxy.rpartition('@')[2], 200)!r} is no http, https or socks5 URL",
+        f"the proxy {visible(proxy.rpartition('@')[2], 200)!r} is not an http, https or socks5 URL",
         hint="see the variables HTTPS_PROXY and ALL_PROXY",
     )
     try:

@@ -69,7 +69,9 @@ def parse(text: str, what: str = "the address") -> Url:
     if found is None:
         scheme = text.partition(":")[0].lower()
         raise refuse(
-            "it is no http or https URL" if scheme not in _PORTS else "it is not SCHEME://HOST[:PORT]/PATH"
+            "it is not an http or https URL"
+            if scheme not in _PORTS
+            else "it is not SCHEME://HOST[:PORT]/PATH"
         )
     scheme, six, name, digits, path, query = found.groups()
     scheme = scheme.lower()
@@ -85,7 +87,7 @@ def parse(text: str, what: str = "the address") -> Url:
         host = name.lower()
         labels = host.split(".")
         if any(not 0 < len(label) < 64 for label in labels):
-            raise refuse("its host is no name")
+            raise refuse("its host is not a name")
         if _NUMBER.fullmatch(labels[-1]):
             try:
                 ipaddress.IPv4Address(host)
@@ -106,7 +108,7 @@ def join(base: Url, location: str, what: str) -> Url:
         return parse(urljoin(str(base), location), what)
     except ValueError:
         raise BuildError(
-            f"{what} is refused: it is no URL: {visible(location.partition('?')[0], 200)}"
+            f"{what} is refused: it is not a URL: {visible(location.partition('?')[0], 200)}"
         ) from None
 
 

@@ -190,7 +190,7 @@ class Catalogue:
             return None
         found = SnapshotRow(row[0], row[1], bool(row[2]), *row[3:])
         if not _is_sound(found):
-            raise self._file.damaged(f"the snapshot {number} is no snapshot")
+            raise self._file.damaged(f"the snapshot {number} is malformed")
         digests = [None if text is None else Digest(text) for text in (found.diff_id, found.digest)]
         return found._replace(diff_id=digests[0], digest=digests[1])
 
@@ -225,7 +225,7 @@ class Catalogue:
         if row is None:
             return None
         if not (row[0] is None or isinstance(row[0], int)) or not isinstance(row[2], str):
-            raise self._file.damaged(f"the step {key[:12]} is no step")
+            raise self._file.damaged(f"the step {key[:12]} is malformed")
         return StepRow(row[0], bool(row[1]), row[2])
 
     def set_step(

@@ -169,7 +169,7 @@ FAULTS = {
     "manifest": "is damaged",
     "diff-id": "does not hold what its image says",
     "number": "the manifest has 2 layers and the config 1",
-    "index": "no JSON",
+    "index": "not JSON",
 }
 
 

@@ -131,9 +131,9 @@ def test_a_blob_that_was_changed_on_disk(store):
 def test_blobs_that_are_no_use(store):
     with store.session() as session:
         noise, array = session.put(b"\xff{", "json"), session.put(b"[]", "json")
-    with pytest.raises(BuildError, match=r"is no JSON$"):
+    with pytest.raises(BuildError, match=r"is not JSON$"):
         json_object(store.read_blob(noise.digest), "it")
-    with pytest.raises(BuildError, match="is no JSON object"):
+    with pytest.raises(BuildError, match="is not a JSON object"):
         json_object(store.read_blob(array.digest), "it")
     with pytest.raises(BuildError, match="is not in the store"):
         store.read_blob(Digest.of(b"missing"))
