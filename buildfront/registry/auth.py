@@ -31,8 +31,8 @@ def files() -> list[str]:
 def credentials(domain: str) -> tuple[str, str] | None:
     """Return user and password for a registry, or None.
 
-    Raises BuildError for a file, or an entry of this registry, that is there and can't be understood: to go on as
-    nobody, or with the entry of a file that comes later, would not be what the user has set up.
+    Raise BuildError if a file, or the entry of this registry, is malformed: without credentials, or with those of a
+    later file, the build would not do what the user has set up.
     """
     names = [domain, f"https://{domain}", f"https://{domain}/v1/", f"https://{domain}/v2/"]
     if domain == "docker.io":
