@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .options import BuildOptions, Output
     from .outcome import BuildOutcome
     from .progress.display import Progress, create_progress
+    from .sizes import decimal_size
     from .store.location import default_root
     from .store.prune import CacheMount, parse_prune_filters, prune
     from .text import step_line, visible
@@ -65,6 +66,7 @@ _MODULES = {
     "parse_prune_filters": ".store.prune",
     "create_progress": ".progress.display",
     "visible": ".text",
+    "decimal_size": ".sizes",
     "step_line": ".text",
     "BuildOptions": ".options",
     "RunOptions": ".api.run_options",
@@ -110,6 +112,7 @@ __all__ = [
     "parse_prune_filters",
     "create_progress",
     "visible",
+    "decimal_size",
     "step_line",
     "BuildOptions",
     "RunOptions",

@@ -18,6 +18,7 @@ from buildfront.cli.options import RUN_OPTIONS, shared
 FUNCTIONS = {
     "build",
     "create_progress",
+    "decimal_size",
     "default_root",
     "doctor",
     "enter_user_namespace",

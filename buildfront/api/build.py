@@ -11,11 +11,14 @@ from ..errors import BuildError
 from ..image import reference as image_reference
 from ..image.assemble import HistoryLine, image_config
 from ..image.built_image import BuiltImage
-from ..image.model import CONFIG, Descriptor, Layer, digest_of, dumps, image_manifest
+from ..image.descriptor import Descriptor, Layer
+from ..image.documents import dumps
+from ..image.layout_index import NamedEntry
+from ..image.manifest import image_manifest
+from ..image.media_types import CONFIG
 from ..options import BuildOptions
 from ..outcome import BuildOutcome
 from ..store.image_store import Store
-from ..store.verified import is_whole
 from .inputs import inputs
 from .prepare import Prepared, prepare, silent
 
@@ -69,11 +72,11 @@ def assemble(prepared: Prepared, results: Mapping[int, Result]) -> BuiltImage:
         rows = list(reversed(prepared.store.catalogue.lineage(last.snapshot)))
         own = rows[len(layers) :]
         for row in own:
-            if row.diff_id is None or row.digest is None:
+            if row.layer is None:
                 raise BuildError(
                     "a layer of this build is missing from the store", hint="build again with --no-cache"
                 )
-            layers += (Layer(Descriptor(row.media_type or "", row.digest, row.size or 0), row.diff_id),)
+            layers += (row.layer,)
             times.append(row.created)
     moments = iter(times)
     history = []
@@ -90,20 +93,19 @@ def assemble(prepared: Prepared, results: Mapping[int, Result]) -> BuiltImage:
         created=max(times) if times else None,
     )
     config = dumps(value)
-    descriptor = Descriptor(CONFIG, digest_of(config), len(config))
-    return BuiltImage(config, image_manifest(descriptor, layers), layers)
+    return BuiltImage(config, image_manifest(Descriptor.of(config, CONFIG), layers), layers)
 
 
 def _keep(store: Store, image: BuiltImage, names: tuple[str, ...]) -> None:
     """Put the image's documents into the store, and list it under its names, or under none."""
     config, manifest = image.config_descriptor, image.manifest_descriptor
-    if not (is_whole(store, config.digest, config.size) and is_whole(store, manifest.digest, manifest.size)):
+    if not (store.is_whole(config.digest, config.size) and store.is_whole(manifest.digest, manifest.size)):
         with store.session() as session:
             session.put(image.config, config.media_type)
             session.put(image.manifest, manifest.media_type)
     for name in names:
         known = store.index.find(name)
-        if known is None or known["digest"] != manifest.digest:
-            store.index.set(name, manifest.to_json())
-    if not names and not any(item["digest"] == manifest.digest for item in store.index.read()):
-        store.index.set("", manifest.to_json())
+        if known is None or known.digest != manifest.digest:
+            store.index.set(name, NamedEntry.of(manifest))
+    if not names and not any(entry.digest == manifest.digest for entry in store.index.read()):
+        store.index.set("", NamedEntry.of(manifest))

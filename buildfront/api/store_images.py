@@ -9,7 +9,7 @@ from ..errors import BuildError
 from ..image import reference as image_reference
 from ..image.documents import json_object
 from ..store.image_store import Store
-from ..store.lookup import find, read_image
+from ..store.lookup import known, read_image
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,7 @@ def images(root: str | None = None) -> list[ImageSummary]:
     out = []
     with Store(root) as store:
         for entry in store.index.read():
-            name = (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", "")
-            digest = str(entry["digest"])
+            name, digest = entry.name, entry.digest
             try:
                 image = read_image(store, digest)
             except BuildError as error:
@@ -72,11 +71,11 @@ def inspect(name: str, root: str | None = None) -> dict[str, Any]:
         BuildError: The store has no such image, or it is damaged.
     """
     with Store(root) as store:
-        entry = _known(store, name)
-        digest = str(entry["digest"])
+        entry = known(store, name)
+        digest = entry.digest
         image = read_image(store, digest)
         return {
-            "name": (entry.get("annotations") or {}).get("org.opencontainers.image.ref.name", ""),
+            "name": entry.name,
             "digest": digest,
             "id": image.image_id,
             "manifest": json_object(store.read_blob(digest), f"the manifest {digest}"),
@@ -92,13 +91,5 @@ def tag(name: str, new: str, root: str | None = None) -> str:
     """
     full = str(image_reference.parse(new))
     with Store(root) as store:
-        entry = _known(store, name)
-        store.index.set(full, {key: value for key, value in entry.items() if key != "annotations"})
+        store.index.set(full, known(store, name).annotated({}))
     return full
-
-
-def _known(store: Store, name: str) -> dict[str, Any]:
-    entry = find(store, name)
-    if entry is None:
-        raise BuildError(f"{name} is not in the store", hint="buildfront images lists what is")
-    return entry

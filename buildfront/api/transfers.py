@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable
 from typing import BinaryIO
 
-from .. import transfer
+from .. import image_transfer, rootfs_import
 from ..image import platform as platforms
 from ..store.image_store import Store
 
@@ -31,12 +31,12 @@ def load(
     chosen = platforms.normalise(platform) if platform else ""
     with Store(root) as store:
         if isinstance(source, str):
-            return transfer.load(store, source, names=names, platform=chosen)
+            return image_transfer.load(store, source, names=names, platform=chosen)
         with store.session() as session:
             path = session.place("load")
             with open(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as spool:
                 shutil.copyfileobj(source, spool, 1 << 20)
-            return transfer.load(store, path, names=names, platform=chosen)
+            return image_transfer.load(store, path, names=names, platform=chosen)
 
 
 def import_rootfs(
@@ -56,7 +56,7 @@ def import_rootfs(
     """
     chosen = platforms.normalise(platform) if platform else ""
     with Store(root) as store:
-        return transfer.import_rootfs(store, path, name, platform=chosen, message=message).digest
+        return rootfs_import.import_rootfs(store, path, name, platform=chosen, message=message).digest
 
 
 def pull(name: str, *, platform: str = "", report: Report | None = None, root: str | None = None) -> str:
@@ -75,7 +75,7 @@ def pull(name: str, *, platform: str = "", report: Report | None = None, root: s
     """
     chosen = platforms.normalise(platform) if platform else ""
     with Store(root) as store:
-        return transfer.pull(store, name, platform=chosen, report=report).digest
+        return image_transfer.pull(store, name, platform=chosen, report=report).digest
 
 
 def push(name: str, target: str = "", *, report: Report | None = None, root: str | None = None) -> str:
@@ -92,4 +92,4 @@ def push(name: str, target: str = "", *, report: Report | None = None, root: str
             reached or refuses.
     """
     with Store(root) as store:
-        return transfer.push(store, name, target, report=report)
+        return image_transfer.push(store, name, target, report=report)

@@ -8,10 +8,10 @@ import json
 import click
 
 import buildfront
-from buildfront import visible
+from buildfront import decimal_size, visible
 
 from .program import Program
-from .tables import check_format, human_size, print_table, short_time
+from .tables import check_format, print_table, short_time
 
 
 @click.command("images")
@@ -35,7 +35,7 @@ def images_command(program: Program, form: str, quiet: bool) -> None:
         if row.problem:
             table.append((visible(name), "<damaged>", "", "", ""))
             continue
-        cells = name, row.image_id[7:19], short_time(row.created), human_size(row.size), row.platform
+        cells = name, row.image_id[7:19], short_time(row.created), decimal_size(row.size), row.platform
         table.append(tuple(map(visible, cells)))
     print_table(table)
     for row in rows:

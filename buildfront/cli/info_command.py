@@ -7,10 +7,10 @@ import json
 import click
 
 import buildfront
-from buildfront import visible
+from buildfront import decimal_size, visible
 
 from .program import Program
-from .tables import check_format, human_size, print_table, short_time
+from .tables import check_format, print_table, short_time
 
 
 @click.command("info")
@@ -29,13 +29,13 @@ def info_command(program: Program, form: str) -> None:
     click.echo(f"store      {visible(found.root)}")
     click.echo(f"snapshots  {found.snapshots} ({found.snapshot_driver or 'none yet'})")
     click.echo(f"images     {found.images}")
-    click.echo(f"blobs      {found.blobs}, {human_size(found.blob_bytes)}")
-    click.echo(f"caches     {len(mounts)}, {human_size(sum(mount.size for mount in mounts))}")
+    click.echo(f"blobs      {found.blobs}, {decimal_size(found.blob_bytes)}")
+    click.echo(f"caches     {len(mounts)}, {decimal_size(sum(mount.size for mount in mounts))}")
     if not mounts:
         return
     table: list[tuple[str, ...]] = [("CACHE MOUNT", "SIZE", "LAST USED", "IN USE")]
     for mount in mounts:
         used = "yes" if mount.in_use else "no"
-        table.append((visible(mount.id), human_size(mount.size), short_time(mount.last_used), used))
+        table.append((visible(mount.id), decimal_size(mount.size), short_time(mount.last_used), used))
     click.echo()
     print_table(table)

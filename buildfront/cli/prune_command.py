@@ -9,10 +9,10 @@ import sys
 import click
 
 import buildfront
-from buildfront import visible
+from buildfront import decimal_size, visible
 
 from .program import Program
-from .tables import check_format, human_size
+from .tables import check_format
 
 
 @click.command("prune")
@@ -32,5 +32,5 @@ def prune_command(program: Program, filters: tuple[str, ...], force: bool, form:
         click.echo(json.dumps([dataclasses.asdict(mount) for mount in removed], indent=2))
         return
     for mount in removed:
-        click.echo(f"{visible(mount.id)}  {human_size(mount.size)}")
-    click.echo(f"removed {len(removed)}, {human_size(sum(mount.size for mount in removed))}", err=True)
+        click.echo(f"{visible(mount.id)}  {decimal_size(mount.size)}")
+    click.echo(f"removed {len(removed)}, {decimal_size(sum(mount.size for mount in removed))}", err=True)

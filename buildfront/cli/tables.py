@@ -1,20 +1,10 @@
-"""Tables, sizes and formats of the commands that list something."""
+"""Tables and formats of the commands that list something."""
 
 from __future__ import annotations
 
 import click
 
 from buildfront import BuildError
-
-
-def human_size(size: int) -> str:
-    """Return a size in decimal units, as docker prints the sizes of images."""
-    value = float(size)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f}{unit}" if unit == "B" else f"{value:.1f}{unit}"
-        value /= 1000
-    return f"{value:.1f}GB"
 
 
 def short_time(stamp: str) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+from .. import image_transfer
 from ..errors import BuildError
 from ..image import reference as references
 from ..image.base_image import BaseImage
+from ..image.layout_index import NamedEntry
 from ..store.image_store import Store
 from ..store.lookup import find, read_image
-from ..store.verified import MEND, is_whole
+from ..store.verified import MEND
 
 
 def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callable[[str], None]) -> BaseImage:
@@ -21,9 +22,7 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
     text for what takes time. Raises BuildError where the image can't be found or read.
     """
     if name.startswith("oci-layout://"):
-        from .. import transfer  # a build whose images are in the store does without it
-
-        return read_base(store, name, transfer.load_layout_reference(store, name, platform).digest)
+        return read_base(store, name, image_transfer.load_layout_reference(store, name, platform).digest)
     name = name.removeprefix("docker-image://")
     entry = find(store, name, in_dockerfile=True)
     if entry is not None and pull in ("missing", "never"):
@@ -33,10 +32,8 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
         raise BuildError(
             f"{reference.familiar} is not in the store", hint="load or pull it, or leave out --pull=never"
         )
-    from .. import transfer
-
     try:
-        descriptor = transfer.pull(store, name, platform=platform, report=report)
+        descriptor = image_transfer.pull(store, name, platform=platform, report=report)
     except BuildError as error:
         if entry is not None and pull == "newer":
             return _whole(store, name, entry, pull, report)
@@ -54,11 +51,9 @@ def read_base(store: Store, name: str, digest: str) -> BaseImage:
     return BaseImage(name, digest, image.image_id, image.config.value, layers)
 
 
-def _whole(
-    store: Store, name: str, entry: dict[str, Any], pull: str, report: Callable[[str], None]
-) -> BaseImage:
+def _whole(store: Store, name: str, entry: NamedEntry, pull: str, report: Callable[[str], None]) -> BaseImage:
     """Return the image with this descriptor, after fetching again what is missing or damaged."""
-    digest = str(entry["digest"])
+    digest = entry.digest
     try:
         base = read_base(store, name, digest)
         problem = _damage(store, base)
@@ -69,11 +64,9 @@ def _whole(
             return base
     if pull == "never" or name.removeprefix("sha256:") in digest:
         raise BuildError(f"the image {name} can't be used: {problem}", hint=MEND)
-    from .. import transfer
-
     report(f"{problem}: fetching it again")
     try:
-        transfer.repair(store, references.parse(name), digest, report=report)
+        image_transfer.repair(store, references.parse(name), digest, report=report)
     except BuildError as error:
         raise BuildError(
             f"the image {name} can't be used: {problem}, and it could not be fetched again: {error.what}",
@@ -86,7 +79,7 @@ def _damage(store: Store, base: BaseImage) -> str | None:
     """Return a sentence about the first layer that is missing or damaged; None where all are whole."""
     for layer in base.layers:
         blob = layer.descriptor
-        if not is_whole(store, blob.digest, blob.size):
+        if not store.is_whole(blob.digest, blob.size):
             there = "is damaged" if store.has_blob(blob.digest) else "is missing"
             return f"the layer {blob.digest} {there}"
     return None

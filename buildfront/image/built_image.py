@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .model import CONFIG, MANIFEST, Descriptor, Layer, digest_of
+from .descriptor import Descriptor, Layer
+from .media_types import CONFIG, MANIFEST
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,12 @@ class BuiltImage:
     @property
     def config_descriptor(self) -> Descriptor:
         """The descriptor of the config."""
-        return Descriptor(CONFIG, digest_of(self.config), len(self.config))
+        return Descriptor.of(self.config, CONFIG)
 
     @property
     def manifest_descriptor(self) -> Descriptor:
         """The descriptor of the manifest."""
-        return Descriptor(MANIFEST, digest_of(self.manifest), len(self.manifest))
+        return Descriptor.of(self.manifest, MANIFEST)
 
     @property
     def size(self) -> int:

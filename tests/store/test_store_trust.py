@@ -11,6 +11,7 @@ import as_user
 import pytest
 
 from buildfront.errors import BuildError
+from buildfront.image.layout_index import NamedEntry
 from buildfront.store.image_store import Store
 from buildfront.store.location import untrusted
 
@@ -163,7 +164,7 @@ def test_no_link_is_followed_by_what_writes(place):
     with open(target, "w", encoding="utf-8") as stream:
         stream.write("kept")
     with Store(f"{place}/store") as store:
-        entry = {"digest": "sha256:" + "a" * 64, "size": 1, "mediaType": "m"}
+        entry = NamedEntry.parse({"digest": "sha256:" + "a" * 64, "size": 1, "mediaType": "m"}, "it")
         os.symlink(target, f"{store.root}/index.json.new")
         store.index.set("n", entry)
         assert not os.path.islink(f"{store.root}/index.json")
