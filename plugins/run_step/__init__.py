@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .host_probe import probe
     from .inputs import Inputs, Secret, parse_secret
     from .linux.id_maps import is_machine_root
+    from .option_text import parse_size, size_text, split_values
     from .pipeline import plan
     from .pipeline.isolation_choice import choose as choose_isolation
     from .pipeline.user import Identity
@@ -89,6 +90,9 @@ _HOME = {
     "parse_ssh": "ssh",
     "HostFacts": "host",
     "probe": "host_probe",
+    "parse_size": "option_text",
+    "size_text": "option_text",
+    "split_values": "option_text",
     "RunPlan": "planning",
     "plan": "pipeline",
     "ConsoleSize": "request",
@@ -165,6 +169,9 @@ __all__ = [
     "resolve_user",
     "resolve_group",
     "option_checks",
+    "parse_size",
+    "size_text",
+    "split_values",
     "examine",
     "Finding",
     "RunStepError",

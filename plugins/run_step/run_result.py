@@ -7,6 +7,7 @@ from typing import Any
 
 from .codec import decode, encode
 from .linux.children import died_of
+from .option_text import size_text
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,3 @@ class RunResult:
             del found["oom_kills"]
         known: dict[str, int | str] = {name: value for name, value in found.items() if value is not None}
         return {"measured": self.measured, **known}
-
-
-def size_text(size: int) -> str:
-    """Return a size for a person in binary units, such as ``64MiB``."""
-    number = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.3g}{unit}"
-        number /= 1024
-    return f"{number:.4g}GiB"
