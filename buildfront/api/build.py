@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from ..engine.events import Listener
 from ..engine.result import Result
 from ..errors import BuildError
+from ..export.write import write_outputs
 from ..image import reference as image_reference
 from ..image.assemble import HistoryLine, image_config
 from ..image.built_image import BuiltImage
@@ -45,8 +46,6 @@ def build(options: BuildOptions, emit: Listener = silent) -> BuildOutcome:
         names = tuple(str(image_reference.parse(tag)) for tag in options.tags)
         _keep(prepared.store, image, names)
         if options.outputs:
-            from ..export.write import write_outputs  # most builds have no output besides the store
-
             write_outputs(prepared.store, options.outputs, image, names, emit)
         cached = all(result.cached for result in results.values())
         manifest, config = image.manifest_descriptor.digest, image.config_descriptor.digest

@@ -10,9 +10,9 @@ from ..context.base_images import resolve
 from ..context.directory import Source, is_archive, open_source
 from ..context.named import named_context, whole_directory
 from ..dockerfile import parse
-from ..engine.engine import Engine
 from ..engine.events import Event, Listener
 from ..engine.ops.run_checks import network_not_allowed
+from ..engine.walk import Engine
 from ..errors import BuildError
 from ..graph import GraphOptions, StepGraph, build_graph, references
 from ..image import platform as platforms

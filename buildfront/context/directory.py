@@ -11,6 +11,7 @@ from run_step import Root
 
 from ..dockerfile import ignore
 from ..errors import BuildError
+from .archive import unpack
 from .standard_input import standard_input
 
 if TYPE_CHECKING:
@@ -72,10 +73,6 @@ def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | 
         if session is None:
             raise BuildError(f"the context {path} is an archive, which can't be used here")
         directory = session.directory("context")
-        from .archive import (
-            unpack,  # with all that reads layers, which the cached build of a directory does without
-        )
-
         unpack(path, directory)
     elif not os.path.isdir(path):
         raise BuildError(

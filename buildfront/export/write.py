@@ -6,7 +6,6 @@ import io
 import os
 import stat
 import sys
-import tarfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import IO
@@ -50,6 +49,8 @@ def _write(store: Store, output: Output, image: BuiltImage, known: Sequence[str]
     if output.type in ("oci", "docker") and not output.tar:
         write_layout(output.dest, manifest, config, image.layers, names, open_blob)
     elif output.type in ("oci", "docker"):
+        import tarfile  # slow to import, and most builds have no archive as output
+
         with (
             destination(output.dest) as out,
             tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar,

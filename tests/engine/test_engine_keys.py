@@ -19,10 +19,10 @@ from buildfront.dockerfile import mount_flags as mount_syntax
 from buildfront.dockerfile import parse
 from buildfront.engine import cache_key
 from buildfront.engine.cache_lookup import components, key_for
-from buildfront.engine.engine import Engine
 from buildfront.engine.ops.run_inputs import cache_base, mount_content
 from buildfront.engine.ops.table import operation_of
 from buildfront.engine.result import Result
+from buildfront.engine.walk import Engine
 from buildfront.errors import SourceRange
 from buildfront.graph import CopyOp, Origin, RunOp, SourceOp, WorkdirOp
 from buildfront.graph.step_graph import Mount, Step, StepGraph

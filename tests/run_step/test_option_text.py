@@ -8,7 +8,7 @@ from run_step import RequestError, parse_size, size_text, split_values
 
 
 @given(st.integers(0, 10**15), st.sampled_from(["", "b", "k", "m", "g", "t", "p"]), st.booleans())
-def test_S30_a_size_is_its_number_times_its_unit(number, unit, spaced):
+def test_a_size_is_its_number_times_its_unit(number, unit, spaced):
     factor = 1 if unit in ("", "b") else 1 << 10 * ("kmgtp".index(unit) + 1)
     texts = [f"{number}{' ' if spaced and unit else ''}{unit}"]
     if factor > 1:
@@ -18,7 +18,7 @@ def test_S30_a_size_is_its_number_times_its_unit(number, unit, spaced):
 
 
 @given(st.text(max_size=12))
-def test_S30_any_text_is_a_size_or_is_quoted(text):
+def test_any_text_is_a_size_or_is_quoted(text):
     try:
         assert parse_size(text) >= 0
     except RequestError as error:

@@ -218,7 +218,7 @@ WRITES = (
 
 
 @pytest.mark.parametrize("fields", [{}, {"cap_add": ("SYS_ADMIN",)}], ids=["", "able to mount"])
-def test_S80_the_guides_stage_keeps_the_step_from_writing(runtime_step, fields):
+def test_the_guides_stage_keeps_the_step_from_writing(runtime_step, fields):
     """EROFS in every isolation; what is mounted in the step stays writable, and the image as it was. Who may mount may
     mount it writable again: that is the privilege that was asked for."""
     assert runtime_step.run("true").status == 0  # what runtimes leave behind is there then
