@@ -6,7 +6,6 @@ A blob is *whole* if it is there and its content has the digest that it is named
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import AbstractContextManager
 from typing import IO, Any, Protocol
 
 from .descriptor import Descriptor, Layer
@@ -65,10 +64,3 @@ class BlobSink(BlobSource, Protocol):
 
     def remember(self, blobs: Iterable[Digest], layers: Iterable[Layer]) -> None:
         """Note that blobs were just written whole, and that layers hold the tars of their diff IDs."""
-
-
-class BlobStore(BlobSource, Protocol):
-    """A place whose temporary files belong to a session."""
-
-    def session(self) -> AbstractContextManager[BlobSink]:
-        """Begin a session; its temporary files are removed at its end."""

@@ -146,16 +146,12 @@ def find_manifest(
     raise BuildError(f"{what} has more than {NESTED} indexes in each other")
 
 
-def image_manifest(
-    config: Descriptor, layers: Sequence[Layer], annotations: Mapping[str, str] | None = None
-) -> bytes:
+def image_manifest(config: Descriptor, layers: Sequence[Layer]) -> bytes:
     """Return the bytes of a new manifest."""
-    value: dict[str, Any] = {
+    value = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
         "config": config.to_json(),
         "layers": [layer.descriptor.to_json() for layer in layers],
     }
-    if annotations:
-        value["annotations"] = dict(annotations)
     return dumps(value)
