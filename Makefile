@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 TESTS ?= tests
 
-.PHONY: help setup system demo test check docs dist golden oracle bench clean
+.PHONY: help setup system demo test test-fast check docs dist golden oracle bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -37,6 +37,9 @@ check: $(STAMP) ## run ruff, mypy and import-linter
 
 test: $(STAMP) system ## run every test, as root; TESTS=PATH for some of them
 	$(BIN)/python -m pytest -p strict -n 3 --dist worksteal --cov --cov-report=term $(TESTS)
+
+test-fast: $(STAMP) ## run the tests that need neither root nor Debian's packages, in a minute
+	$(BIN)/python -m pytest -q -r fE -n 2 --dist worksteal --fast
 
 # Whatever is wrong, a link that leads nowhere too, is an error.
 docs: $(VENV)/.has-docs ## render the documentation and the API reference into site/

@@ -72,6 +72,7 @@ PIECES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(EXPRESSIONS) - set(BOUNDED)))
 def test_no_expression_takes_the_square_of_the_text(name: str) -> None:
     expression = EXPRESSIONS[name]
@@ -125,6 +126,7 @@ READERS: dict[str, Callable[[str], object]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_no_reader_takes_the_square_of_the_text(name: str) -> None:
     with within(30):

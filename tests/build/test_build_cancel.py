@@ -15,6 +15,7 @@ from pathlib import Path
 import as_user
 import pytest
 from program import BUILDFRONT
+from rows import row
 from test_build_failures import processes, until
 
 SKINS = ("oci", "chroot", "rootless", "chroot as a user", "chroot in a container")
@@ -107,9 +108,10 @@ def place_for(busybox_tar):
         shutil.rmtree(path)
 
 
+@row("X82")
 @pytest.mark.slow
 @pytest.mark.parametrize(("skin", "end", "number"), CASES)
-def test_X82_an_end_at_a_random_moment_leaves_nothing(place_for, skin, end, number) -> None:
+def test_an_end_at_a_random_moment_leaves_nothing(place_for, skin, end, number) -> None:
     chance = random.Random(number)
     nap = f"{700_000 + number}.{os.getpid()}"
     place = place_for(skin, nap)

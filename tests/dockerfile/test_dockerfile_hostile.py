@@ -102,6 +102,7 @@ BELOW = {
 
 
 @pytest.mark.no_cover
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BELOW)
 def test_an_answer_comes_soon(name: str) -> None:
     text, expected = BELOW[name]
@@ -112,6 +113,7 @@ def test_an_answer_comes_soon(name: str) -> None:
 
 
 @pytest.mark.no_cover
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -82,14 +82,17 @@ def listing(path):
 
 
 def host_mounts(top):
-    """The mount points that this process sees below ``top`` and in the system's own directories.
+    """The mounts that this process sees below ``top`` or of something there, and those in the system's own directories.
 
-    Others may come and go by the work of other tests at the same time.
+    Others may come and go by the work of other tests and programs at the same time.
     """
     with open("/proc/self/mountinfo", encoding="utf-8") as stream:
-        points = sorted(line.split()[4] for line in stream)
-    system = ("/proc", "/sys", "/dev", "/etc", "/run", "/home", "/srv")
-    return [path for path in points if path in ("/", "/tmp") or path.startswith((*system, top))]
+        lines = stream.readlines()
+    system = ("/proc", "/sys", "/dev", "/etc", "/run/.containerenv", "/run/secrets")
+    points = ((line.split()[4], f"{top}/" in line or f"{top} " in line) for line in lines)
+    return sorted(
+        point for point, ours in points if ours or point in ("/", "/tmp", "/run") or point.startswith(system)
+    )
 
 
 def marker():
