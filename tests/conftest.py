@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 FAST = """
-    dockerfile/* graph/* engine/* image/* progress/* steps/test_steps_select.py
+    dockerfile/* graph/* engine/* export/* image/* progress/* steps/test_steps_select.py
     registry/test_registry_answers.py registry/test_registry_auth_files.py registry/test_registry_challenge.py
     registry/test_registry_credentials.py registry/test_registry_urls.py
     run_step/test_cdi.py run_step/test_defaults.py run_step/test_plan_*.py run_step/test_network_pools.py
