@@ -68,13 +68,12 @@ def test_a_layer_that_is_not_what_it_says_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_a_layer_that_ends_too_soon_is_named(tmp_path: Path) -> None:
+def test_a_layer_that_ends_too_soon_is_refused(tmp_path: Path) -> None:
     blobs = Blobs()
     whole = blobs.data[blobs.layer(("a", b"1")).descriptor.digest]
     item = blobs.add(gzip.compress(whole)[:-20], "application/vnd.oci.image.layer.v1.tar+gzip")
-    with pytest.raises(BuildError) as caught:
+    with pytest.raises(BuildError, match="cut off"):
         write(tmp_path, blobs, Layer(item, "sha256:" + hashlib.sha256(whole).hexdigest()))
-    assert item.digest in caught.value.what
     assert not (tmp_path / "out").exists()
 
 
