@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fnmatch
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,6 +28,19 @@ def pytest_configure() -> None:
     # process that is executed inherits that, and then the builders that tests interrupt would run to their end.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Run tests that measure time without a trace function: pytest-cov's own pause does not reach xdist's workers."""
+    if item.get_closest_marker("no_cover") is None:
+        return (yield)
+    trace = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
