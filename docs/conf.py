@@ -21,13 +21,15 @@ project = "buildfront"
 copyright = "the buildfront authors"
 version = release = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 nitpicky = True  # a role or a link that leads nowhere is a warning, and warnings are errors
 # No inventories of other projects: nothing is fetched, and names of the standard library are no links. A type that
 # the public functions only pass through has no entry either.
 nitpick_ignore_regex = [(r"py:.*", r"(?!buildfront\.|run_step\.).*")]
 exclude_patterns = ["_build"]
 
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "signature"

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import fnmatch
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 FAST = """
-    dockerfile/* graph/* engine/* image/* progress/* steps/test_steps_select.py
+    dockerfile/* graph/* engine/* export/* image/* progress/* steps/test_steps_select.py
     registry/test_registry_answers.py registry/test_registry_auth_files.py registry/test_registry_challenge.py
     registry/test_registry_credentials.py registry/test_registry_urls.py
     run_step/test_cdi.py run_step/test_defaults.py run_step/test_plan_*.py run_step/test_network_pools.py
     run_step/test_network_verdicts.py run_step/test_seccomp.py
-    test_cli_values.py test_docs.py test_expressions.py test_golden.py test_schemas.py
+    test_cli_values.py test_docs.py test_expressions.py test_golden.py test_house.py test_schemas.py
 """.split()
 """The modules of ``pytest --fast``, which is `make test-fast`: texts, plans and documents. They need neither root nor
 programs beside Python, but for tests that are marked so, or skip themselves. A test of more than a second is marked
@@ -26,6 +28,19 @@ def pytest_configure() -> None:
     # process that is executed inherits that, and then the builders that tests interrupt would run to their end.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Run tests that measure time without a trace function: pytest-cov's own pause does not reach xdist's workers."""
+    if item.get_closest_marker("no_cover") is None:
+        return (yield)
+    trace = sys.gettrace()
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(trace)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

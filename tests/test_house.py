@@ -6,9 +6,9 @@ import re
 import tomllib
 from pathlib import Path
 
-import buildfront.api
 import pytest
 
+import buildfront.api
 import run_step
 
 PROJECT = Path(__file__).parent.parent
@@ -29,7 +29,7 @@ def test_the_reference_has_every_public_name(page: str, package: object) -> None
 
 def _targets(text: str) -> list[str]:
     """The targets of the make commands in a text, in their order."""
-    return re.findall(r"^(?:.*[\s`:])?make ([a-z][a-z-]*)", text, re.MULTILINE)
+    return re.findall(r"""(?:^|`|" )make ([a-z][a-z-]*)""", text, re.MULTILINE)
 
 
 def test_the_readme_the_workflow_and_the_check_run_the_same_commands() -> None:
