@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import option_checks
     from .actions import write_files
+    from .contract import Executor, Output, Plan, Result, check_executor, check_plan, check_result
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
-    from .errors import HostError, RequestError, RunStepError, StepFailed
+    from .errors import HostError, RequestError, RunStepError
     from .execution import execute, materialise, write_bundle
-    from .executor import LocalExecutor, run
+    from .executor import LocalExecutor, plan_here, run
     from .host import HostFacts
     from .host_lookup import look_up, security_options
     from .host_probe import probe
@@ -57,7 +58,6 @@ _HOME = {
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
-    "StepFailed": "errors",
     "RunResult": "run_result",
     "Supervisor": "supervisor_client",
     "execute": "execution",
@@ -66,7 +66,15 @@ _HOME = {
     "Finding": "doctor",
     "write_files": "actions",
     "write_bundle": "execution",
+    "Executor": "contract",
+    "Output": "contract",
+    "Plan": "contract",
+    "Result": "contract",
+    "check_executor": "contract",
+    "check_plan": "contract",
+    "check_result": "contract",
     "LocalExecutor": "executor",
+    "plan_here": "executor",
     "run": "executor",
     "recover": "recovery",
     "enter_user_namespace": "rootless",
@@ -114,7 +122,9 @@ __all__ = [
     "ConsoleSize",
     "HostFacts",
     "probe",
+    "look_up",
     "plan",
+    "plan_here",
     "RunPlan",
     "execute",
     "run",
@@ -124,6 +134,13 @@ __all__ = [
     "Secret",
     "parse_secret",
     "parse_ssh",
+    "Executor",
+    "Plan",
+    "Result",
+    "Output",
+    "check_executor",
+    "check_plan",
+    "check_result",
     "LocalExecutor",
     "recover",
     "enter_user_namespace",
@@ -134,7 +151,6 @@ __all__ = [
     "Choice",
     "choose_isolation",
     "validate",
-    "look_up",
     "security_options",
     "materialise",
     "write_files",
@@ -154,7 +170,6 @@ __all__ = [
     "RunStepError",
     "RequestError",
     "HostError",
-    "StepFailed",
 ]
 
 

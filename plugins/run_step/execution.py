@@ -15,6 +15,7 @@ from typing import Any
 
 from .actions import Undo, prepare
 from .chroot_fields import check_fields
+from .contract import Output
 from .errors import HostError
 from .inputs import Inputs
 from .isolation.bundle_files import write_config
@@ -22,12 +23,11 @@ from .isolation.cgroup import remove_noted
 from .linux.seccomp_filter import compile_filter
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .programs import Start, explain, printed, reason, said
-from .rootfs import Root
+from .rootfs import open_rootfs
 from .run_protocol import Job, NetworkJob
 from .run_result import RunResult
 from .secret_packing import pack
 from .stdio.own_terminal import size_of
-from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
 from .supervisor_client import Supervisor
 from .trees import remove_tree
@@ -61,7 +61,8 @@ def execute(
     for the step are removed from ``rootfs`` unless the step put something in them; and the terminal is
     restored.
 
-    Raises HostError when the step could not be started. A command that fails is a result, not an error.
+    Raises RequestError where ``rootfs`` is not a directory, HostError when the step could not be started. A command
+    that fails is a result, not an error.
     """
     _refuse(plan)
     inputs = inputs or Inputs()
@@ -75,7 +76,7 @@ def execute(
     closed = work_dir or tempfile.mkdtemp(prefix="buildfront-")
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=closed)
     try:
-        with Root(rootfs) as root:
+        with open_rootfs(rootfs) as root:
             undo = Undo(root, bundle)
             try:
                 plan = prepare(plan, root, bundle, undo, inputs)
@@ -192,7 +193,7 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
     inputs = Inputs()
     inputs.check(plan)
     rootfs = os.path.join(directory, "rootfs")
-    with Root(rootfs) as root:
+    with open_rootfs(rootfs) as root:
         plan = prepare(plan, root, directory, Undo(root, directory), inputs)
     write_config(directory, _real_spec(plan.spec, rootfs, directory))
 

@@ -22,17 +22,22 @@ from .network_terms import CNI_CONFIG_DIRS
 from .pipeline import cdi
 from .pipeline.default_mounts import parse as parse_default_mount
 from .pipeline.devices import clean, parse
+from .pipeline.isolation_choice import choose as choose_isolation
 from .pipeline.seccomp import parse as parse_profile
 from .pipeline.volumes import parse_mount, parse_volume
 from .request import RunRequest
 
 
 def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
-    """Return the facts with everything added that ``request`` needs.
+    """Return ``host`` with the facts added that ``request`` names.
 
-    Raises RequestError for a malformed device, HostError for a directory of hooks or devices that can't be
-    read.
+    They are devices, CDI files, hooks, sources of volumes and of default mounts, and configurations of networks. Raises
+    RequestError for a malformed device or volume, HostError for a directory of hooks, devices or networks that can't
+    be read.
     """
+    named = request.devices or request.hooks_dirs or request.volumes or request.mounts
+    if not (named or host.default_mounts or names_a_network(request)):
+        return host
     devices: dict[str, DeviceFact] = {item.path: item for item in host.devices}
     paths = {item.path: item for item in host.paths}
     for text in request.devices:
@@ -117,7 +122,8 @@ def _has_rro(request: RunRequest, host: HostFacts) -> bool:
 
     A runtime that does not report its features does not support them.
     """
-    if request.isolation == "chroot" or not (request.volumes or request.mounts):
+    isolation, _ = choose_isolation(request.isolation, host)
+    if isolation == "chroot" or not (request.volumes or request.mounts):
         return host.has_rro
     chosen = request.runtime or (host.working_runtime.path if host.working_runtime else "runc")
     path = find_runtime(chosen)

@@ -7,10 +7,14 @@ elsewhere. :func:`run_step.execute` puts the real paths in.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
-from .codec import encode
+from .codec import decode, encode
+from .documents import short
+from .errors import RequestError
+from .plan_checks import check_choices, check_item, check_spec
+from .spec_types import Spec
 
 ROOTFS = "@rootfs@"
 BUNDLE = "@bundle@"
@@ -214,8 +218,18 @@ class RunPlan:
     no_pivot: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The absolute paths in the step where something is mounted."""
+        return tuple(item["destination"] for item in self.spec.get("mounts", ()))
+
+    @property
+    def network_mode(self) -> str:
+        """How the step is connected, see :class:`NetworkPlan`."""
+        return self.network.mode
+
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values, keys in a fixed order."""
+        """Return the plan as JSON values, keys in a fixed order."""
         out: dict[str, Any] = encode(self)
         if self.network.mode != "cni":
             for name in ("configs", "plugin_dirs", "own_dns"):
@@ -224,6 +238,43 @@ class RunPlan:
             {"do": type(item).__name__, **encode(item, defaults=False)} for item in self.actions
         ]
         return out
+
+    @classmethod
+    def from_json(cls, data: Any) -> RunPlan:
+        """Return the plan that :meth:`to_json` gave.
+
+        What it holds is checked for its form, not for what it does: whoever executes a plan trusts it. Raises
+        RequestError with the place of the first thing that is wrong.
+        """
+        if not isinstance(data, dict):
+            raise RequestError(f"plan: an object is wanted, not {short(data)}")
+        actions = data.get("actions", [])
+        if not isinstance(actions, list):
+            raise RequestError(f"plan.actions: a list is wanted, not {short(actions)}")
+        made = decode(cls, {**data, "actions": []}, "plan")
+        made = replace(
+            made,
+            actions=tuple(_action(item, f"plan.actions[{number}]") for number, item in enumerate(actions)),
+        )
+        check_choices(made.isolation, made.container_id, made.network.mode)
+        check_spec(decode(Spec, made.spec, "plan.spec"))
+        for number, file in enumerate(made.files):
+            check_item(file, f"plan.files[{number}]")
+        return made
+
+
+_ACTIONS: dict[str, type[Action]] = {kind.__name__: kind for kind in get_args(Action)}
+
+
+def _action(data: Any, place: str) -> Action:
+    name = data.get("do") if isinstance(data, dict) else None
+    kind = _ACTIONS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        known = ", ".join(sorted(_ACTIONS))
+        raise RequestError(f"{place}: an object is wanted whose field 'do' is one of {known}")
+    action = decode(kind, {key: value for key, value in data.items() if key != "do"}, place)
+    check_item(action, place)
+    return action
 
 
 def host_id(linux: dict[str, Any], kind: str, number: int) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from .errors import HostError, RequestError
 from .linux.openat2 import components, open_in_root
 
 _DIR = os.O_PATH | os.O_DIRECTORY
@@ -250,3 +251,24 @@ class Root:
                     raise
             finally:
                 os.close(fd)
+
+
+def open_rootfs(path: str) -> Root:
+    """Open the root filesystem that a request or a caller names.
+
+    Raises RequestError where ``path`` is not the absolute path of a directory, HostError where it can't be opened.
+    """
+    if not path.startswith("/"):
+        raise RequestError(f"rootfs {path!r}: the path must be absolute")
+    try:
+        return Root(path)
+    except ValueError:
+        raise RequestError(f"rootfs {path!r}: a path can't have a null byte") from None
+    except FileNotFoundError:
+        raise RequestError(f"rootfs {path}: it does not exist") from None
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            raise RequestError(f"rootfs {path}: it is not a directory") from None
+        if error.errno in _ABSENT:
+            raise RequestError(f"rootfs {path}: {error.strerror}") from None
+        raise HostError(f"rootfs {path} can't be opened: {error.strerror}") from None

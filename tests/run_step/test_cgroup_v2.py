@@ -8,6 +8,7 @@ import sys
 import pytest
 from busybox_root import why_not_run
 from crun_alone import PREFIX, filters, missing, runtime
+from rows import row
 from watching import groups
 
 SCRIPT = """
@@ -35,8 +36,9 @@ print(json.dumps(out))
 """
 
 
+@row("X38")
 @pytest.mark.root
-def test_X38_on_version_2_alone(rootfs, tmp_path):
+def test_on_version_2_alone(rootfs, tmp_path):
     reason = why_not_run()
     if reason:
         pytest.skip(reason)

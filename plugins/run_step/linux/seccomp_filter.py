@@ -173,7 +173,10 @@ def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: 
     arguments = rule.get("args", ())
     array = (_Compare * max(1, len(arguments)))()
     for slot, item in zip(array, arguments, strict=False):
-        slot.arg, slot.op = item["index"], _OPERATORS[item["op"].removeprefix("SCMP_CMP_")]
+        operator = _OPERATORS.get(item["op"].removeprefix("SCMP_CMP_"))
+        if operator is None:
+            raise OSError(22, f"seccomp operator {item['op']} is unknown")
+        slot.arg, slot.op = item["index"], operator
         slot.a, slot.b = item["value"], item.get("valueTwo", 0)
     for name in rule["names"]:
         number = library.seccomp_syscall_resolve_name(name.encode())

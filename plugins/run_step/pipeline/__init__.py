@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from ..chroot_fields import check_fields
+from ..defaults import decide
 from ..errors import RequestError
 from ..host import HostFacts
 from ..planning import ROOTFS, RunPlan
 from ..request import ISOLATIONS, RunRequest
-from ..rootfs import Root
+from ..rootfs import open_rootfs
 from . import (
     annotation,
     bare,
@@ -74,7 +76,9 @@ STAGES: tuple[Stage, ...] = (
 def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Stage] | None = None) -> RunPlan:
     """Decide everything about one RUN step.
 
-    Reads the request, the facts and the root filesystem; changes nothing. Equal inputs give equal plans.
+    Reads the request, the facts and the root filesystem; changes nothing. Equal inputs give equal plans. The isolation
+    ``auto``, or none, is the best that the facts allow. What the request names on the host (volumes, devices, hooks,
+    networks) is known from the facts only: :func:`run_step.look_up` adds it, and :func:`run_step.plan_here` calls both.
     ``stages`` replaces the default pipeline (:data:`STAGES`).
 
     Raises RequestError for what is wrong in the request, HostError for what this host cannot do.
@@ -82,13 +86,16 @@ def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Stage] | None
     values.check(request)
     if not request.args:
         raise RequestError("the request has no command: args is empty")
-    name = request.isolation or "oci"
+    notes: list[str] = []
+    if request.isolation in ("", "auto"):
+        choice = decide(host).isolation
+        notes = [choice.note] if choice.note else []
+        request = replace(request, isolation=choice.taken or "chroot")
+    name = request.isolation
     if name not in ISOLATIONS:
         raise RequestError(f"unknown isolation {name!r}; known are {', '.join(ISOLATIONS)}")
-    if not request.rootfs.startswith("/"):
-        raise RequestError(f"rootfs {request.rootfs!r}: the path must be absolute")
     container_id = request.container_id or hashlib.sha256(repr(request).encode()).hexdigest()
-    with Root(request.rootfs) as root:
+    with open_rootfs(request.rootfs) as root:
         draft = Draft(root=root, isolation=name, container_id=container_id, spec=_empty_spec(request))
         for stage in STAGES if stages is None else stages:
             stage(draft, request, host)
@@ -106,7 +113,7 @@ def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Stage] | None
         runtime=runtime,
         runtime_flags=request.runtime_flags,
         no_pivot=request.no_pivot,
-        warnings=tuple(draft.warnings),
+        warnings=(*notes, *draft.warnings),
     )
 
 

@@ -14,15 +14,14 @@ from typing import Any
 from ..errors import HostError, RequestError
 from ..host import HostFacts
 from ..planning import BUNDLE, ForwardAgent, PutSecret, SetSecret, TakeSource
-from ..request import MOUNT_KINDS, RunMount, RunRequest, wrong_target
+from ..request import AGENT_SOCKET, MOUNT_KINDS, RunMount, RunRequest, wrong_target
 from ..rootfs import above
 from .draft import Draft
 
 Mount = dict[str, Any]
 
 SECRETS = "/run/secrets"
-AGENT_SOCKET = "/run/buildkit/ssh_agent."
-"""The default places of a secret and of an agent's socket; the names are BuildKit's."""
+"""Where a secret is, unless the mount says so; BuildKit's name."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)

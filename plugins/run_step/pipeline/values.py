@@ -12,14 +12,12 @@ from typing import Any
 
 from ..documents import short
 from ..errors import RequestError
-from ..request import IDMapping, RunMount, RunRequest
+from ..request import CONTAINER_ID, IDMapping, RunMount, RunRequest
 
 LARGEST_ID = (1 << 32) - 2
 _LARGEST = (1 << 63) - 1
 _SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Surrogates that stand for no byte; the others do (PEP 383)."""
-
-_CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", re.ASCII)
 
 
 def check(request: RunRequest) -> None:
@@ -33,7 +31,7 @@ def check(request: RunRequest) -> None:
             _mapping(place, value)
         elif isinstance(value, RunMount):
             _mount(place, value)
-    if request.container_id and not _CONTAINER_ID.fullmatch(request.container_id):
+    if request.container_id and not CONTAINER_ID.fullmatch(request.container_id):
         raise RequestError(
             f"request.container_id: {short(request.container_id)} is not a name of letters, digits, _ . + -"
         )

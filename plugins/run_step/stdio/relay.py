@@ -13,15 +13,14 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from ..contract import Output
 from ..linux import pty
 from ..run_protocol import LENGTH
 from .own_terminal import OurTerminal, is_terminal, size_of
 
-Output = Callable[[str, bytes], None]
 _CHUNK = 1 << 16
 _LOOK = 0.2
 """Seconds between two checks for what can't be waited for: a cancelling event, a size without a signal."""
