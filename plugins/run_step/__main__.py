@@ -123,8 +123,9 @@ def _result_file(argv: list[str]) -> ResultFile | None:
 
 
 class _Stop:
-    """The signals that ask for the end. They set ``event``, by which a running step is killed; before one runs they
-    raise :class:`_Interrupted` too.
+    """The signals that ask for the end.
+
+    They set ``event``, by which a running step is killed; before one runs they raise :class:`_Interrupted` too.
     """
 
     def __init__(self) -> None:

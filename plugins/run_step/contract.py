@@ -29,8 +29,10 @@ class Plan(Protocol):
 
     @property
     def destinations(self) -> Sequence[str]:
-        """The absolute paths in the step where something is mounted. A frontend looks there for what mounts of the RUN
-        instruction lie in each other; an executor that takes no such mounts has none.
+        """The absolute paths in the step where something is mounted.
+
+        By them a frontend finds which mounts of the RUN instruction lie in each other; an executor that takes no such
+        mounts has none.
         """
 
     @property
@@ -61,8 +63,9 @@ class Result(Protocol):
         """Return how the step ended, in words for an error message: ``exit status 3``."""
 
     def usage(self) -> Mapping[str, int | str]:
-        """Return what the step used, for events and records, as :meth:`run_step.RunResult.usage` does; what is not
-        known is left out.
+        """Return the resource use for events and records, as :meth:`run_step.RunResult.usage` does.
+
+        Unknown values are left out.
         """
 
 

@@ -57,7 +57,7 @@ def last_lines(path: str, start: int = 0) -> str:
 
 
 class UserMode:
-    """The common fields of both networks; see :class:`run_step.network.Network`.
+    """The common fields of both networks; see :class:`run_step.network.model.Network`.
 
     The step can't reach the host's loopback, so the host has no address of its own in this network.
     """
