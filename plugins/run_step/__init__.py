@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
     from .errors import HostError, RequestError, RunStepError
-    from .execution import RunResult, Supervisor, execute, materialise, write_bundle
+    from .execution import execute, materialise, write_bundle
     from .executor import LocalExecutor, plan_here, run
     from .host import HostFacts
     from .host_lookup import look_up, security_options
@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     )
     from .rootfs import Root
     from .rootless import enter_user_namespace, needs_user_namespace
+    from .run_result import RunResult
     from .ssh import parse_ssh
+    from .supervisor_client import Supervisor
     from .trees import check_move, copy_content, copy_tree, move_tree, remove_tree
     from .validation import validate
 
@@ -56,8 +58,8 @@ _HOME = {
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
-    "RunResult": "execution",
-    "Supervisor": "execution",
+    "RunResult": "run_result",
+    "Supervisor": "supervisor_client",
     "execute": "execution",
     "materialise": "execution",
     "examine": "doctor",

@@ -20,13 +20,13 @@ from typing import Any
 
 from . import documents
 from .errors import HostError, RequestError
-from .execution import RunResult
 from .executor import LocalExecutor
 from .inputs import Inputs, parse_secret
 from .planning import RunPlan
 from .request import RunRequest
 from .result_file import ResultFile
 from .rootless import enter_user_namespace
+from .run_result import RunResult
 from .ssh import parse_ssh
 from .validation import validate
 
@@ -123,8 +123,10 @@ def _result_file(argv: list[str]) -> ResultFile | None:
 
 
 class _Stop:
-    """The signals that ask for the end. They set ``event``, by which a running step is killed; before one runs they
-    raise :class:`_Interrupted` too."""
+    """The signals that ask for the end.
+
+    They set ``event``, by which a running step is killed; before one runs they raise :class:`_Interrupted` too.
+    """
 
     def __init__(self) -> None:
         self.event = threading.Event()

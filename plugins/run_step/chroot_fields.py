@@ -13,8 +13,9 @@ from .errors import HostError
 from .planning import NetworkPlan
 
 Tree = Mapping[str, Any]
-"""The fields of an object: True for one that is honoured whatever is in it, a Tree for an object or a list of them,
-a tuple for the values that are honoured."""
+"""The known fields of an object: True for a field that is honoured whatever its value is, a Tree for an
+object or a list of objects, a tuple for the values that are honoured.
+"""
 
 _SETS: Tree = dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), True)
 _DEVICE: Tree = dict.fromkeys(("path", "type", "major", "minor", "fileMode", "uid", "gid"), True)
@@ -25,8 +26,8 @@ HONOURED: Tree = {
     "ociVersion": True,
     "hostname": True,
     "domainname": True,
-    "annotations": True,  # for whoever reads the spec: a runtime does nothing with them
-    "hooks": {},  # none of them: they are told one by one
+    "annotations": True,  # information for readers of the spec; runtimes ignore them
+    "hooks": {},  # no hook is honoured; each is reported by its name
     "root": {"path": True, "readonly": True},
     "process": {
         "terminal": True,
@@ -50,12 +51,12 @@ HONOURED: Tree = {
         "devices": _DEVICE,
         "cgroupsPath": True,
         "resources": {
-            "devices": True,  # no device cgroup: nodes can't be opened at all but those that the plan makes
+            "devices": True,  # no device cgroup: only the nodes that the plan makes can be opened
             "cpu": dict.fromkeys(("shares", "quota", "period", "cpus", "mems"), True),
             "memory": {"limit": True, "swap": True},
             "pids": {"limit": True},
         },
-        "sysctl": True,  # by their names: see _sysctls()
+        "sysctl": True,  # checked by name: see _sysctls()
         "seccomp": {
             "defaultAction": True,
             "defaultErrnoRet": True,
@@ -67,14 +68,14 @@ HONOURED: Tree = {
             ),
             "syscalls": dict.fromkeys(("names", "action", "errnoRet", "args"), True),
         },
-        # Nothing that a step mounts is seen outside, and what the host mounts later is seen where a volume asks.
+        # No mount of a step is seen outside. A later mount of the host is seen if a volume asks for it.
         "rootfsPropagation": ("private", "rprivate", "slave", "rslave"),
         "maskedPaths": True,
         "readonlyPaths": True,
         "mountLabel": True,
     },
 }
-"""Of the runtime specification 1.2 for Linux (config.md, config-linux.md)."""
+"""The honoured fields of the runtime specification 1.2 for Linux (config.md, config-linux.md)."""
 
 RLIMITS = tuple(
     f"RLIMIT_{name}"
@@ -82,7 +83,7 @@ RLIMITS = tuple(
         "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
     ).split()
 )
-"""The limits that Linux has (getrlimit(2))."""
+"""The limits of Linux (getrlimit(2))."""
 
 _WITHOUT_MOUNTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "root.readonly": lambda spec: spec["root"].get("readonly"),
@@ -100,8 +101,9 @@ BIND_OPTIONS = frozenset(
         " rro rnosuid rnodev rnoexec defaults async nomand"
     ).split()
 )
-"""Options of a bind that mean something to the sandbox. Of any other mount the kernel is told all that is left, and
-refuses what it does not know."""
+"""The options of a bind mount that the sandbox understands. For other mounts, the remaining options are
+passed to the kernel, which refuses those that it does not know.
+"""
 
 
 def check_fields(isolation: str, spec: Mapping[str, Any], network: NetworkPlan) -> None:
@@ -117,9 +119,9 @@ def check_fields(isolation: str, spec: Mapping[str, Any], network: NetworkPlan) 
 
 
 def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
-    """Return the fields of ``spec`` that are set and can't be honoured, each with its place.
+    """Return the places of the fields in ``spec`` that are set and can't be honoured.
 
-    ``connected``: the step has a network of its own that is connected, as part of which sysctls are set.
+    ``connected``: the step has its own network, which is connected; sysctls are set as a part of that.
     """
     found = list(_walk(spec, HONOURED, ""))
     if not any(item.get("type") == "mount" for item in spec["linux"].get("namespaces", ())):

@@ -1,6 +1,6 @@
 """Examine what this machine can do for a RUN step, by trying, and say what would make the rest work.
 
-For people (``buildfront doctor``) and for frontends. Planning does not use it: that has its own facts
+For people (``buildfront doctor``) and for frontends. Planning does not use it: it has its own facts
 (:mod:`run_step.host`).
 """
 
@@ -29,7 +29,7 @@ from .rootless import enter_user_namespace, needs_user_namespace, why_no_user_na
 
 
 class Finding(NamedTuple):
-    """One thing that a step may need. ``detail`` says how it was found, or how to make it work."""
+    """The result for one thing that a step may need. ``detail`` is what was found, or the remedy."""
 
     what: str
     ok: bool
@@ -40,8 +40,11 @@ _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "cgroup", "user")
 
 
 def examine() -> list[Finding]:
-    """Try each thing once. An ordinary user's process becomes root of a user namespace on the way, as for a build:
-    call it where the program starts. Nothing is left behind."""
+    """Try each thing once; leave nothing behind.
+
+    A process of an unprivileged user becomes root of a user namespace, as for a build: call this function at
+    the start of the program.
+    """
     before, user = _user()
     host = replace(probe(runtimes=False), runtimes=probe_runtimes(every=True)) if os.geteuid() == 0 else None
     if host is None:
@@ -54,7 +57,7 @@ def examine() -> list[Finding]:
             host.has_mounts,
             "a mount namespace can be made"
             if host.has_mounts
-            else "none can be made: grant CAP_SYS_ADMIN, or allow user namespaces; steps have chroot(2) alone",
+            else "none can be made: grant CAP_SYS_ADMIN, or allow user namespaces; steps have only chroot(2)",
         )
     )
     found.append(
@@ -97,19 +100,19 @@ def examine() -> list[Finding]:
             if runtime and is_machine_root()
             else why
             if runtime is None
-            else "root of the machine alone",
+            else "only for root of the machine",
         )
     )
     found.append(
         Finding(
             "isolation rootless",
             bool(runtime and ranges),
-            runtime.name if runtime and ranges else why if runtime is None else "the user has one ID alone",
+            runtime.name if runtime and ranges else why if runtime is None else "the user has only one ID",
         )
     )
     found.append(
         Finding(
-            "isolation chroot", True, "in namespaces" if host.has_mounts else "chroot(2) alone: see mounts"
+            "isolation chroot", True, "in namespaces" if host.has_mounts else "only chroot(2): see mounts"
         )
     )
     chosen = decide(host)
@@ -117,7 +120,10 @@ def examine() -> list[Finding]:
 
 
 def _automatic(chosen: Defaults) -> list[Finding]:
-    """What a build with no options would use, each part with the better ones and why not them; then in one line."""
+    """Return the choices of a build without options.
+
+    Each names the better ones and why they are not taken; a summary comes last.
+    """
     found = []
     for name, choice in chosen._asdict().items():
         against = "".join(f"; not {other}: {why}" for other, why in choice.others)
@@ -140,7 +146,10 @@ def _words(name: str) -> str:
 
 
 def _user() -> tuple[Choice, list[Finding]]:
-    """Who builds, and as whom: the choice, made from what can be told before. Enters the user namespace."""
+    """Return the choice of a user namespace, and the findings about the user.
+
+    The choice is made from the facts before the user namespace is entered, which is done here.
+    """
     uid = os.geteuid()
     why = why_no_user_namespace() if needs_user_namespace() else ""
     choice = defaults.user_namespace(uid, effective(), why)
@@ -170,7 +179,7 @@ def _user() -> tuple[Choice, list[Finding]]:
 
 
 def _try(flags: int) -> str:
-    """Unshare in a child; the empty string, or why it failed."""
+    """Unshare in a forked child; return the empty string, or why it failed."""
     number = errno_in_child(lambda: m.unshare(flags))
     return os.strerror(number) if number else ""
 
@@ -190,7 +199,7 @@ def _namespace(name: str) -> Finding:
 
 
 def _bridge() -> Finding:
-    """The built-in network, tried by a child in a network namespace that goes with it."""
+    """Try the built-in network in a forked child, in a network namespace that ends with it."""
     from .network import bridge  # it loads pyroute2
 
     reader, writer = os.pipe()
@@ -200,7 +209,7 @@ def _bridge() -> Finding:
             os.close(reader)
             m.unshare(m.CLONE_NEWNET)
             text = "\0".join(bridge.examine())
-        except BaseException as error:  # noqa: BLE001 - told by the parent
+        except BaseException as error:  # noqa: BLE001 - reported by the parent
             text = f"!{error or type(error).__name__}"
         finally:
             os.write(writer, text.encode(errors="replace")[:4000])
@@ -214,10 +223,10 @@ def _bridge() -> Finding:
             "network bridge", False, f"can't be made: {said[1:]}; steps have --network host or none"
         )
     if not is_machine_root():
-        return Finding("network bridge", False, "root of the machine alone; see slirp4netns and pasta")
+        return Finding("network bridge", False, "only for root of the machine; see slirp4netns and pasta")
     if said:
         return Finding(
-            "network bridge", False, f"steps would reach this machine alone: {said.replace(chr(0), '; ')}"
+            "network bridge", False, f"steps would reach only this machine: {said.replace(chr(0), '; ')}"
         )
     return Finding("network bridge", True, "bridge, veth and address translation for IPv4 and IPv6")
 

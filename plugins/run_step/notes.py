@@ -15,7 +15,7 @@ LARGEST = 4 << 20
 """The limit of a note in bytes; a larger file is not one of ours."""
 
 PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-"""Where distributions put programs."""
+"""The directories of programs in distributions."""
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -26,7 +26,7 @@ def is_own(status: os.stat_result) -> bool:
 
 
 def is_own_directory(path: str) -> bool:
-    """Whether ``path`` is a directory of ours, not a link, and no other user can put another in its place."""
+    """Whether ``path`` is a directory of ours, not a link, and no other user can replace it."""
     try:
         status = os.lstat(path)
     except (OSError, ValueError):
@@ -37,9 +37,9 @@ def is_own_directory(path: str) -> bool:
 
 
 def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
-    """Return the content of a note: a regular file of ours that no other user may write, with only one name.
+    """Return the content of a note; None if it is not a note of ours, or larger than ``limit``.
 
-    None for anything else, and for a file that is larger than ``limit``.
+    It must be a regular file of ours that no other user may write, with only one name.
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -54,14 +54,17 @@ def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
 
 
 def lines(directory: str, name: str) -> list[str]:
-    """Return the lines of a note, without those that can't be a path; none where there is no note."""
+    """Return the lines of a note, without those that can't be a path; none if there is no note."""
     text = (read(directory, name) or b"").decode("utf-8", "surrogateescape")
     return [line for line in text.split("\n") if line and "\0" not in line]
 
 
 def known_program(path: str, names: Iterable[str], directories: Iterable[str] = ()) -> bool:
-    """Whether ``path`` is a program of one of ``names`` that this machine knows by itself: in a usual place, in one of
-    PATH, or in one of ``directories``; and only its owner, who is root or we, can have put it there."""
+    """Whether ``path`` is a program with one of ``names`` in a trusted place.
+
+    The places are the usual directories, those of PATH, and ``directories``. Only the owner, who must be root
+    or we, may have been able to put it there.
+    """
     directory, name = os.path.split(path)
     places = {*PLACES, *os.environ.get("PATH", "").split(":"), *directories}
     if name not in names or directory not in places or not os.path.isabs(path) or "\0" in path:
@@ -77,7 +80,7 @@ def known_program(path: str, names: Iterable[str], directories: Iterable[str] = 
 
 
 def _is_safe(directory: str) -> bool:
-    """Whether ``directory`` and all above it are root's or ours, and no other user can rename or remove there."""
+    """Whether ``directory`` and all above it are root's or ours, and no other user can rename or remove entries."""
     try:
         here = os.path.realpath(directory, strict=True)
         while True:
@@ -93,8 +96,11 @@ def _is_safe(directory: str) -> bool:
 
 
 def _trusted() -> set[int]:
-    """Return the IDs of root and of us. In a user namespace the machine's root has the overflow ID, as all others have;
-    there the owner of a note tells."""
+    """Return the IDs of root and ourselves.
+
+    In a user namespace the machine's root has the overflow ID, as other users do. It is trusted there,
+    because the owner of a note is checked in another way.
+    """
     own = {0, os.geteuid()}
     if not is_machine_root():
         with open("/proc/sys/kernel/overflowuid", encoding="ascii") as stream:

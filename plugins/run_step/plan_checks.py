@@ -1,7 +1,7 @@
-"""Checks of a plan that comes as JSON, besides its types: names stay in their directory, and the kernel can be given
-its paths and numbers.
+"""Checks of a plan that comes as JSON, besides its types.
 
-They do not judge what the plan does: it may mount and change all that its executor may, see docs/plugin.md.
+Names stay in their directory, and the kernel can be given the paths and the numbers. The checks do not judge what the
+plan does: it may mount and change all that its executor may, see docs/plugin.md.
 """
 
 from __future__ import annotations

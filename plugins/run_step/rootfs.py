@@ -23,13 +23,12 @@ _MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
 
 
 def above(path: str) -> list[str]:
-    """Return the directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
+    """Return the parent directories of a clean, absolute path, the topmost first, without the root directory."""
     return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
 
 
 class Created(NamedTuple):
-    """A place made to mount on, by its number in its filesystem, and the times of its directory before and just
-    after."""
+    """A place made to mount on: its inode, and the times of its directory before and just after."""
 
     path: str
     directory: bool
@@ -50,7 +49,7 @@ class Root:
         self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Release the descriptor; the object is of no use afterwards."""
+        """Release the descriptor; the object can't be used afterwards."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -62,12 +61,12 @@ class Root:
         self.close()
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0) -> int:
-        """A descriptor of ``path``, links followed inside the root. Raises OSError."""
+        """Return a descriptor of ``path``, with links followed inside the root. Raises OSError."""
         return open_in_root(self.fd, path, flags, mode)
 
     @contextmanager
     def parent(self, path: str) -> Iterator[tuple[int, str]]:
-        """The descriptor of the directory that holds ``path`` and the last name of it.
+        """Yield the descriptor of the directory that holds ``path``, and the last component.
 
         The last component is not resolved: use it with ``dir_fd`` and without following links.
         """
@@ -79,7 +78,7 @@ class Root:
             os.close(fd)
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """The status of ``path`` itself, or None where there is nothing."""
+        """Return the status of ``path`` itself, or None if it does not exist."""
         try:
             with self.parent(path) as (fd, name):
                 return os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -89,7 +88,7 @@ class Root:
             raise
 
     def stat(self, path: str) -> os.stat_result | None:
-        """The status of what ``path`` leads to inside the root, or None."""
+        """Return the status of the target of ``path``, with links followed inside the root, or None."""
         try:
             fd = self.open(path, os.O_PATH)
         except OSError as error:
@@ -102,7 +101,7 @@ class Root:
             os.close(fd)
 
     def resolve(self, path: str) -> str:
-        """What ``path`` leads to inside the root, links resolved, with no slash in front. Raises OSError."""
+        """Return ``path`` with links resolved inside the root, without a leading slash. Raises OSError."""
         fd = self.open(path, os.O_PATH)
         try:
             top, found = (os.readlink(f"/proc/self/fd/{number}") for number in (self.fd, fd))
@@ -111,10 +110,11 @@ class Root:
         return found.removeprefix(top).lstrip("/")
 
     def lines(self, path: str, limit: int = 8 << 20) -> Iterator[str]:
-        """The lines of a regular file, without their ends; none where there is no such file.
+        """Yield the lines of a regular file, without their line ends; none if there is no such file.
 
-        Anything else is not opened at all: a FIFO put there by an image could hang the build, a device do worse.
-        Raises OSError, before the first line for a file of more than ``limit`` bytes: part of it would be no answer.
+        Other kinds of files are not opened at all: a FIFO in an image could hang the build, and a device do
+        worse. Raises OSError before the first line if the file has more than ``limit`` bytes, because a part
+        of it could be misleading.
         """
         status = self.stat(path)
         if status is None or not stat.S_ISREG(status.st_mode):
@@ -137,9 +137,10 @@ class Root:
                 yield line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
     def _reach(self, path: str, make: Callable[[str, bool], None]) -> None:
-        """Walk to ``path``, links followed inside the root, also those to what is not there yet.
+        """Walk to ``path``, following links inside the root, even dangling ones.
 
-        ``make`` is called with the true path of each thing missing and whether it is the last; it has to make it.
+        ``make`` is called with the real path of each missing component, and whether it is the last; it must
+        create it.
         """
         todo = [part for part in os.path.normpath("/" + path).split("/") if part]
         real, links = "/", 0
@@ -168,9 +169,9 @@ class Root:
             real = here
 
     def make_dirs(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> list[str]:
-        """Create ``path`` and its missing parents, all with ``mode`` and owner; return what was created.
+        """Create ``path`` and its missing parents, all with ``mode`` and owner; return the paths that were created.
 
-        Links on the way are followed inside the root. Raises NotADirectoryError where a file is in the way.
+        Links on the way are followed inside the root. Raises NotADirectoryError if a file is in the way.
         """
         made: list[str] = []
 
@@ -190,9 +191,9 @@ class Root:
         return made
 
     def make_mount_point(self, path: str, directory: bool, mode: int = 0o755) -> list[Created]:
-        """Make ``path`` when missing, and say what :meth:`remove_mount_point` needs to undo it.
+        """Make ``path`` if it is missing, and return what :meth:`remove_mount_point` needs to undo it.
 
-        ``mode`` is that of the directory itself; the ones above it get 0755.
+        ``mode`` is that of the directory itself; new parents get 0755.
         """
         created: list[Created] = []
 
@@ -204,7 +205,7 @@ class Root:
                 before = os.fstat(fd)
                 if is_dir:
                     os.mkdir(name, 0o755, dir_fd=fd)
-                    os.chmod(name, mode if last else 0o755, dir_fd=fd)  # whatever our umask
+                    os.chmod(name, mode if last else 0o755, dir_fd=fd)  # whatever the umask is
                 else:
                     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
                     made = os.open(name, flags, 0o644, dir_fd=fd)
@@ -227,7 +228,7 @@ class Root:
         return created
 
     def remove_mount_point(self, created: list[Created]) -> None:
-        """Undo :meth:`make_mount_point` where the step left the place empty; parents get their times back."""
+        """Undo :meth:`make_mount_point` if the step left the place empty; parents get their times back."""
         for place in reversed(created):
             head, name = os.path.split(place.path)
             try:
@@ -238,7 +239,7 @@ class Root:
                 untouched = os.fstat(fd).st_mtime_ns == place.mtime_after_ns
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 if (status.st_dev, status.st_ino) != place.identity:
-                    continue  # the step has put something of its own in its place
+                    continue  # the step has put something of its own in this place
                 if place.directory:
                     os.rmdir(name, dir_fd=fd)
                 elif stat.S_ISREG(status.st_mode) and status.st_size == 0:

@@ -8,20 +8,20 @@ decided here. Hot path: imports little.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from .errors import HostError
 from .linux import mount as m
+from .run_protocol import Job
 
 DIRECTORY = "private"
 """The directory of the bundle; ``@bundle@/private`` in plans."""
 
 
-def unpack(job: dict[str, Any], fd: int) -> None:
+def unpack(job: Job, fd: int) -> None:
     """Put the secrets in their place: files below the bundle, variables into the job's spec.
 
-    With variables the runtime's configuration and state, which repeat them, are in memory as well. Raises HostError
-    where nothing can be mounted, or an owner does not exist.
+    With variables the runtime's configuration and state, which repeat them, are in memory as well. Raises
+    HostError if nothing can be mounted, or an owner does not exist.
     """
     directory = os.path.join(job["bundle"], DIRECTORY)
     try:
@@ -49,10 +49,10 @@ def _mount_memory(directory: str, executable: bool) -> None:
     if not executable:
         flags |= (
             m.MS_NOEXEC
-        )  # a bind of one file that may be executed could not take it away in a user namespace
+        )  # an executable file's own bind mount could not remove this flag in a user namespace
     try:
         m.mount("tmpfs", directory, "tmpfs", flags, "mode=711,noswap")
-    except OSError:  # before Linux 6.4, or not root of the machine: it may be swapped out
+    except OSError:  # before Linux 6.4, or not root of the machine: it may be swapped to the disk
         m.mount("tmpfs", directory, "tmpfs", flags, "mode=711")
 
 

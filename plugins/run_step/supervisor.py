@@ -1,12 +1,12 @@
-"""The process that steps hang on: started once, single-threaded, light; it forks one child for each RUN.
+"""The parent process of all steps: started once, single-threaded and small; it forks one child for each RUN.
 
-A builder may be any program with any threads, and forking those is not safe; starting an interpreter for
-each step is slow. So one is started for the builder, and it forks. Each child serves one run over a socket:
-it reads the plan's parts, sets the step up, reports, and waits. When the other end of the socket goes, for
-whatever reason the builder ended, the child kills the step: nothing outlives its builder.
+A builder may be any program with any threads, and forking those is not safe; starting an interpreter for each
+step is slow. So one is started for the builder, and it forks. Each child serves one run over a socket: it
+reads the parts of the plan, sets the step up, reports, and waits. When the other end of the socket is closed,
+for whatever reason the builder ended, the child kills the step: no step outlives its builder.
 
-The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library
-never has a child that it did not make (row S72).
+The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library never
+has a child that it did not make (row S72).
 
 Hot path: imports little, and all of it before the first fork, so that no child has to import anything.
 """
@@ -26,18 +26,18 @@ from .isolation import oci
 from .isolation.chroot import launch
 from .linux import process as p
 from .linux.children import end_descendants
-from .run_protocol import LIBRARY, MOST_FDS, receive, send
+from .run_protocol import LIBRARY, MOST_FDS, Answer, Job, receive, send
 from .secret_files import unpack
 
 
 class Held(Protocol):
-    """A resource that is kept from one run to the next."""
+    """An object that is kept from one run to the next."""
 
     def release(self) -> None:
         """Release it. Never raises."""
 
     def forget(self) -> None:
-        """Drop it in a forked process, without releasing it."""
+        """Close its descriptors in a forked process, which must not keep it."""
 
 
 def main() -> None:
@@ -51,13 +51,13 @@ def main() -> None:
 
 
 def _hold(library: str) -> list[Held]:
-    """Load the built-in network once, before the runs are forked, and keep it from one run to the next."""
+    """Load the built-in network once, in the process from which every run is forked, and hold it between runs."""
     try:
         sys.path.append(library)
         from .network.bridge import Hold  # it loads pyroute2
 
         return [Hold()]
-    except Exception:  # noqa: BLE001 - the run that needs it says so
+    except Exception:  # noqa: BLE001 - the run that needs it reports the error
         return []
 
 
@@ -115,24 +115,25 @@ def _serve_all(held: list[Held]) -> None:
 def serve(fds: list[int]) -> None:
     """Serve one run.
 
-    ``fds`` are its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
-    file of its secrets where it has some.
+    ``fds`` are its socket, the step's stdin, stdout and stderr, the socket to send a terminal through if it
+    has one, and the file of its secrets if it has some.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run = socket.socket(fileno=fds[0])
     for fd in fds:
         os.set_inheritable(fd, False)
-    job = json.loads(receive(run))
+    job: Job = json.loads(receive(run))
+    answer: Answer
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:
             unpack(job, streams[-1])
             streams = streams[:-1]
-        # Held open, that is all: they end with us.
+        # Only held open: they end with this process.
         streams = streams[: len(streams) - job.get("locks", 0)]
         perform = launch.run if job["isolation"] == "chroot" else oci.run
         answer = perform(run, job, streams)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the builder must hear of it
+    except Exception as error:  # noqa: BLE001 - the builder must receive any error
         answer = {"error": str(error) or type(error).__name__}
     try:
         send(run, answer)

@@ -247,7 +247,8 @@ def test_doctor_of_a_user(place) -> None:
     assert rows["isolation auto"]["detail"].startswith("rootless")
     assert rows["overlay"]["ok"]
     assert (
-        not rows["network bridge"]["ok"] and "root of the machine alone" in rows["network bridge"]["detail"]
+        not rows["network bridge"]["ok"]
+        and "only for root of the machine" in rows["network bridge"]["detail"]
     )
     rows = {
         row["what"]: row

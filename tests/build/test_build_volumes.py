@@ -171,7 +171,7 @@ def test_S64_options_of_a_build(made, way: Way) -> None:
             ["--mount", "type=bind,src=/no/such,dst=/b"],
             "volume source '/no/such' does not exist on this host",
         ),
-        (["-v", "/etc/passwd:/b:O"], "/etc/passwd is no directory; an overlay needs one"),
+        (["-v", "/etc/passwd:/b:O"], "/etc/passwd is not a directory; an overlay needs one"),
         (["-v", "/usr:/b:U"], "/usr of the host must not be given another owner"),
         (["-v", "/a:/b:ro,odd"], "volume '/a:/b:ro,odd': unknown option 'odd'"),
         (["--mount", "type=tmpfs,dst=/b,tmpfs-size=big"], "tmpfs-size 'big': a number"),

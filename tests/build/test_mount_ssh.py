@@ -232,8 +232,8 @@ def test_a_required_agent_is_missed_before_any_step_runs(place_of) -> None:
 BAD = [
     (["default"], "SSH_AUTH_SOCK is not set"),
     (["default=missing"], "'missing' can't be looked at: No such file or directory"),
-    (["a=box.tar"], "'box.tar' is no private key"),
-    (["a=empty,box.tar"], "ssh key 'empty' is no private key"),
+    (["a=box.tar"], "'box.tar' is not a private key"),
+    (["a=empty,box.tar"], "ssh key 'empty' is not a private key"),
     (["a,b=box.tar"], "the form is default"),
 ]
 

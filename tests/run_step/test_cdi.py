@@ -165,7 +165,7 @@ def wrong(**changes):
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("{", "it is no JSON"),
+        ("{", "it is not JSON"),
         ("[]", "[] is not of type 'object'"),
         ({"kind": "vendor.com/gpu"}, "required property"),
         (wrong(cdiVersion="0.2.0"), "cdiVersion: '0.2.0' is not one of"),
@@ -226,7 +226,7 @@ def test_X35_what_is_no_specification_is_told_with_its_place(ask, facts, spec, w
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "it is no YAML that JSON could hold: while parsing"),
+        ("a: [", "it is not YAML that can be written as JSON: while parsing"),
         ("!!python/object/apply:os.system [id]", "could not determine a constructor"),
         ("&a [*a]", "Circular reference"),
         ("kind: 2026-01-01", "not JSON serializable"),
@@ -300,7 +300,7 @@ def test_X35_a_broken_file_is_no_harm_to_others(ask, facts):
         plan(ask(devices=("vendor.com/gpu=7",)), beside)
     for words in (
         "the device 'vendor.com/gpu=7' is not known to CDI: known are vendor.com/gpu=0, vendor.com/gpu=1;",
-        "/etc/cdi/0.json can't be used: it is no JSON",
+        "/etc/cdi/0.json can't be used: it is not JSON",
         "/etc/cdi/1.json can't be used: devices: 0 is not of type 'array'",
         "/etc/cdi/b.json can't be used: it can't be read: Permission denied",
     ):
@@ -312,7 +312,7 @@ def test_X35_a_broken_file_of_the_same_kind_is_told(ask, facts):
     (warning,) = plan(ask(devices=("vendor.com/gpu=0",)), beside).warnings
     assert (
         warning
-        == "the CDI specification /etc/cdi/0.json can't be used: devices: [] should be non-empty; it is left aside"
+        == "the CDI specification /etc/cdi/0.json can't be used: devices: [] should be non-empty; it is left out"
     )
 
 
@@ -463,7 +463,7 @@ def test_X35_a_node_that_the_host_lacks_is_told(ask, facts):
     with pytest.raises(HostError, match=r"the device /dev/vendor0 is of type c on this host, not b"):
         node_of(ask, facts, path="/dev/vendor0", type="b")
     with pytest.raises(
-        HostError, match=r"/opt/a is on this host by its number alone, and outside of the step's /dev"
+        HostError, match=r"/opt/a has only a number on this host, and outside of the step's /dev"
     ):
         node_of(ask, facts, path="/opt/a", type="c", major=7)
 
@@ -541,7 +541,7 @@ def test_X35_in_a_user_namespace_the_hosts_nodes_are_shown(ask, facts):
     )
     assert not any("/dev/vendor0" in text for text in made.warnings)
     with pytest.raises(
-        HostError, match="the device /dev/a is on this host by its number alone, and in a user namespace"
+        HostError, match="the device /dev/a has only a number on this host, and in a user namespace"
     ):
         node = edited(deviceNodes=[{"path": "/dev/a", "type": "c", "major": 7}])
         plan(ask(devices=("vendor.com/gpu=0",), isolation="rootless"), replace(facts, cdi_specs=files(node)))
@@ -580,7 +580,7 @@ def test_X35_files_are_found(ask, host, tmp_path):
     assert [file.error for file in found.cdi_specs] == [
         "",
         "",
-        "it is no UTF-8 text",
+        "it is not UTF-8 text",
         "it can't be read: No such file or directory",
     ]
     assert [(item.path, item.type) for item in found.devices] == [("/dev/full", "c")]

@@ -80,7 +80,7 @@ SHORT = {
     "the host's nodes, bound": "bound",
     "nodes made for the time of the step": "made",
     "what the image has": "image",
-    "ulimits alone": "ulimits",
+    "only ulimits": "ulimits",
     "": "-",
 }
 

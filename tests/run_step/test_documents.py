@@ -61,7 +61,7 @@ def test_what_is_no_JSON(text):
         ("[" * 101 + "]" * 101, "deeper than 100"),
         ('{"a":' * 200 + "1" + "}" * 200, "deeper than 100"),
         ("[" * 100_000, "deeper than 100"),
-        (b"\xff", "no UTF-8"),
+        (b"\xff", "not UTF-8"),
         (" " * (17 << 20), "larger than"),
     ],
 )
@@ -175,7 +175,7 @@ def test_any_YAML_is_a_value_or_a_ValueError(text):
 def test_a_pipe_without_a_writer_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert d.read(str(tmp_path / "pipe"), 100) == b""
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         d.read(str(tmp_path / "pipe"), 100, regular=True)
 
 
@@ -191,7 +191,7 @@ def test_a_pipe_with_a_writer_is_read_to_its_end():
 def test_what_has_no_end_is_too_large():
     with pytest.raises(d.TooLarge, match="larger than 1000 bytes"):
         d.read("/dev/zero", 1000)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         d.read("/dev/zero", 1000, regular=True)
 
 
@@ -525,7 +525,7 @@ HOSTILE = {
     "deep": (DEEP.encode(), b"nested deeper"),
     "deep objects": (b'{"args":' * 50_000, b"nested deeper"),
     "large": (b" " * (20 << 20), b"larger than"),
-    "no text": (b"\xff\xfe", b"no UTF-8"),
+    "no text": (b"\xff\xfe", b"not UTF-8"),
     "null": (b"\0" * 1000, b"no JSON"),
     "twice": (b'{"args": ["a"], "args": ["b"], "rootfs": "/"}', b"the key 'args' twice"),
     "NaN": (b'{"args": ["a"], "rootfs": "/", "oom_score_adj": NaN}', b"NaN is no number"),

@@ -27,7 +27,7 @@ OPENED = "(: < {0}) 2>/dev/null && echo read; (: >> {0}) 2>/dev/null && echo wri
 
 
 NOT_HELD = (
-    "the device /dev/mine has the permissions {!r}, which nothing keeps the step to: isolation {} has no device cgroup "
+    "the device /dev/mine has the permissions {!r}, which can't be enforced: isolation {} has no device cgroup "
     "here, only the node's mode counts"
 )
 

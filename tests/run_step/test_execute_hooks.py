@@ -119,7 +119,7 @@ OLD = {"hook": "/usr/libexec/hook", "arguments": ["--debug"], "hasbindmounts": T
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (TextFile("/hooks/10-one.json", "{"), "is no JSON: Expecting property name"),
+        (TextFile("/hooks/10-one.json", "{"), "is not JSON: Expecting property name"),
         (TextFile("/hooks/10-one.json", "[]"), "can't be used: [] is not of type 'object'"),
         (
             TextFile("/hooks/10-one.json", "", "it can't be read: Is a directory"),

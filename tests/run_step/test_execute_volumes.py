@@ -405,7 +405,7 @@ def test_S64_a_file_is_no_directory(way):
     for volume in (f"{file}:/tmp", f"{directory}:/etc/passwd"):
         assert "ot a directory" in way.refused(volumes=(volume,))
     words = way.refused(volumes=(f"{file}:/v:O",))
-    assert words == f"volume '{file}:/v:O': {file} is no directory; an overlay needs one"
+    assert words == f"volume '{file}:/v:O': {file} is not a directory; an overlay needs one"
 
 
 SOURCES = {
@@ -673,7 +673,7 @@ def test_S63_a_volume_of_the_step_comes_first(way):
 
 
 def test_S63_a_file_is_no_image_volume(way):
-    words = "the image declares the volume '/etc/passwd', but that is no directory"
+    words = "the image declares the volume '/etc/passwd', but that is not a directory"
     assert way.refused(image=ImageDefaults(volumes=("/etc/passwd",))) == words
 
 
@@ -718,7 +718,8 @@ def test_S64_where_an_overlay_collects_is_checked_before(way):
         )
     volume = f"{v}:/v:O,upperdir={file},workdir={upper}"
     assert (
-        way.refused(volumes=(volume,)) == f"volume '{volume}': {file} is no directory; an overlay needs one"
+        way.refused(volumes=(volume,))
+        == f"volume '{volume}': {file} is not a directory; an overlay needs one"
     )
 
 

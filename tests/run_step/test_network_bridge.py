@@ -237,8 +237,8 @@ def test_X79_where_nothing_can_be_translated_that_is_said_and_the_machine_is_rea
                 f"family=v4 fetch gw:{port}; family=v6 fetch gw:{port}; nc -w 1 {WEB4} 80", **fields
             )
             assert step.stdout.count(b"peer=") == 2
-            said = "steps reach this machine alone over IPv{}: it can't forward for them"
-            said += " (nf_tables: the table buildfront is somebody else's)"
+            said = "steps reach only this machine over IPv{}: it can't forward for them"
+            said += " (nf_tables: the table buildfront is not buildfront's)"
             assert list(result.warnings) == [said.format(4), said.format(6)]
         step.close()
         nft.communicate()
@@ -307,7 +307,7 @@ def test_X79_a_device_of_that_name_that_is_somebody_else_s_is_left(tmp_path, nam
         machine.run("ip", "addr", "add", "10.9.9.1/24", "dev", "buildfront0")
         before = machine.left()
         step = LabStep(machine, tmp_path, "chroot")
-        with pytest.raises(HostError, match="device buildfront0 that is somebody else's; rename it, or use"):
+        with pytest.raises(HostError, match="device buildfront0 that is not buildfront's; rename it, or use"):
             step.run("true", network="bridge")
         step.close()
         assert machine.left() == before
@@ -591,7 +591,7 @@ def test_X79_a_table_of_that_name_that_is_somebody_else_s_is_left(tmp_path, name
         before = machine.run("nft", "list", "ruleset")
         step = LabStep(machine, tmp_path, "chroot")
         result = step.run("true", network="bridge")
-        assert "IPv4" in result.warnings[0] and "table buildfront is somebody else's" in result.warnings[0]
+        assert "IPv4" in result.warnings[0] and "table buildfront is not buildfront's" in result.warnings[0]
         step.close()
         assert machine.run("nft", "list", "ruleset") == before
 

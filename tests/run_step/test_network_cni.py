@@ -267,24 +267,24 @@ def test_S78_a_plugin_that_fails_is_quoted_and_all_are_deleted(step, place):
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
-        ("echo nonsense", r"answered ADD with no JSON object: 'nonsense\\n'"),
-        ("echo '[1]'", r"answered ADD with no JSON object"),
-        ("true", r"answered ADD with no JSON object: ''"),
+        ("echo nonsense", r"did not answer ADD with a JSON object: 'nonsense\\n'"),
+        ("echo '[1]'", r"did not answer ADD with a JSON object"),
+        ("true", r"did not answer ADD with a JSON object: ''"),
         ("echo out of luck >&2; exit 7", "failed for ADD: out of luck"),
         ("exit 7", "failed for ADD: exit status 7"),
         ("kill -SEGV $$", "failed for ADD: killed by SIGSEGV"),
         (
             'echo \'{"ips": "all", "dns": 5}\'',
-            r"answered ADD with a result that is none \(ips is no list\): \{",
+            r"answered ADD with an invalid result \(ips is not a list\): \{",
         ),
-        ('echo \'{"ips": ["all"]}\'', "ips has what is no object"),
-        ('echo \'{"ips": [{"address": ["10.9.0.5/24"]}]}\'', "address is no text"),
-        ('echo \'{"ip4": "10.9.0.5/24"}\'', "ip4 is no object"),
-        ('echo \'{"dns": {"nameservers": "192.0.2.1"}}\'', "nameservers is no list"),
-        (f"echo '{DEEP}'", r"answered ADD with no JSON object: '\[\[\["),
-        (f"echo '{{\"x\": {DEEP}}}'", 'answered ADD with no JSON object: \'."x": '),
+        ('echo \'{"ips": ["all"]}\'', "ips has an item that is not an object"),
+        ('echo \'{"ips": [{"address": ["10.9.0.5/24"]}]}\'', "address is not a string"),
+        ('echo \'{"ip4": "10.9.0.5/24"}\'', "ip4 is not an object"),
+        ('echo \'{"dns": {"nameservers": "192.0.2.1"}}\'', "nameservers is not a list"),
+        (f"echo '{DEEP}'", r"did not answer ADD with a JSON object: '\[\[\["),
+        (f"echo '{{\"x\": {DEEP}}}'", 'did not answer ADD with a JSON object: \'."x": '),
         (f"echo '{DEEP}'; exit 1", "failed for ADD: "),
-        ("head -c 100000 /dev/zero | tr '\\0' '['", "answered ADD with no JSON object: "),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", "did not answer ADD with a JSON object: "),
     ],
 )
 def test_S78_what_a_plugin_says_in_its_own_way(step, place, lines, match):
@@ -295,7 +295,7 @@ def test_S78_what_a_plugin_says_in_its_own_way(step, place, lines, match):
 
 def test_S78_a_malformed_configuration_is_told_with_its_file(step, place):
     name = place.network("front", place.plugin("able") | {"capabilities": ["dns"]})
-    text = refused(step, place, name, "the capabilities of the plugin able are no JSON object")
+    text = refused(step, place, name, "the capabilities of the plugin able are not a JSON object")
     assert f"{place.configs}/front.conflist: " in text and place.calls() == []
 
 

@@ -194,7 +194,7 @@ SIX = "nameserver 2001:db8::53\n"
 def test_S51_servers_of_IPv6_alone_are_out_of_reach_of_slirp4netns(rootfs):
     made = planned(rootfs, "slirp4netns", resolv_conf=SIX)
     assert made.warnings == (
-        "slirp4netns has IPv4 alone and does not reach the host's name servers (2001:db8::53); give one with --dns, or "
+        "slirp4netns has only IPv4 and does not reach the host's name servers (2001:db8::53); give one with --dns, or "
         "use --network pasta",
     )
     assert words(file(made, "resolv.conf"), "nameserver") == ["2001:db8::53"]
@@ -328,10 +328,10 @@ def test_S78_what_is_no_network_is_passed_over(name, text):
     [
         (
             '{"name": "x", "type": "a", "capabilities": ["dns"]}',
-            "the capabilities of the plugin a are no JSON object",
+            "the capabilities of the plugin a are not a JSON object",
         ),
         ('{"type": "a"}', "it has no name"),
-        ("[" * 100_000, r"no JSON \(it is nested deeper than 100 levels\)"),
+        ("[" * 100_000, r"it is not JSON \(it is nested deeper than 100 levels\)"),
         ('{"name": "x", "type": "a", "ipam": %s}' % ("[" * 300 + "]" * 300), "nested deeper than 100 levels"),
     ],
 )

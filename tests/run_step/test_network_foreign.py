@@ -12,7 +12,7 @@ from lab_step import WEB, LabStep
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
 
 TRY = f"nc -w 1 {WEB4} 80 </dev/null || echo dropped; nc -w 1 {WEB6} 80 </dev/null || echo dropped"
-ALONE = "steps may reach this machine alone over IPv{}: {}"
+ALONE = "steps may reach only this machine over IPv{}: {}"
 
 
 @pytest.fixture(scope="module")

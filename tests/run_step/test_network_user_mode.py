@@ -336,7 +336,7 @@ def test_S51_servers_of_IPv6_are_out_of_reach_of_slirp4netns(six_machine, tmp_pa
     step = LabStep(six_machine, tmp_path, "chroot", user=True)
     try:
         warnings = step.warned("true", network="slirp4netns")
-        assert any("IPv6 alone leads out of this machine; use --network pasta" in text for text in warnings)
+        assert any("only IPv6 leads out of this machine; use --network pasta" in text for text in warnings)
         assert any(f"does not reach the host's name servers ({DNS6})" in text for text in warnings)
     finally:
         step.close()

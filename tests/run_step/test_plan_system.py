@@ -252,7 +252,7 @@ def test_S42_a_network_that_leads_nowhere_is_a_warning(ask, host, network):
     """slirp4netns has no IPv6."""
     facts = replace(host, has_slirp4netns=True, **USER)
     (warning,) = plan(ask(network=network), replace(facts, address="2001:db8::7")).warnings
-    assert "IPv6 alone leads out of this machine; use --network pasta" in warning
+    assert "only IPv6 leads out of this machine; use --network pasta" in warning
     assert not plan(ask(network=network), replace(facts, address="192.0.2.7")).warnings
 
 
@@ -265,7 +265,7 @@ def test_S42_a_network_that_leads_nowhere_is_a_warning(ask, host, network):
         ("slirp4netns", {}, "slirp4netns was not found on PATH; install slirp4netns"),
         ("pasta", {}, "pasta was not found on PATH; install passt"),
         ("front,other", {"cni": (FRONT, BACK)}, "has the network 'other'; known are front, back"),
-        ("other", {"cni": (TextFile("/x.conf", "{"),)}, "no network is configured; /x.conf: no JSON"),
+        ("other", {"cni": (TextFile("/x.conf", "{"),)}, "no network is configured; /x.conf: it is not JSON"),
         ("back", {"cni": (replace(BACK, text=BACK.text.replace("1.0.0", "9.0")),)}, "is of version 9.0"),
     ],
 )
@@ -655,7 +655,7 @@ def test_S63_the_root_directory_is_no_volume(ask, host, volume):
 
 
 def test_S63_a_file_is_no_volume(ask, host):
-    with pytest.raises(RequestError, match=r"'/etc/passwd'.*no directory"):
+    with pytest.raises(RequestError, match=r"'/etc/passwd'.*not a directory"):
         plan(ask(image_volumes=("/etc/passwd",)), host)
 
 
@@ -826,7 +826,7 @@ def test_S64_an_overlay_may_keep_what_it_collects(ask, host, tmp_path):
 
 def test_S64_an_overlay_needs_a_directory(ask, host, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RequestError, match="no directory"):
+    with pytest.raises(RequestError, match="not a directory"):
         plan(ask(volumes=(f"{tmp_path}/file:/v:O",)), host)
 
 

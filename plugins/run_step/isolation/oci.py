@@ -1,7 +1,7 @@
 """The create, start, wait and delete of one container by an OCI runtime.
 
-Runs in the supervised child (see :mod:`run_step.supervisor`), which is the subreaper of the container's
-init. ``--root`` points into the run's own directory: what a killed build leaves is found there.
+It runs in the supervised child (see :mod:`run_step.supervisor`), which is the subreaper of the container's
+init. ``--root`` is a directory of the run, so that the leftovers of a killed build are found there.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from ..linux import children, mount
 from ..linux.pty import set_size
 from ..network.connect import connect
 from ..network.model import Network
+from ..run_protocol import Answer, Job
 from . import answers
 from .bundle_files import RUNTIME_NOTE, write_config
 from .cgroup import Group, named, remove
@@ -28,20 +29,20 @@ CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
 
 SECONDS = 120.0
-"""How long a runtime may take for create or start; hooks that pull something in are part of it."""
+"""The limit for create or start, in seconds. It includes hooks, which may download something."""
 
 _LOG = 1 << 20
-"""Bytes at the end of a runtime's log that are read."""
+"""The limit for reading a runtime's log, in bytes from its end."""
 
 
 class Container:
-    """One container of one runtime. The calls raise RuntimeError with the runtime's own words, and
-    :class:`run_step.linux.children.Cancelled` when the builder asks for the end meanwhile.
+    """One container of one runtime.
 
-    ``seconds``: how long the runtime may take for one call.
+    The methods raise RuntimeError with the runtime's error message, and Cancelled (:mod:`run_step.linux.children`)
+    when the builder asks for the end meanwhile. ``seconds`` is the limit for one call of the runtime.
     """
 
-    def __init__(self, run_socket: socket.socket, job: dict[str, Any], runtime: str) -> None:
+    def __init__(self, run_socket: socket.socket, job: Job, runtime: str) -> None:
         self.base = [runtime, "--root", job["state"], *job["runtime_flags"]]
         self.bundle: str = job["bundle"]
         self.config: str = job.get("config", self.bundle)
@@ -55,7 +56,7 @@ class Container:
         log = os.path.join(self.bundle, "runtime.log")
         label = f"{os.path.basename(self.runtime)} {args[0]}"
         if os.path.exists(log + ".json"):
-            os.unlink(log + ".json")  # what another call logged
+            os.unlink(log + ".json")  # the log of an earlier call
         with open(log, "wb") as stream:
             stdin, stdout, stderr = fds[:3] or (subprocess.DEVNULL, stream.fileno(), stream.fileno())
             try:
@@ -81,7 +82,7 @@ class Container:
             raise RuntimeError(f"{label} failed{how}: {explain(self._words(log), self.hooks)}")
 
     def _logging(self, log: str) -> list[str]:
-        """The runtime with its options, which logs to ``log`` with .json after it."""
+        """Return the runtime with its options, which logs to ``log`` with .json after it."""
         return [*self.base[:1], "--log", log + ".json", "--log-format", "json", *self.base[1:]]
 
     def _words(self, log: str) -> str:
@@ -100,7 +101,7 @@ class Container:
         return plain(lines)[-4000:] or "it logged nothing; what it printed is in the output"
 
     def create(self, fds: tuple[int, ...], no_pivot: bool, terminal: bool) -> int:
-        """Create, and return the process ID of the container's init, which is a child of ours then."""
+        """Create the container; return the process ID of its init, which becomes a child of ours."""
         extra = ["--no-pivot"] if no_pivot else []
         extra += ["--console-socket", CONSOLE] if terminal else []
         self._call(
@@ -128,13 +129,13 @@ class Container:
         return pid
 
     def start(self) -> None:
-        """Let the init run the command."""
+        """Make the init run the command."""
         self._call("start", self.name)
 
     def delete(self) -> str:
-        """Remove the container, killing what is left of it. Never raises: it is the last thing done.
+        """Remove the container and kill the processes left in it. Never raises: it is the last thing done.
 
-        Returns what the runtime had to say of it, which concerns nobody unless hooks of the stage poststop were run.
+        Returns the runtime's messages. They matter only if hooks of the stage poststop were run.
         """
         log = os.path.join(self.bundle, "delete.log")
         try:
@@ -154,8 +155,8 @@ class Container:
         return explain(self._words(log), self.hooks, ("poststop",)) if done.returncode or said else ""
 
 
-def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
-    """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
+def run(run_socket: socket.socket, job: Job, streams: tuple[int, ...]) -> Answer:
+    """Run one step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
     children.become_subreaper()
     path = find_runtime(job["runtime"])
     if path is None:
@@ -183,7 +184,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     guessed = named(job["container_id"])
     reserved.note(job["bundle"], guessed)
     listener = _listen() if job.get("terminal") else None
-    answer: dict[str, Any] = {}
+    answer: Answer = {}
     try:
         pid = container.create(streams, job["no_pivot"], listener is not None)
         group = Group.of(pid)
@@ -213,13 +214,13 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
         group.remove_of(job["container_id"])
         reserved.remove()
         for path in guessed:
-            remove(path)  # of a runtime that failed, and never said what it had made
+            remove(path)  # made by a runtime that failed before it said where its group is
 
 
 def _listen() -> socket.socket:
-    """The console socket, named relative to the bundle: a path of a socket has room for 107 bytes (unix(7))."""
+    """Return the console socket, named relative to the bundle: a socket's path is limited to 107 bytes (unix(7))."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    old = os.umask(0o177)  # nobody else connects to it, not for a moment
+    old = os.umask(0o177)  # no other user can connect to it, not for a moment
     listener.bind(CONSOLE)
     os.umask(old)
     listener.listen(1)
@@ -247,8 +248,11 @@ def _forward(listener: socket.socket, target: int, size: list[int]) -> None:
 
 
 def _receive(spec: dict[str, Any]) -> None:
-    """Let volumes that ask for it show what the host mounts later: crun makes all mounts private unless the spec says
-    otherwise, and what the spec can say is about one mount, so this process takes care of all others (row S64)."""
+    """Let volumes that ask for it show later mounts of the host (row S64).
+
+    crun makes all mounts private unless the spec says otherwise, and the spec's setting is about one mount
+    only. So this process sets the propagation of all others.
+    """
     asked = ("slave", "rslave", "shared", "rshared")
     if any(option in asked for item in spec["mounts"] for option in item.get("options", ())):
         mount.unshare(mount.CLONE_NEWNS)
@@ -256,10 +260,13 @@ def _receive(spec: dict[str, Any]) -> None:
         spec["linux"]["rootfsPropagation"] = "slave"
 
 
-def _give_filter(job: dict[str, Any]) -> None:
-    """crun's own filter answers EPERM to a call that the profile or its libseccomp does not know, where runc's and ours
-    answer ENOSYS: so it is given ours (crun(1), run.oci.seccomp_bpf_data). A crun that does not know the annotation
-    makes its own of the profile, which stays in the spec."""
+def _give_filter(job: Job) -> None:
+    """Give crun our own seccomp filter (crun(1), run.oci.seccomp_bpf_data).
+
+    The filter of crun answers EPERM to a call that the profile or its libseccomp does not know; those of runc
+    and ours answer ENOSYS. A crun that does not know the annotation makes its own filter from the profile,
+    which stays in the spec.
+    """
     if job.get("seccomp"):
         data = base64.b64encode(bytes.fromhex(job["seccomp"])).decode()
         job["spec"].setdefault("annotations", {})["run.oci.seccomp_bpf_data"] = data

@@ -1,7 +1,7 @@
 """Child processes of the supervised child, which serves one run and must learn of its builder's end.
 
-Everything here waits on descriptors: a pidfd (pidfd_open(2)) and the run's socket. Nothing is polled.
-Hot path: imports little.
+Everything here waits on descriptors: a pidfd (pidfd_open(2)) and the run's socket. Nothing is polled. Hot
+path: imports little.
 """
 
 from __future__ import annotations
@@ -17,16 +17,15 @@ from .process import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
 
 
 class Cancelled(Exception):
-    """The builder asked for the end, or is gone."""
+    """The builder asked for the end, or has gone away."""
 
 
 def until_ended(
     run: socket.socket, pid: int, seconds: float | None = None, *, beside: int = 0
 ) -> Literal["ended", "cancelled", "timeout", "beside"]:
-    """Wait until ``pid``, a child, has ended, the builder asks for the end or goes, ``seconds`` are over, or the
-    child ``beside`` it has ended.
+    """Wait until the child ``pid`` has ended, the builder asks for the end or goes away, or ``seconds`` are over.
 
-    Nothing is killed and nothing reaped.
+    The end of the child ``beside`` ends the wait too. Nothing is killed and nothing reaped.
     """
     pidfd = os.pidfd_open(pid)
     other = os.pidfd_open(beside) if beside else -1
@@ -55,7 +54,7 @@ def kill(pid: int) -> None:
 
 
 def died_of(number: int) -> str:
-    """Return the cause of a death by signal: ``killed by SIGSEGV``."""
+    """Return a text such as ``killed by SIGSEGV``."""
     try:
         return f"killed by {signal.Signals(number).name}"
     except ValueError:
@@ -63,19 +62,20 @@ def died_of(number: int) -> str:
 
 
 def become_subreaper() -> None:
-    """Become the parent of orphans that the step leaves (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
+    """Become the parent of processes that the step leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent() -> None:
-    """Ask for SIGKILL at our parent's end; for a child, before it becomes another program."""
+    """Ask for SIGKILL when the parent ends; for a child, before it becomes another program."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_descendants(besides: Collection[int] = ()) -> None:
-    """Kill the processes that the step left running, except for the children ``besides``.
+    """Kill the processes that the step left running, except the children ``besides``.
 
-    A subreaper gets all of them in the end: when there is nothing left to wait for, nothing runs any more.
+    They all become children of the subreaper in the end, so when there is none left to wait for, none runs
+    any more.
     """
     me = str(os.getpid())
     while True:
@@ -88,8 +88,8 @@ def end_descendants(besides: Collection[int] = ()) -> None:
                     found.append(int(name))
                     os.kill(int(name), signal.SIGKILL)
             except OSError:
-                pass  # no process, or one that has just ended
+                pass  # not a process, or one that has just ended
         if not found:
             return
         for pid in found:
-            os.waitpid(pid, 0)  # what it had started is ours then
+            os.waitpid(pid, 0)  # its children are ours then

@@ -35,7 +35,7 @@ _VALUED_ACTIONS = {"ERRNO": 0x00050000, "TRACE": 0x7FF00000}
 _OPERATORS = {"NE": 1, "LT": 2, "LE": 3, "EQ": 4, "GE": 5, "GT": 6, "MASKED_EQ": 7}
 _EPERM, _ENOSYS = 1, 38
 _DECIDED_BY_OTHERS = ("ALLOW", "LOG", "TRACE", "NOTIFY")
-"""Default actions that let an unknown call through, or leave it to another process."""
+"""Default actions that allow an unknown call, or leave the decision to another process."""
 
 _X86_64_TOKEN, _X32_TOKEN, _X32 = 0xC000003E, 0x4000003E, 0x40000000
 _NO_LAST = 0x3FFFFFFF
@@ -87,7 +87,7 @@ def _action(name: str, value: int | None) -> int:
 
 
 def compile_filter(seccomp: dict[str, Any]) -> bytes:
-    """BPF for an OCI ``linux.seccomp`` object. Raises OSError."""
+    """Return BPF for an OCI ``linux.seccomp`` object. Raises OSError."""
     return _compile(json.dumps(seccomp, sort_keys=True))
 
 
@@ -128,7 +128,7 @@ def _compile(text: str) -> bytes:
 
 
 def _front(library: Any, seccomp: dict[str, Any], tokens: dict[int, str]) -> bytes:
-    """What comes before libseccomp's filter: see the top of this file."""
+    """Return the instructions before libseccomp's filter; see the docstring of the module."""
     default = seccomp["defaultAction"].removeprefix("SCMP_ACT_")
     decided = default not in _DECIDED_BY_OTHERS
     found = {token: _numbers(library, seccomp, token, name) for token, name in tokens.items()}
@@ -146,7 +146,7 @@ def _front(library: Any, seccomp: dict[str, Any], tokens: dict[int, str]) -> byt
 def _numbers(
     library: Any, seccomp: dict[str, Any], token: int, architecture: str
 ) -> tuple[dict[int, int], int]:
-    """Of the calls that a filter names: the actions of those that libseccomp does not know, and the largest number."""
+    """Return the actions of named calls that libseccomp does not know, and the largest number of all named calls."""
     own: dict[int, int] = {}
     last = -1
     for rule in seccomp.get("syscalls", ()):
@@ -160,16 +160,16 @@ def _numbers(
                 number = found
                 if not rule.get("args"):
                     own[number] = action
-                else:  # no comparisons here: as with a kernel that lacks it
+                else:  # its comparisons are ignored: the call answers as on a kernel that lacks it
                     own.setdefault(number, _action("ERRNO", _ENOSYS))
-            last = max(last, number)  # negative ones are no calls of this architecture
+            last = max(last, number)  # negative numbers mean that this architecture lacks the call
     return own, last
 
 
 def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: int) -> None:
     action = _action(rule["action"], rule.get("errnoRet"))
     if action == default:
-        return  # libseccomp refuses rules that say nothing new
+        return  # libseccomp refuses rules that repeat the default
     arguments = rule.get("args", ())
     array = (_Compare * max(1, len(arguments)))()
     for slot, item in zip(array, arguments, strict=False):

@@ -13,11 +13,11 @@ from ..network_terms import USER_ADDRESS
 from .model import NetworkError
 
 SECONDS = 30.0
-"""How long one may take until it is ready."""
+"""The limit for the start of the process, in seconds."""
 
 
 def name_servers(bundle: str) -> list[str] | None:
-    """Return the name servers in the resolv.conf made for the step; None where it has another one."""
+    """Return the name servers of the resolv.conf that is made for the step; None if the step has another file."""
     try:
         with open(os.path.join(bundle, "files", "resolv.conf"), encoding="utf-8", errors="replace") as stream:
             return [line.split()[1] for line in stream if line.startswith("nameserver ")]
@@ -26,11 +26,11 @@ def name_servers(bundle: str) -> list[str] | None:
 
 
 TUN = "/dev/net/tun"
-"""Where tap devices come from (Linux, Documentation/networking/tuntap.rst)."""
+"""The device that makes tap devices (Linux, Documentation/networking/tuntap.rst)."""
 
 
 def why_no_tun() -> str:
-    """Return why this process can't make tap devices, and what would help; empty where it can."""
+    """Return why this process can't make tap devices, and a remedy; the empty string if it can."""
     try:
         os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
@@ -42,11 +42,11 @@ def why_no_tun() -> str:
 
 
 _CHATTER = ("sent tapfd=", "received tapfd=", "Failed to send ")
-"""Lines of no use: descriptors of slirp4netns, and that pasta finds no syslog."""
+"""Beginnings of lines without information: descriptors of slirp4netns, and pasta's note that it finds no syslog."""
 
 
 def last_lines(path: str, start: int = 0) -> str:
-    """Return the last two useful lines of a log behind ``start``, for an error."""
+    """Return the last two useful lines of a log after the offset ``start``, for an error message."""
     try:
         with open(path, "rb") as stream:
             stream.seek(start)
@@ -57,7 +57,10 @@ def last_lines(path: str, start: int = 0) -> str:
 
 
 class UserMode:
-    """A network in user space. The host's loopback can't be reached, so the host has no address of its own in it."""
+    """The common fields of both networks; see :class:`run_step.network.Network`.
+
+    The step can't reach the host's loopback, so the host has no address of its own in this network.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
@@ -69,10 +72,10 @@ class UserMode:
         self.dns: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.log = os.path.join(bundle, f"{self.name}.log")
-        self._told = 0  # bytes of its log that are of its start
+        self._told = 0  # size of the log, in bytes, when the start was over
 
     def start(self, command: list[str], fds: tuple[int, ...]) -> None:
-        """Start the program. Raises NetworkError."""
+        """Start the process. Raises NetworkError."""
         if why := why_no_tun():
             raise NetworkError(f"{self.name} needs a tap device, but {why}; or use --network host or none")
         try:
@@ -91,10 +94,10 @@ class UserMode:
         self.pid = self.process.pid
 
     def await_ready(self, ready: int, run: socket.socket) -> None:
-        """Wait until it writes to the descriptor ``ready``.
+        """Wait until the process writes to the descriptor ``ready``.
 
-        Raises NetworkError with its last output, and Cancelled when the builder asks for the end or goes; the process
-        has ended then.
+        Raises NetworkError with the process's output, and Cancelled when the builder asks for the end or goes
+        away. The process has ended then.
         """
         ended = os.pidfd_open(self.pid)
         watched = [ready, ended, run.fileno()]
@@ -104,7 +107,7 @@ class UserMode:
                 if os.read(ready, 32):
                     self._told = os.path.getsize(self.log)
                     return
-                watched.remove(ready)  # closed without a word: its end follows
+                watched.remove(ready)  # closed without a byte: the process is about to end
                 found = select.select(watched, (), (), SECONDS)[0]
         finally:
             os.close(ended)
@@ -115,7 +118,7 @@ class UserMode:
         raise NetworkError(f"{self.name} could not connect the step: {why}")
 
     def words(self) -> str:
-        """Wait for its end; return its name, the cause of the end, and its last output."""
+        """Return the process's name, what ended it, and its last output. Waits for its end."""
         return f"{self.name} {self._end()}"
 
     def _end(self) -> str:
@@ -125,6 +128,6 @@ class UserMode:
         return f"{how}: {said}" if said else how
 
     def close(self) -> None:
-        """Kill it, if it has not ended."""
+        """Kill the process, if it has not ended."""
         self.process.kill()
         self.process.wait()

@@ -22,7 +22,7 @@ _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 
 def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: HostFacts) -> NetworkPlan:
-    """Raises HostError for a network that this host can't have, with what would make it."""
+    """Return the network plan. Raises HostError, with a remedy, for a network that this host can't have."""
     if option.host:
         return NetworkPlan("host")
     if option.path.startswith("/"):
@@ -40,7 +40,7 @@ def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: Hos
     _check(mode, host)
     if mode == "slirp4netns" and host.is_ipv6_only:
         draft.warnings.append(
-            "slirp4netns has IPv4 alone, and IPv6 alone leads out of this machine; use --network pasta (package passt)"
+            "slirp4netns has only IPv4, and only IPv6 leads out of this machine; use --network pasta (package passt)"
         )
     return NetworkPlan(mode)
 
@@ -115,7 +115,7 @@ def _cni(request: RunRequest, host: HostFacts, names: tuple[str, ...]) -> Networ
 
 
 def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
-    """Return the configuration for plugins with the capability (CNI conventions, "Dynamic Plugin specific fields")."""
+    """Return the settings for plugins with the capability (CNI conventions, "Dynamic Plugin specific fields")."""
     out: dict[str, Any] = {}
     servers = () if keeps_own(request.dns) else request.dns
     if servers or request.dns_search or request.dns_options:
@@ -130,7 +130,7 @@ def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
 
 
 def configurations(files: tuple[TextFile, ...]) -> dict[str, dict[str, Any]]:
-    """Return the networks by name; the first file of a name counts. Files that can't be used are skipped."""
+    """Return the networks by name; the first file of a name counts, and invalid or unreadable files are skipped."""
     out: dict[str, dict[str, Any]] = {}
     for item in files:
         value = _load(item)
@@ -151,9 +151,9 @@ def _load(item: TextFile) -> dict[str, Any] | str:
     try:
         value = parse(item.text, limit=SPECIFICATION)
     except ValueError as error:
-        return f"no JSON ({error})"
+        return f"it is not JSON ({error})"
     if not isinstance(value, dict):
-        return "no JSON object"
+        return "it is not a JSON object"
     plugins = value.get("plugins") if item.path.endswith(".conflist") else [value]
     if not isinstance(plugins, list) or not plugins:
         return "it has no plugins"
@@ -161,7 +161,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
         return "a plugin has no type"
     for plugin in plugins:
         if not isinstance(plugin.get("capabilities") or {}, dict):
-            return f"the capabilities of the plugin {plugin['type']} are no JSON object"
+            return f"the capabilities of the plugin {plugin['type']} are not a JSON object"
     name = value.get("name")
     if not isinstance(name, str) or not name:
         return "it has no name"
@@ -173,7 +173,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether it names a program in a plugin directory, and is not a path that leads elsewhere."""
+    """Whether the value names a program in a plugin directory, and is not a path that leads elsewhere."""
     return (
         isinstance(value, str) and value.isprintable() and "/" not in value and value not in ("", ".", "..")
     )

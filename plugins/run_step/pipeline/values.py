@@ -1,5 +1,7 @@
-"""What holds for every value of a request, whatever it means: texts that the kernel can be given, numbers that it
-knows. Said before anything is decided."""
+"""Checks of every value of a request: texts that the kernel accepts, and numbers in its range.
+
+They are made before anything is decided.
+"""
 
 from __future__ import annotations
 
@@ -15,11 +17,11 @@ from ..request import CONTAINER_ID, IDMapping, RunMount, RunRequest
 LARGEST_ID = (1 << 32) - 2
 _LARGEST = (1 << 63) - 1
 _SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""What stands for no byte, as the others do (PEP 383)."""
+"""Surrogates that stand for no byte; the others do (PEP 383)."""
 
 
 def check(request: RunRequest) -> None:
-    """Raises RequestError for the first value that can be none."""
+    """Raise RequestError for the first invalid value."""
     for place, value in _walk(request, "request"):
         if isinstance(value, str):
             _text(place, value)
@@ -41,7 +43,7 @@ def check(request: RunRequest) -> None:
 
 
 def _walk(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Every value of a tree of dataclasses and tuples, with its place."""
+    """Yield every value of a tree of dataclasses and tuples, with its place."""
     yield place, value
     if dataclasses.is_dataclass(value):
         for name, item in vars(value).items():
@@ -55,11 +57,11 @@ def _text(place: str, text: str) -> None:
     if "\0" in text:
         raise RequestError("the request has a null byte in a text; the kernel can't be given one")
     if not text.isascii() and _SURROGATE.search(text):
-        raise RequestError(f"{place}: half of a surrogate pair is no text")
+        raise RequestError(f"{place}: half of a surrogate pair is not valid text")
 
 
 def _number(value: int) -> str:
-    """One of thousands of digits is no word, and Python refuses to write it."""
+    """Return the number for a message, or a substitute: Python refuses to write one with thousands of digits."""
     return str(value) if abs(value) <= 1 << 128 else "a number of that size"
 
 
@@ -74,5 +76,5 @@ def _mount(place: str, item: RunMount) -> None:
         number = getattr(item, name)
         if number is not None and not 0 <= number <= LARGEST_ID:
             raise RequestError(
-                f"{place}.{name}: {_number(number)} is no ID: they lie between 0 and {LARGEST_ID}"
+                f"{place}.{name}: {_number(number)} is not an ID: they lie between 0 and {LARGEST_ID}"
             )
