@@ -21,11 +21,11 @@ Output = Callable[[str, bytes], None]
 
 
 class Plan(Protocol):
-    """What an executor has decided about a step."""
+    """The decision of an executor about a step."""
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the user should know before the step runs; a frontend shows each text once in a build."""
+        """Warnings for the user, to be shown before the step runs; a frontend shows each text once in a build."""
 
     @property
     def destinations(self) -> Sequence[str]:
@@ -41,7 +41,7 @@ class Plan(Protocol):
 
 
 class Result(Protocol):
-    """What became of a step."""
+    """The result of a step."""
 
     @property
     def exit_status(self) -> int:
@@ -57,7 +57,7 @@ class Result(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What the user should know of how the step ran."""
+        """Warnings for the user about the run."""
 
     def describe(self) -> str:
         """Return how the step ended, in words for an error message: ``exit status 3``."""
@@ -93,7 +93,7 @@ class Executor(Protocol):
 
         ``stdin`` is a descriptor that the step may read, ``cancel`` and ``timeout`` (seconds) kill the step, ``inputs``
         is what the mounts of the RUN instruction stand for. A command that fails is a result. Raises RequestError, and
-        HostError when the step could not be run.
+        HostError if the step could not be run.
         """
 
     def close(self) -> None:
@@ -121,7 +121,7 @@ def check_executor(value: object) -> Executor:
 
 
 def _misses(method: Callable[..., object], positional: int, keywords: Sequence[str]) -> str:
-    """Why ``method`` can't be called with so many arguments and these keywords; empty where it can."""
+    """Return why ``method`` can't be called with so many arguments and these keywords; empty if it can."""
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):

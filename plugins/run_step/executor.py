@@ -25,7 +25,7 @@ from .supervisor_client import Supervisor
 def plan_here(
     request: RunRequest, facts: HostFacts | None = None, *, stages: Sequence[Stage] | None = None
 ) -> RunPlan:
-    """Plan a step for this machine: :func:`run_step.probe`, :func:`run_step.look_up` and :func:`run_step.plan` in one.
+    """Plan a step for this machine with :func:`run_step.probe`, :func:`run_step.look_up` and :func:`run_step.plan`.
 
     ``facts`` are those that were probed before; probing once is enough for a build. Raises RequestError for what is
     wrong in the request, HostError for what this machine can't do.
@@ -36,7 +36,7 @@ def plan_here(
 
 
 def _needs_runtimes(request: RunRequest) -> bool:
-    """Whether the plan depends on which OCI runtimes work here; to try them is what takes long in probing."""
+    """Whether the plan depends on which OCI runtimes work here. Trying them is the slow part of probing."""
     return request.isolation in ("", "auto") or (request.isolation == "oci" and not request.runtime)
 
 

@@ -175,6 +175,7 @@ class Calls:
         return _answer(where, command, output)
 
     def find(self, name: str) -> str:
+        """Return the path of a plugin; empty if there is none."""
         places = [os.path.join(item, name) for item in self.plugin_dirs]
         return next((place for place in places if os.access(place, os.X_OK)), "")
 
