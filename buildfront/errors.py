@@ -1,4 +1,4 @@
-"""What goes wrong in a build, said so that the reader can act: what, where, why, what to do."""
+"""Errors of a build, written so that the reader can act: what, where, why, what to do."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class SourceRange(NamedTuple):
 
 
 class BuildError(Exception):
-    """Something the user can mend.
+    """An error that the user can mend.
 
-    ``what`` is one sentence; ``hint`` what to do; ``where`` the place in the Dockerfile. ``status`` is the exit
+    ``what`` is one sentence; ``hint`` says what to do; ``where`` is the place in the Dockerfile. ``status`` is the exit
     status of the program.
     """
 
@@ -38,7 +38,7 @@ class BuildError(Exception):
         self.status = status
 
     def at(self, where: SourceRange) -> BuildError:
-        """The same error with a place, unless it has one."""
+        """Return the same error with a place, unless it has one."""
         if self.where is None:
             self.where = where
         return self
@@ -49,10 +49,10 @@ class BuildError(Exception):
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """``did you mean X?`` for the closest of ``known``, or the empty string."""
+    """Return ``did you mean X?`` for the closest of ``known``, or the empty string."""
     import difflib
 
-    if len(word) > 100:  # nobody mistyped that, and comparing has its price
+    if len(word) > 100:  # too long for a typing error, and slow to compare
         return ""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {found[0]}?" if found else ""

@@ -1,4 +1,4 @@
-"""Strangers' text on our terminal."""
+"""Text from strangers, made fit for a terminal."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ _COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,60}m)")
 
 
 def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
-    r"""``text`` with everything that would speak to a terminal, or deceive the eye, as ``\xNN`` or ``\uNNNN``: controls
-    (ESC, CR and line breaks too), overrides of the direction, line separators, halves of characters, what Unicode has
-    not assigned. Printable characters of any script stay, those of ``keep`` too. What is longer than ``limit`` loses
-    its middle: errors quote at the beginning and end with the reason.
+    r"""Return ``text`` with characters that control a terminal or deceive the eye as ``\xNN`` or ``\uNNNN``.
+
+    Those are controls (ESC, CR and line breaks too), overrides of the direction, line separators, lone surrogates, and
+    characters that Unicode has not assigned. Printable characters of any script stay, and those of ``keep``. A text
+    longer than ``limit`` loses its middle: errors quote at the beginning and end with the reason.
     """
     shown = _escape(text[:limit], keep)
     if len(text) <= limit and len(shown) <= limit:
@@ -52,8 +53,11 @@ def _escaped(char: str) -> str:
 
 
 def step_line(line: str, *, colours: bool = False) -> str:
-    """A line that a step printed, for a terminal: what a terminal would leave on it of lines written over each other,
-    tabs, and colours or no trace of them. Nothing that moves the cursor or gives orders."""
+    """Return a line that a step printed, as a terminal would show it.
+
+    Of lines written over each other the last one is kept, with its tabs, and its colours if ``colours``; the result
+    holds no other control characters.
+    """
     line = line.rstrip("\r").rpartition("\r")[2]
     if line.replace("\t", "").isprintable():
         return line

@@ -39,7 +39,8 @@ def main(command):
 def enter(command):
     """Give the powers up and become the command."""
     from run_step.linux import process as p
-    from run_step.linux.seccomp_filter import compile_filter, install
+    from run_step.linux.seccomp_filter import compile_filter
+    from run_step.linux.seccomp_install import install
     from run_step.pipeline.capabilities import DEFAULT
 
     flags = {"index": 0, "value": NEW_NAMESPACES, "valueTwo": NEW_NAMESPACES, "op": "SCMP_CMP_MASKED_EQ"}

@@ -10,7 +10,10 @@ interpreter and the project can be reached even if they lie in somebody's home d
 import signal
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # of an interrupt on the way it dies, and says nothing
+    # Of an interrupt on the way it dies, and says nothing. words() has them wait until Python, whose own handler would
+    # show a traceback, is that far.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 import os
 import subprocess
@@ -74,7 +77,8 @@ def main(flags, home, command):
             os.chmod(stream.name, 0o644)
             m.mount(stream.name, f"/etc/{name}", flags=m.MS_BIND)
     if "--no-userns" in flags:
-        from run_step.linux.seccomp_filter import compile_filter, install
+        from run_step.linux.seccomp_filter import compile_filter
+        from run_step.linux.seccomp_install import install
 
         rule = {"names": ["unshare"], "action": "SCMP_ACT_ERRNO", "errnoRet": 1}
         install(compile_filter({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]}))
@@ -118,7 +122,8 @@ def words(home, *command, ranges=True, tun=True, masked_proc=False, userns=True)
     """The command line that runs ``command`` as the user."""
     given = (not ranges, not tun, masked_proc, not userns)
     flags = [flag for flag, wanted in zip(FLAGS, given, strict=True) if wanted]
-    return [sys.executable, os.path.abspath(__file__), *flags, str(home), *map(str, command)]
+    python = ["env", "--block-signal=INT", sys.executable]
+    return [*python, os.path.abspath(__file__), *flags, str(home), *map(str, command)]
 
 
 def run(home, *command, ranges=True, **more):

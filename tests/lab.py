@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from run_step.network import STATE
-from run_step.network.user_mode import die_with_parent
+from run_step.linux.children import die_with_parent
+from run_step.network.model import STATE
 
 sys.path.append(str(Path(__file__).parent / "run_step"))
 from busybox_root import make_rootfs

@@ -2,38 +2,69 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
 
 PROJECT = Path(__file__).parent.parent
-ROWS = re.findall(
-    r"^\| ([SX]\d\d) \| (.*?) \| (.*?) \| (.*?) \|$", (PROJECT / "docs/run-step.md").read_text(), re.MULTILINE
-)
-TESTS = "".join(path.read_text() for path in (PROJECT / "tests").rglob("test_*.py"))
+TABLE = (PROJECT / "docs/run-step.md").read_text().partition("\n## ")[0]
+ROWS = re.findall(r"^\| ([SX]\d\d) \| (.*?) \| (.*?) \| (.*?) \|$", TABLE, re.MULTILINE)
 
 
-@pytest.mark.parametrize(("row", "what", "module", "shown"), [row for row in ROWS if "`" not in row[1]])
+def _rows_of_tests() -> dict[str, list[set[str]]]:
+    """Return for every name of a test the rows that each test of this name is marked with."""
+    found: dict[str, list[set[str]]] = {}
+    for path in (PROJECT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                found.setdefault(node.name, []).append(_rows_of(node))
+    return found
+
+
+def _rows_of(test: ast.FunctionDef) -> set[str]:
+    calls = [item for item in test.decorator_list if isinstance(item, ast.Call)]
+    calls = [item for item in calls if isinstance(item.func, ast.Name) and item.func.id == "row"]
+    return {ast.literal_eval(word) for item in calls for word in item.args}
+
+
+TESTS = _rows_of_tests()
+
+
+@pytest.mark.parametrize(("row", "what", "module", "shown"), ROWS)
 def test_the_table_of_the_run_step_is_true(row: str, what: str, module: str, shown: str) -> None:
     if "to come" in what and not module:
         return
-    if module.startswith("`"):
-        assert (PROJECT / "plugins/run_step" / module.strip("`")).is_file()
-        if row == "X38":
-            return
-        assert shown, f"nothing shows {row}"
+    assert (PROJECT / "plugins/run_step" / module.strip("`")).is_file()
+    assert shown, f"nothing shows {row}"
     for name in re.findall(r"`(test_\w+)`", shown):
-        assert f"def {name}(" in TESTS
-    for name in re.findall(r"case `([\w-]+)`", shown):
+        assert name in TESTS, f"{row} names a test that does not exist: {name}"
+        assert any(row in rows for rows in TESTS[name]), f'{name} has no marker @row("{row}")'
+    for name in re.findall(r"`(?!test_)([a-z][\w-]+)`", shown):
         assert (PROJECT / "testdata/dockerfiles" / name / "case.toml").is_file()
+
+
+def test_every_marker_names_a_row_of_the_table() -> None:
+    known = {row for row, *_ in ROWS}
+    assert len(known) > 50
+    assert {row for tests in TESTS.values() for rows in tests for row in rows} - known == set()
+
+
+def test_every_row_has_a_test() -> None:
+    marked = {row for tests in TESTS.values() for rows in tests for row in rows}
+    assert {row for row, *_ in ROWS} - marked == set()
+
+
+def test_names_of_tests_are_sentences_without_a_row() -> None:
+    assert [name for name in TESTS if re.match(r"test_([SX]\d\d)", name)] == []
 
 
 def test_every_line_of_the_security_page_has_its_test() -> None:
     text = (PROJECT / "docs/security.md").read_text()
     names = re.findall(r"`(test_\w+)`", text)
     assert len(names) > 20
-    assert [name for name in names if f"def {name}(" not in TESTS] == []
+    assert [name for name in names if name not in TESTS] == []
 
 
 @pytest.mark.parametrize(

@@ -34,9 +34,9 @@ MANY = 50_000
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    began = time.monotonic()
+    began = time.process_time()  # whatever else the machine does
     yield
-    assert time.monotonic() - began < seconds
+    assert time.process_time() - began < seconds
 
 
 def expressions() -> dict[str, re.Pattern[str] | re.Pattern[bytes]]:
@@ -72,6 +72,7 @@ PIECES = (
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(EXPRESSIONS) - set(BOUNDED)))
 def test_no_expression_takes_the_square_of_the_text(name: str) -> None:
     expression = EXPRESSIONS[name]
@@ -125,6 +126,7 @@ READERS: dict[str, Callable[[str], object]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_no_reader_takes_the_square_of_the_text(name: str) -> None:
     with within(30):

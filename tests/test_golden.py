@@ -52,7 +52,8 @@ def test_every_row_that_plans_has_a_case_or_a_test() -> None:
     settings = [tomllib.loads((case / "case.toml").read_text()) for case in golden_cases.CASES]
     rows = {row for item in settings for row in item.get("rows", [])}
     tests = [*Path(__file__).parent.joinpath("run_step").glob("test_*.py")]
-    rows |= {row for path in tests for row in re.findall(r"def test_([SX]\d\d)_", path.read_text())}
+    marks = [mark for path in tests for mark in re.findall(r"^@row\(.*\)$", path.read_text(), re.MULTILINE)]
+    rows |= {row for mark in marks for row in re.findall(r'"([SX]\d\d)"', mark)}
     planned = (
         "S01 S02 S03 X04 S10 S11 S12 S13 S14 S15 S16 S17 S18 S19 X20 X21 S30 S31 S32 S33 S34 X35 X36 X37"
     )

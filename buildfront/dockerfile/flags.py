@@ -23,8 +23,11 @@ def take(
     escape: str,
     repeated: dict[str, list[str]] | None = None,
 ) -> tuple[dict[str, str], str]:
-    """The leading flags and what follows them. A flag that is a key of ``repeated`` may be given several times, and
-    its values are put there. Raises BuildError for an unknown, repeated or malformed one."""
+    """Return the leading flags and the text after them.
+
+    A flag that is a key of ``repeated`` may be given several times; its values are appended there. Raises BuildError
+    for an unknown, repeated or malformed flag.
+    """
     many = repeated or {}
     known = (*known, *many)
     found: dict[str, str] = {}
@@ -55,8 +58,10 @@ def take(
 
 
 def _first(rest: str, at: int, escape: str) -> tuple[str, int]:
-    """The word at this place without its quotes and escapes, and where the next one begins. Variables stay as they
-    are."""
+    """Return the word at this place without its quotes and escapes, and the place of the next one.
+
+    Variables stay as they are.
+    """
     word: list[str] = []
     quote = ""
     while at < len(rest):

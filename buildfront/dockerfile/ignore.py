@@ -1,6 +1,6 @@
-"""``.dockerignore`` patterns (Dockerfile reference, "build context"): which paths of a context are left out.
+"""``.dockerignore`` patterns (Dockerfile reference, "build context"): the paths of a context that are left out.
 
-Pure: it is told paths and answers; it walks nothing.
+Pure: it answers for paths, and reads no directory.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ..errors import BuildError
 from .pattern import Automaton, Pattern
 
 _KEPT = 32 << 20
-"""Bytes of what is known of the directories above the last path."""
+"""Bytes that may be kept of the directories above the last path."""
 
 
 class Rule(NamedTuple):
-    """One line: what it names is left out, or (``exclude`` false) is not."""
+    """One line: the paths that it matches are left out, or (``exclude`` false) kept."""
 
     text: str
     exclude: bool
@@ -67,8 +67,11 @@ class Ignore:
 
 
 class _Seen(NamedTuple):
-    """A path, the state after it, the last rule that matches it or one of its parents, and what this and those above
-    it keep."""
+    """A path and what its children need to know.
+
+    The automaton's state after the path, the last rule that matches it or one of its parents, and the bytes that this
+    entry and those above it take.
+    """
 
     name: str
     path: str
@@ -94,7 +97,7 @@ def _automaton(rules: tuple[Rule, ...]) -> Automaton:
 
 
 def parse(text: str) -> Ignore:
-    """The rules of an ignore file. Raises BuildError for a malformed pattern."""
+    """Return the rules of an ignore file. Raises BuildError for a malformed pattern."""
     out = []
     for number, line in enumerate(text.removeprefix("\ufeff").split("\n")):
         if line.startswith("#"):
@@ -114,20 +117,23 @@ def parse(text: str) -> Ignore:
 
 
 def compile_pattern(pattern: str, *, directories: bool = True) -> Pattern:
-    """Go's filepath.Match, with ``directories`` also ``**`` for any number of directories, as moby/patternmatcher
-    reads it. Raises BuildError for a malformed one."""
+    """Return the pattern of Go's filepath.Match.
+
+    With ``directories``, ``**`` stands for any number of directories, as moby/patternmatcher reads it. Raises
+    BuildError for a malformed one.
+    """
     return Pattern(pattern, directories=directories)
 
 
 def literal(path: str) -> str:
-    """The pattern that matches this path alone."""
+    """Return the pattern that matches only this path."""
     if not has_wildcard(path):
         return path
     return re.sub(r"[*?\[\\]", lambda found: "[\\\\]" if found[0] == "\\" else f"[{found[0]}]", path)
 
 
 def as_written(pattern: str) -> str:
-    """The path of a pattern that :func:`literal` made; any other pattern as it is."""
+    """Return the path of a pattern that :func:`literal` made; any other pattern as it is."""
     path = re.sub(r"\[(?:([*?\[])|\\(\\))\]", r"\1\2", pattern)
     return path if literal(path) == pattern else pattern
 

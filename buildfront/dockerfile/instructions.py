@@ -1,4 +1,4 @@
-"""One frozen class an instruction, each with its place. Variables are not replaced yet: that is the graph's."""
+"""One frozen class an instruction, each with its place. The graph replaces variables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from ..errors import SourceRange
 
 @dataclass(frozen=True)
 class Instruction:
-    """``text`` is what was written, continuations joined, for progress and history. ``escape`` is the escape
-    character of the file, for words that are expanded later."""
+    """The part that all instructions have.
+
+    ``text`` is the instruction as written, continuations joined, for progress and history. ``escape`` is the escape
+    character of the file, for words that are expanded later.
+    """
 
     source: SourceRange
     text: str
@@ -19,7 +22,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Command:
-    """An exec form (``shell`` false) or a shell form, whose one word is the script."""
+    """An exec form, or (``shell``) a shell form, whose only word is the script."""
 
     words: tuple[str, ...]
     shell: bool
@@ -27,6 +30,8 @@ class Command:
 
 @dataclass(frozen=True)
 class From(Instruction):
+    """FROM. ``name`` is the stage's name in lower case; empty for none."""
+
     image: str
     platform: str = ""
     name: str = ""
@@ -48,6 +53,8 @@ class MountFlag:
 
 @dataclass(frozen=True)
 class Run(Instruction):
+    """RUN."""
+
     command: Command
     network: str = ""
     mounts: tuple[MountFlag, ...] = ()
@@ -107,12 +114,14 @@ class Entry(Instruction):
 
 @dataclass(frozen=True)
 class Shell(Instruction):
+    """SHELL."""
+
     words: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Healthcheck(Instruction):
-    """Times are nanoseconds, as in the image config; ``command`` None is ``NONE``."""
+    """HEALTHCHECK. Times are nanoseconds, as in the image config; ``command`` is None for ``NONE``."""
 
     command: Command | None
     interval: int = 0
@@ -124,4 +133,6 @@ class Healthcheck(Instruction):
 
 @dataclass(frozen=True)
 class Onbuild(Instruction):
+    """ONBUILD. ``trigger`` is the instruction as written."""
+
     trigger: str

@@ -1,7 +1,8 @@
-"""Text to logical lines: continuations, comments and the directives at the top. Words and variables are not looked at.
+"""Text to logical lines: continuations, comments and the directives at the top.
 
-dockerfile-parse says where instructions begin. What it passes over in silence (a line with one word, what follows an
-escaped escape character) is found here, and so is all of a text that is too long for it.
+Words and variables are not looked at. dockerfile-parse says where instructions begin. What it skips silently (a line
+with one word, the text after an escaped escape character) is found here, as is everything in a text that
+is too long for it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from ..errors import BuildError, SourceRange
 
 _COMMENT = re.compile(r"\s*#")
 _MOST = 50_000
-"""Instructions of one Dockerfile."""
+"""The most instructions that one Dockerfile may have."""
 
 _LONG = 10_000
-"""Lines of a text that dockerfile-parse, whose time grows with their square, is given."""
+"""The longest text, in lines, that dockerfile-parse is given: its time grows with their square."""
 
 
 class Line(NamedTuple):
@@ -31,7 +32,7 @@ class Line(NamedTuple):
 
 
 class Lines(NamedTuple):
-    """All instructions, and what the directives at the top said."""
+    """All instructions, and the values of the directives at the top."""
 
     lines: tuple[Line, ...]
     escape: str
@@ -39,8 +40,10 @@ class Lines(NamedTuple):
 
 
 def split(text: str, file: str) -> Lines:
-    """Raises BuildError with the place of a bad directive or a null byte, and for more instructions than can be
-    meant."""
+    """Return the logical lines of a Dockerfile.
+
+    Raises BuildError with the place of a bad directive or a null byte, and for more than LARGEST instructions.
+    """
     text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     physical = text.split("\n")
     if (null := text.find("\0")) >= 0:
@@ -77,7 +80,7 @@ def split(text: str, file: str) -> Lines:
 
 
 def _starts(text: str, physical: list[str]) -> Iterator[tuple[int, int]]:
-    """The lines where instructions may begin, and where they may end, in order."""
+    """Return the lines at which instructions may begin, and those at which they may end, in order."""
     if len(physical) > _LONG:
         return ((number, number) for number in range(len(physical)))
     from dockerfile_parse import DockerfileParser
@@ -98,8 +101,10 @@ def _passed_over(line: str) -> bool:
 
 
 def _join(physical: list[str], start: int, escape: str) -> tuple[str, int]:
-    """The instruction's text with continuations taken out, and its last line; comment and empty lines inside
-    are passed over. An escaped escape character continues nothing."""
+    """Return the instruction's text with continuations removed, and the number of its last line.
+
+    Comment and empty lines inside are skipped. An escaped escape character continues nothing.
+    """
     out: list[str] = []
     number = last = start
     while number < len(physical):

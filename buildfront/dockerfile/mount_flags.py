@@ -1,4 +1,4 @@
-"""``RUN --mount=type=…,key=value``: its keys and values. Variables are not replaced yet: that is the graph's."""
+"""``RUN --mount=type=…,key=value``: its keys and values. The graph replaces variables."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ KEYS: dict[str, tuple[str, ...]] = {
     "secret": ("id", "source", "target", "env", "required", "mode", "uid", "gid", "readonly", "readwrite"),
     "ssh": ("id", "target", "required", "mode", "uid", "gid"),
 }
-"""The keys of each type, by their first names (Dockerfile reference, "RUN --mount"). ``relabel``, ``z`` and ``Z`` are
-podman's: they are for files of the host, and what is mounted here is the store's, so they change nothing. As in
-BuildKit, a key may be given twice and the last one counts, a secret's ``source`` is its id, and secrets stay read-only
-whatever is asked for."""
+"""The keys of each type, by their first names (Dockerfile reference, "RUN --mount").
+
+``relabel``, ``z`` and ``Z`` are podman's: they are for files of the host, and these mounts come from the store, so they
+change nothing. As in BuildKit, a key may be given twice and the last one counts, a secret's ``source`` is its id, and
+secrets are always read-only.
+"""
 
 SHARING = ("shared", "private", "locked")
 """From the loosest to the strictest."""
@@ -42,10 +44,10 @@ _UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parse(text: str) -> MountFlag:
-    """The value of one ``--mount``.
+    """Return the flag of one ``--mount`` value.
 
-    Raises BuildError for an unknown type or key, a key without its value, and for ``from`` with a variable, which would
-    have to be known before the graph is.
+    Raises BuildError for an unknown type or key, a key without its value, and for ``from`` with a variable: the graph
+    needs to know it before variables are replaced.
     """
     fields: dict[str, str] = {}
     for item in _split(text):
@@ -75,7 +77,7 @@ def parse(text: str) -> MountFlag:
 
 
 def _split(text: str) -> list[str]:
-    """One line of CSV: a field with a comma in it stands in double quotes."""
+    """Return the fields of one line of CSV: a field with a comma in it stands in double quotes."""
     import csv
 
     try:
@@ -90,14 +92,14 @@ def _split(text: str) -> list[str]:
 
 
 def flag(text: str, key: str, value: str) -> bool:
-    """A truth value. Raises BuildError."""
+    """Return a truth value. Raises BuildError."""
     if value.lower() not in (*_TRUE, *_FALSE):
         raise BuildError(f"RUN --mount={text}: {key}={value} is neither true nor false")
     return value.lower() in _TRUE
 
 
 def number(text: str, key: str, value: str) -> int:
-    """A user or group ID. Raises BuildError."""
+    """Return a user or group ID. Raises BuildError."""
     # No number of more digits can be one; Python refuses to read a very long one.
     if not re.fullmatch(r"0*[0-9]{1,10}", value, re.ASCII) or int(value.lstrip("0") or "0") >= (1 << 32) - 1:
         raise BuildError(
@@ -107,7 +109,7 @@ def number(text: str, key: str, value: str) -> int:
 
 
 def mode(text: str, value: str) -> int:
-    """Permission bits in octal. Raises BuildError."""
+    """Return permission bits written in octal. Raises BuildError."""
     if not re.fullmatch(r"(0o?)?[0-7]{1,4}", value, re.ASCII):
         raise BuildError(f"RUN --mount={text}: mode={value}: an octal mode is wanted, as in mode=0400")
     return int(value.removeprefix("0o"), 8)

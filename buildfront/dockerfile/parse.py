@@ -63,10 +63,10 @@ _UNITS = {
 
 
 def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
-    """All instructions of a Dockerfile.
+    """Return all instructions of a Dockerfile.
 
     Raises BuildError with the place for a text with no instruction, an unknown instruction (with the nearest
-    known one), a malformed one, and for what this version does not support, by its name.
+    known one), a malformed one, and for one that this version does not support, by its name.
     """
     split = lines.split(text, file)
     if not split.lines:
@@ -91,7 +91,7 @@ def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
 
 
 def trigger(text: str, source: SourceRange) -> Instruction:
-    """One instruction from an image's ONBUILD trigger. Raises BuildError."""
+    """Return the instruction of an image's ONBUILD trigger. Raises BuildError."""
     if "\0" in text:
         raise BuildError(f"the base image's trigger ONBUILD {text!r} has a null byte")
     name, rest = _name_and_rest(text)
@@ -104,7 +104,7 @@ def _name_and_rest(text: str) -> tuple[str, str]:
 
 
 def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instruction:
-    """One instruction from its name and the rest of its line."""
+    """Return one instruction from its name and the rest of its line."""
     if name not in KNOWN:
         raise BuildError(
             f"unknown instruction {name}", hint=nearest(name, KNOWN) or f"known are {', '.join(KNOWN)}"
@@ -156,7 +156,7 @@ def instruction(name: str, rest: str, source: SourceRange, escape: str) -> Instr
 
 
 def _refuse_heredoc(name: str, text: str) -> None:
-    """Raises BuildError for the first ``<<WORD`` that stands outside of quotation marks."""
+    """Raise BuildError for the first ``<<WORD`` that stands outside of quotation marks."""
     quote = ""
     at = 0
     for match in _HEREDOC.finditer(text):
@@ -176,9 +176,9 @@ def _refuse_heredoc(name: str, text: str) -> None:
 
 
 def json_array(text: str) -> list[str] | None:
-    """The strings of a JSON array, or None where the text is none (and is to be read as words).
+    """Return the strings of a JSON array, or None where the text is not one and has to be read as words.
 
-    Raises BuildError for an array of something else.
+    Raises BuildError for an array of other values.
     """
     if not text.startswith("["):
         return None
@@ -189,10 +189,10 @@ def json_array(text: str) -> list[str] | None:
     except ValueError:
         return None
     except RecursionError:
-        value = [None]  # arrays in each other, which are no strings
+        value = [None]  # arrays in arrays, which are not strings
     if not all(isinstance(item, str) for item in value):
         raise BuildError(
-            f"{text}: a JSON array must hold strings alone", hint="put each word in double quotes"
+            f"{text}: a JSON array must hold only strings", hint="put each word in double quotes"
         )
     if any("\0" in item for item in value):
         raise BuildError(f"{text}: a word has a null byte", hint="no argument or path can hold one")
@@ -201,8 +201,10 @@ def json_array(text: str) -> list[str] | None:
 
 
 def command(rest: str, *, empty: bool = False) -> Command:
-    """An exec form where the text is a JSON array of strings, else a shell form. ``empty``: ``[]`` is allowed,
-    as CMD and ENTRYPOINT have it to take away what the base image has."""
+    """Return an exec form where the text is a JSON array of strings, else a shell form.
+
+    ``empty`` allows ``[]``, with which CMD and ENTRYPOINT remove what the base image has.
+    """
     array = json_array(rest)
     if array is None:
         return Command((rest,), shell=True)
@@ -252,7 +254,7 @@ def _copy(name: str, rest: str, source: SourceRange, text: str, escape: str) -> 
 
 
 def refuse_url(item: str) -> None:
-    """Raises BuildError for a source of ADD that is fetched from somewhere."""
+    """Raise BuildError for a source of ADD that is a URL."""
     if item.startswith(("http://", "https://", "git@", "git://", "ssh://", "github.com/")):
         raise BuildError(f"ADD of a URL ({item}) is not supported yet", hint="fetch it in a RUN step")
 
@@ -268,7 +270,7 @@ def _arg(rest: str, source: SourceRange, text: str, escape: str) -> Arg:
 
 
 def duration(text: str) -> int:
-    """``1m30s`` in nanoseconds (Go's time.ParseDuration). Raises BuildError that quotes the text."""
+    """Return ``1m30s`` in nanoseconds (Go's time.ParseDuration). Raises BuildError that quotes the text."""
     if text == "0":
         return 0
     # Python refuses to read a very long number, and looking for its unit again from each digit would take long.

@@ -1,8 +1,8 @@
-"""Patterns with ``*``, ``?``, ``[…]`` and ``**``, matched in one pass over the text whatever they hold.
+"""Patterns with ``*``, ``?``, ``[…]`` and ``**``, matched in one pass over the text, whatever the patterns are.
 
-Patterns are strangers' and so are the paths. All patterns of a file are one automaton whose states are the bits of a
-whole number, so a character costs a few operations on that number: nothing is tried twice, and ten thousand patterns
-cost little more than one. Each bit says that the part of a pattern before it has matched what was read.
+Patterns and paths come from strangers. All patterns of a file are one automaton whose states are the bits of an
+integer, so that a character costs a few operations on that integer: nothing is tried twice, and ten thousand patterns
+cost little more than one. Each bit says that the part of a pattern before it has matched the text so far.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Iterable
 from ..errors import BuildError
 
 LARGEST = 1 << 19
-"""Characters, wildcards taken together, of all the patterns with wildcards of one file."""
+"""The most characters that the patterns with wildcards of one file may have, each wildcard counted as one."""
 
 _CLASSES = 1 << 15
-"""Characters of all the different classes of one file."""
+"""The most characters that the different classes of one file may have."""
 
 _MASKS = 32 << 20
-"""Bytes of masks that are kept."""
+"""The most bytes of masks that are kept."""
 
 _ANY, _STAR, _DIRECTORIES, _ALL = "?", "*", "**/", "**"
 
@@ -44,7 +44,7 @@ class _Class:
 
 
 _Token = tuple[str, str]
-"""``("c", char)``, ``("[", text of a class)``, or a wildcard with nothing."""
+"""``("c", char)``, ``("[", text of a class)``, or a wildcard with an empty text."""
 
 
 def _bad(pattern: str, why: str) -> BuildError:
@@ -52,8 +52,10 @@ def _bad(pattern: str, why: str) -> BuildError:
 
 
 def _class(pattern: str, at: int) -> tuple[_Class, int]:
-    """The class that begins at ``[``, and the place after its ``]``. Raises BuildError where Go's Match does, and for
-    a range that is upside down."""
+    """Return the class that begins at ``[``, and the place after its ``]``.
+
+    Raises BuildError where Go's Match returns an error, and for a range whose ends are in the wrong order.
+    """
     start = at
     at += 1
     negated = pattern.startswith("^", at)
@@ -63,7 +65,7 @@ def _class(pattern: str, at: int) -> tuple[_Class, int]:
     def one() -> int:
         nonlocal at
         if pattern[at : at + 1] in ("-", "]"):
-            raise _bad(pattern, f"a {pattern[at]} in [ ] stands for itself after a \\ alone")
+            raise _bad(pattern, f"a {pattern[at]} in [ ] stands for itself only after a \\")
         at += pattern.startswith("\\", at)
         if at >= len(pattern):
             raise _bad(pattern, "a closing ] is missing")
@@ -82,7 +84,7 @@ def _class(pattern: str, at: int) -> tuple[_Class, int]:
 
 
 def _tokens(pattern: str, directories: bool, classes: dict[str, _Class]) -> list[_Token]:
-    """What a pattern is made of. Wildcards that follow each other and say no more than one are one."""
+    """Return the parts of a pattern. Adjacent wildcards that mean the same as one become one."""
     out: list[_Token] = []
 
     def add(kind: str) -> None:
@@ -124,7 +126,7 @@ def _tokens(pattern: str, directories: bool, classes: dict[str, _Class]) -> list
 
 
 class Automaton:
-    """Patterns, each with its number; of those that match the highest number counts.
+    """Patterns, each with its number; the highest number of those that match counts.
 
     ``directories``: ``**`` stands for any number of directories, as moby/patternmatcher reads it; without it the
     patterns are those of Go's filepath.Match.
@@ -142,7 +144,7 @@ class Automaton:
         self._ends: list[int] = []
         self._numbers: list[int] = []
         self.shortest = 0
-        """Characters that a text must have at least for the last pattern."""
+        """The fewest characters that a text must have to match the last pattern."""
         state = in_classes = 0
         for number, pattern in patterns:
             if state + len(pattern) > LARGEST or in_classes > _CLASSES:
@@ -185,7 +187,7 @@ class Automaton:
         self._loops = self._mask(loops) | self._all_loops
         self._masks: dict[str, int] = {}
         self.start = self._closed(self._mask(starts))
-        """The state before anything is read."""
+        """The state before the first character."""
 
     def _set(self, states: Iterable[int], beginning: bytes | bytearray = b"") -> bytearray:
         bits = bytearray(beginning or self._size)
@@ -201,7 +203,7 @@ class Automaton:
         return state | passed << 1 | passed << 2 if passed else state
 
     def _mask_of(self, char: str) -> int:
-        """The states that the character leads on from."""
+        """Return the mask of the states from which this character leads on."""
         states = list(self._literals.get(char, ()))
         for members, of_class in self._members:
             if members.has(ord(char)):
@@ -213,7 +215,7 @@ class Automaton:
         return mask
 
     def read(self, state: int, text: str) -> int:
-        """The state after ``text`` was read in ``state``; 0 when nothing can match any more."""
+        """Return the state after ``text`` is read in ``state``; 0 where nothing can match any more."""
         masks, loops, optional = self._masks, self._loops, self._optional
         for char in text:
             if not state:
@@ -227,7 +229,7 @@ class Automaton:
         return state
 
     def matched(self, state: int) -> int:
-        """The highest number of the patterns that match all that was read; -1 for none."""
+        """Return the highest number of the patterns that match the whole text; -1 for none."""
         there = state & self._accepting
         if not there:
             return -1

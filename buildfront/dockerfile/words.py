@@ -1,7 +1,7 @@
 """Words: quoting and variables, as the Dockerfile reference says under "Environment replacement".
 
-Pure functions over strings. Which variables exist is the caller's. The text is a stranger's: runs of ordinary
-characters are taken at once, and what variables may add has a limit.
+Pure functions over strings; the caller gives the variables. The text comes from a stranger: runs of ordinary
+characters are read at once, and variables may add only so much.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from ..errors import BuildError
 
 LARGEST = 1 << 20
-"""Characters that variables may add to one text. Without a limit forty lines ``ENV A=$A$A`` are a terabyte."""
+"""The most characters that variables may add to one text: forty lines ``ENV A=$A$A`` would make a terabyte."""
 
 _DEEPEST = 100
-"""Variables in the defaults of variables."""
+"""How deep variables may stand in the defaults of variables."""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _IN_BRACES = re.compile(r"[A-Za-z0-9_]+")
@@ -24,7 +24,7 @@ _SPACE = re.compile(r"\s+")
 
 
 class _Runs:
-    """Runs of characters that mean nothing, for one escape character."""
+    """Expressions for runs of characters without a special meaning, for one escape character."""
 
     def __init__(self, escape: str) -> None:
         mark = re.escape(escape)
@@ -60,7 +60,7 @@ class _Reader:
         return char
 
     def take(self, run: re.Pattern[str]) -> str:
-        """The characters of this kind that come now, perhaps none."""
+        """Return the characters that match ``run`` here, perhaps none."""
         found = run.match(self.text, self.at)
         if found is None:
             return ""
@@ -68,7 +68,7 @@ class _Reader:
         return found[0]
 
     def variable(self) -> str:
-        """After ``$``: the value, or the text itself where this is no variable."""
+        """Return the value of the variable after ``$``, or the text itself where it is not a variable."""
         char = self.peek()
         if char == "{":
             self.at += 1
@@ -149,7 +149,7 @@ class _Reader:
             out.append(self.piece())
 
     def piece(self) -> str:
-        """One quotation, escape or variable, replaced, or the character that is none."""
+        """Return one quotation, escape or variable, replaced, or one ordinary character."""
         char = self.next()
         if char == "'":
             start, end = self.at, self.text.find("'", self.at)
@@ -180,10 +180,10 @@ class _Reader:
 
 
 def expand(text: str, variables: Mapping[str, str], escape: str = "\\", used: set[str] | None = None) -> str:
-    """``text`` with variables replaced and quotes taken away; names that were looked up are added to ``used``.
+    """Return ``text`` with variables replaced and quotes removed; names that are looked up are added to ``used``.
 
-    Raises BuildError for an open quote or brace, a modifier that is not known, ``${name:?message}``, and for
-    variables that add more than LARGEST characters.
+    Raises BuildError for an open quote or brace, an unknown modifier, ``${name:?message}``, and for variables that
+    add more than LARGEST characters.
     """
     reader = _Reader(text, escape, variables, used)
     out = []
@@ -195,7 +195,7 @@ def expand(text: str, variables: Mapping[str, str], escape: str = "\\", used: se
 
 
 def split(text: str, escape: str = "\\") -> list[str]:
-    """The blank-separated words of ``text``, quotes and escapes left in, as they were written."""
+    """Return the blank-separated words of ``text``, with quotes and escapes as written."""
     runs = _RUNS[escape]
     words: list[str] = []
     at, start = 0, -1
@@ -218,7 +218,7 @@ def split(text: str, escape: str = "\\") -> list[str]:
 
 
 def after_quote(text: str, at: int, escape: str) -> int:
-    """The place after the quotation that begins at ``at``. Raises BuildError where it does not end."""
+    """Return the place after the quotation that begins at ``at``. Raises BuildError where it does not end."""
     quote, place = text[at], at + 1
     if quote == "'":
         place = text.find("'", place) + 1
@@ -235,7 +235,10 @@ def after_quote(text: str, at: int, escape: str) -> int:
 
 
 def pairs(text: str, instruction: str, escape: str = "\\") -> list[tuple[str, str]]:
-    """``a=1 b="2 3"``, or the old form ``name rest of the line``. Values keep their quotes and variables."""
+    """Return the pairs of ``a=1 b="2 3"``, or of the old form ``name rest of the line``.
+
+    Values keep their quotes and variables. Raises BuildError.
+    """
     words = split(text, escape)
     if not words:
         raise BuildError(f"{instruction} needs at least one NAME=VALUE")

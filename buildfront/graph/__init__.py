@@ -5,7 +5,8 @@ Pure: base images are given as data. :mod:`buildfront.graph.step_graph` is the g
 
 from __future__ import annotations
 
-from .builder import GraphOptions, NamedContext, build_graph, references
+from .builder import build_graph, references
+from .settings import GraphOptions, NamedContext
 from .step_graph import CopyOp, History, Origin, RunOp, SourceOp, Stage, Step, StepGraph, WorkdirOp
 
 __all__ = [

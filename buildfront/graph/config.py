@@ -1,4 +1,4 @@
-"""How metadata instructions change an image's config (OCI image spec, config.md): the dict that they are given."""
+"""Metadata instructions applied to an image's config, a dict as the OCI image spec has it (config.md)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ Config = dict[str, Any]
 
 
 class Environment:
-    """The environment of a config, changed in the config itself. A name is looked up, not searched: a Dockerfile may
-    have any number of them."""
+    """The environment of a config, changed in the config itself.
+
+    A name is looked up in constant time: a Dockerfile may have any number of them.
+    """
 
     def __init__(self, config: Config) -> None:
         self._entries: list[str] = list(config.get("Env") or [])
@@ -27,12 +29,12 @@ class Environment:
         for at, entry in enumerate(self._entries):
             self._places.setdefault(entry.partition("=")[0], []).append(at)
         self.values = env_of(config)
-        """The variables, as they stand now and later."""
+        """The variables; follows later changes."""
         self.size = sum(map(len, self._entries))
         self._shared: tuple[str, ...] | None = None
 
     def set(self, name: str, value: str) -> None:
-        """Replace in place, or append."""
+        """Replace a variable in place, or append it."""
         entry = f"{name}={value}"
         places = self._places.get(name)
         if places is None:
@@ -45,31 +47,31 @@ class Environment:
         self._shared = None
 
     def entries(self) -> tuple[str, ...]:
-        """``NAME=value`` in order."""
+        """Return ``NAME=value`` in order."""
         if self._shared is None:
             self._shared = tuple(self._entries)
         return self._shared
 
 
 def env_of(config: Config) -> dict[str, str]:
-    """The environment as a mapping, in order."""
+    """Return the environment as a mapping, in order."""
     return dict(entry.split("=", 1) for entry in config.get("Env") or [] if "=" in entry)
 
 
 def workdir(config: Config, value: str) -> str:
-    """WORKDIR: relative to the one before. Returns the new absolute, clean path."""
+    """Apply WORKDIR, relative to the one before; return the new absolute, clean path."""
     path = posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "/", value))
     config["WorkingDir"] = "/" + path.lstrip("/")
     return str(config["WorkingDir"])
 
 
 def command_words(command: Command, shell: tuple[str, ...]) -> list[str]:
-    """The argument list: a shell form gets the stage's SHELL in front."""
+    """Return the argument list: a shell form gets the stage's SHELL in front."""
     return [*shell, *command.words] if command.shell else list(command.words)
 
 
 def expose(config: Config, words: list[str]) -> None:
-    """EXPOSE: ``80``, ``80/udp``, ``8000-8010``."""
+    """Apply EXPOSE: ``80``, ``80/udp``, ``8000-8010``. Raises BuildError."""
     ports = config["ExposedPorts"] = config.get("ExposedPorts") or {}
     for word in words:
         match = _PORT.fullmatch(word)
@@ -81,7 +83,7 @@ def expose(config: Config, words: list[str]) -> None:
 
 
 def volume(config: Config, paths: list[str]) -> None:
-    """VOLUME."""
+    """Apply VOLUME. Raises BuildError for an empty path."""
     if any(not path.strip() for path in paths):
         raise BuildError("VOLUME has an empty path")
     volumes = config["Volumes"] = config.get("Volumes") or {}
@@ -89,7 +91,7 @@ def volume(config: Config, paths: list[str]) -> None:
 
 
 def healthcheck(config: Config, item: Healthcheck, shell: tuple[str, ...]) -> None:
-    """HEALTHCHECK, as Docker writes it into the config; times in nanoseconds."""
+    """Apply HEALTHCHECK, in Docker's form; times are nanoseconds."""
     if item.command is None:
         config["Healthcheck"] = {"Test": ["NONE"]}
         return

@@ -1,4 +1,4 @@
-"""How large a graph may be, whatever the Dockerfile and the base images say."""
+"""The largest graph that is built, whatever the Dockerfile and the base images say."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ MOST_STEPS = 10_000
 """Steps of one graph."""
 
 LARGEST = 32 << 20
-"""Characters that the steps, their environments and the history of one graph may have. A Dockerfile of a few lines
-that grows with each of them (``ENV A=$A$A``, stages upon stages) comes to any number."""
+"""Characters that the steps, their environments and the history of one graph may have together.
+
+A Dockerfile of a few lines that grows with each of them (``ENV A=$A$A``, stages upon stages) reaches any number.
+"""
 
 
 class Budget:
-    """What of LARGEST is left."""
+    """Counts what the graph has used of LARGEST."""
 
     def __init__(self) -> None:
         self._spent = 0
 
     def spend(self, characters: int) -> None:
-        """Raises BuildError when the graph has become larger than anybody can mean."""
+        """Count ``characters``. Raises BuildError where the graph becomes larger than LARGEST."""
         self._spent += characters
         if self._spent > LARGEST:
             raise BuildError(
@@ -33,7 +35,7 @@ class Budget:
 
 
 def whole_characters(value: Any) -> Any:
-    """A copy of a JSON value with U+FFFD for every half of a character in its strings, as Go reads JSON."""
+    """Return a copy of a JSON value with U+FFFD for every lone surrogate in its strings, as Go reads JSON."""
     if isinstance(value, str):
         return value if value.isascii() else SURROGATE.sub("\ufffd", value)
     if isinstance(value, Mapping):
@@ -42,7 +44,7 @@ def whole_characters(value: Any) -> Any:
 
 
 def refuse_bytes(values: Mapping[str, str], option: str) -> None:
-    """Raises BuildError for a name or value that is not UTF-8, which no image config can hold."""
+    """Raise BuildError for a name or value that is not UTF-8, which an image config can't hold."""
     for name, value in values.items():
         text = f"{name}={value}"
         if not text.isascii() and SURROGATE.search(text):
@@ -50,7 +52,7 @@ def refuse_bytes(values: Mapping[str, str], option: str) -> None:
 
 
 def refuse_null_bytes(config: Mapping[str, Any], reference: str) -> None:
-    """Raises BuildError for an image whose config has one where a step would use it."""
+    """Raise BuildError for an image whose config has a null byte where a step would use it."""
     for key in ("Env", "User", "WorkingDir", "Shell", "Volumes"):
         value = config.get(key) or ()
         if any("\0" in text for text in ([value] if isinstance(value, str) else value)):

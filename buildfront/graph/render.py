@@ -11,7 +11,7 @@ from .step_graph import Operation, Step, StepGraph
 
 
 def to_json(graph: StepGraph) -> dict[str, Any]:
-    """Plain JSON values; ``kind`` tells the operations apart."""
+    """Return the graph as plain JSON values; ``kind`` tells the operations apart."""
     return {
         "platform": graph.platform,
         "target": graph.target,
@@ -46,7 +46,7 @@ def to_json(graph: StepGraph) -> dict[str, Any]:
 
 
 def _operation(op: Operation) -> dict[str, Any]:
-    """``mounts``, ``for_mount`` and the user of a WORKDIR stand there alone where they say something."""
+    """Return an operation as JSON, without the fields that have their default."""
     fields = dataclasses.asdict(op)
     return {"kind": op.kind} | {
         key: value
@@ -56,7 +56,7 @@ def _operation(op: Operation) -> dict[str, Any]:
 
 
 def labels(graph: StepGraph) -> Callable[[Step], str]:
-    """What people call the stage of a step; "internal" for one that no stage has."""
+    """Return the name that people know the step's stage by; "internal" for a step of no stage."""
     names = {stage.index: stage.name for stage in graph.stages}
 
     def name(step: Step) -> str:
@@ -66,7 +66,7 @@ def labels(graph: StepGraph) -> Callable[[Step], str]:
 
 
 def places(graph: StepGraph) -> dict[int, str]:
-    """Of each step its stage, and which of the stage's steps it is: ``build 2/5``."""
+    """Return for each step its stage and its number among the stage's steps: ``build 2/5``."""
     name = labels(graph)
     counts: dict[int, int] = {}
     numbers: dict[int, int] = {}
@@ -80,7 +80,7 @@ def places(graph: StepGraph) -> dict[int, str]:
 
 
 def to_text(graph: StepGraph, notes: Mapping[int, str] | None = None) -> str:
-    """A table: number, stage, inputs, what the cache holds, instruction."""
+    """Return a table: number, stage, inputs, what the cache holds, instruction."""
     rows = [("STEP", "STAGE", "NEEDS", "CACHE", "INSTRUCTION")]
     name = labels(graph)
     for step in graph.steps:
@@ -99,7 +99,7 @@ def _quote(text: str) -> str:
 
 
 def to_dot(graph: StepGraph) -> str:
-    """Graphviz."""
+    """Return the graph for Graphviz."""
     out = ["digraph build {", "  rankdir=TB;", "  node [shape=box];"]
     members: dict[int, list[Step]] = {}
     for step in graph.steps:
@@ -120,7 +120,7 @@ def to_dot(graph: StepGraph) -> str:
 
 
 def to_mermaid(graph: StepGraph) -> str:
-    """Mermaid flowchart."""
+    """Return the graph as a Mermaid flowchart."""
     out = ["flowchart TD"]
     for step in graph.steps:
         # Its own marks for characters: quotes would end the text, and it takes HTML.

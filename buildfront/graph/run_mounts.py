@@ -1,4 +1,4 @@
-"""``RUN --mount`` flags to Mounts: values with their variables replaced, checked. Where they read is the graph's."""
+"""``RUN --mount`` flags to Mounts: variables replaced, values checked. The graph finds their origins."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .step_graph import Mount
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
 _MODES = {"cache": 0o7777}
-"""The bits of a mode that count; of a secret and of a socket the permissions alone, as in BuildKit."""
+"""The bits of a mode that count, by type; for a secret and a socket only the permissions, as in BuildKit."""
 
 
 def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
-    """The mount that ``flag`` means, its origin still to be found.
+    """Return the mount that ``flag`` means, its origin still to be found.
 
     Raises BuildError that quotes the flag.
     """
@@ -33,7 +33,9 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
         raise BuildError(f"RUN --mount={text}: a value has a null byte")
     kind = flag.kind
     if "env" in fields and not _VARIABLE.fullmatch(fields["env"]):
-        raise BuildError(f"RUN --mount={text}: env={fields['env']!r} of a secret is no name of a variable")
+        raise BuildError(
+            f"RUN --mount={text}: env={fields['env']!r} of a secret is not the name of a variable"
+        )
     target = fields.get("target", "")
     if not target and kind in ("bind", "cache", "tmpfs"):
         raise BuildError(f"RUN --mount={text}: target=PATH is missing")
@@ -71,7 +73,7 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
 
 
 def _identity(text: str, kind: str, fields: dict[str, str]) -> str:
-    """The id, or what stands for it: a cache's target as it was written, a secret's, the default agent."""
+    """Return the id, or its default: a cache's target as written, a secret's file name, the default agent."""
     if kind in ("bind", "tmpfs"):
         return ""
     if kind == "secret" and "source" in fields:

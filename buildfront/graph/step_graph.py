@@ -2,7 +2,7 @@
 
 A *step* changes a root filesystem; a *stage* is a chain of steps that begins with FROM; a *graph* is all the
 stages that a target needs. Instructions that change no file are folded into the stage's image config and
-stand in its history alone.
+appear only in its history.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from ..errors import SourceRange
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a COPY reads: ``context`` (``name`` empty for the build context, else a named one), or ``step``
-    (the result of step ``step``)."""
+    """The place that a COPY reads.
+
+    ``kind`` is ``context`` (``name`` is empty for the build context, else a named one), or ``step`` (the result of
+    step ``step``).
+    """
 
     kind: str
     name: str = ""
@@ -35,9 +38,12 @@ class SourceOp:
 
 @dataclass(frozen=True)
 class Mount:
-    """One ``RUN --mount``, variables replaced. ``target`` is absolute; empty for a secret that is a variable alone
-    and for an agent's socket with no place given. ``source`` is a path in the result of step ``origin``, None for a
-    cache that starts empty and for what has no source."""
+    """One ``RUN --mount``, variables replaced.
+
+    ``target`` is absolute; empty for a secret that is only a variable and for an agent's socket with no place given.
+    ``source`` is a path in the result of step ``origin``, which is None for a cache that starts empty and for a mount
+    that has no source.
+    """
 
     kind: str
     target: str
@@ -56,8 +62,11 @@ class Mount:
 
 @dataclass(frozen=True)
 class RunOp:
-    """A command. ``env`` is the image's environment, ``args`` the build arguments that RUN exports,
-    ``proxy`` those predefined ones that never count for the cache."""
+    """A command.
+
+    ``env`` is the image's environment, ``args`` the build arguments that RUN exports, ``proxy`` the predefined ones
+    that never count for the cache.
+    """
 
     command: tuple[str, ...]
     env: tuple[str, ...]
@@ -76,8 +85,9 @@ class RunOp:
 class CopyOp:
     """Files from an origin into the root filesystem; ``unpack`` (ADD) also unpacks local tar archives.
 
-    ``dest`` is absolute; one that ends with ``/`` is a directory. ``for_mount``: the result is there for a RUN to
-    mount, and is no layer of anything."""
+    ``dest`` is absolute; one that ends with ``/`` is a directory. ``for_mount``: the result is only there for a RUN to
+    mount, and becomes no layer.
+    """
 
     sources: tuple[str, ...]
     dest: str
@@ -96,7 +106,7 @@ class CopyOp:
 
 @dataclass(frozen=True)
 class WorkdirOp:
-    """A directory that is to exist; what has to be made for it belongs to ``user``."""
+    """A directory that has to exist. The directories that are made for it belong to ``user``."""
 
     path: str
     user: str = ""
@@ -105,7 +115,7 @@ class WorkdirOp:
 
 
 CONTENT = "/content"
-"""Where a CopyOp that is for a mount puts what it copies."""
+"""The path at which a CopyOp for a mount puts its files."""
 
 Operation = SourceOp | RunOp | CopyOp | WorkdirOp
 """What a step does. ``known_by_key``: the key of the step determines the files of its result, whatever ran before."""
@@ -113,9 +123,12 @@ Operation = SourceOp | RunOp | CopyOp | WorkdirOp
 
 @dataclass(frozen=True)
 class Step:
-    """One node. ``parent`` is the step whose root filesystem this one changes; ``inputs`` are all the steps
-    whose results it needs, the parent first. ``id`` counts in the order of the Dockerfile. ``internal``: no instruction
-    of a stage, but made for what a COPY or a RUN mount reads; ``stage`` is the first that needs it."""
+    """One node of the graph.
+
+    ``parent`` is the step whose root filesystem this one changes; ``inputs`` are all the steps whose results it needs,
+    the parent first. ``id`` counts in the order of the Dockerfile. ``internal``: the step is not an instruction of a
+    stage, but reads an image or a context for a COPY or a RUN mount; ``stage`` is the first that needs it.
+    """
 
     id: int
     stage: int
@@ -137,8 +150,11 @@ class History:
 
 @dataclass(frozen=True)
 class Stage:
-    """``config`` is the ``config`` object of the OCI image config, folded from the base and the instructions.
-    ``base`` is the reference of the image that the stage starts from, directly or through other stages."""
+    """One stage, folded.
+
+    ``config`` is the ``config`` object of the OCI image config, from the base and the instructions. ``base`` is the
+    reference of the image that the stage starts from, directly or through other stages.
+    """
 
     index: int
     name: str
@@ -152,7 +168,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """Everything that ``target`` needs, and nothing else. ``warnings`` are (place, text)."""
+    """Everything that ``target`` needs, and nothing else. ``warnings`` are pairs of place and text."""
 
     stages: tuple[Stage, ...]
     steps: tuple[Step, ...]
@@ -161,7 +177,7 @@ class StepGraph:
     warnings: tuple[tuple[SourceRange | None, str], ...] = ()
 
     def step(self, number: int) -> Step:
-        """The step with this id."""
+        """Return the step with this id."""
         if number < len(self.steps) and self.steps[number].id == number:
             return self.steps[number]
         return next(step for step in self.steps if step.id == number)
@@ -172,5 +188,5 @@ class StepGraph:
 
     @property
     def target_stage(self) -> Stage:
-        """The stage that the image is made of."""
+        """The stage that becomes the image."""
         return next(stage for stage in self.stages if stage.index == self.target)

@@ -9,18 +9,19 @@ from typing import TextIO
 from ..engine.events import Event
 from ..graph.render import places
 from ..text import step_line, visible
-from . import usage_text
 from .streams import Lines
+from .usage import usage_text
 
 _KEPT = 1000
 
 
 class Plain:
-    """See :class:`buildfront.progress.Progress`. A step's unfinished last line is held until it is complete, or longer
-    than can be held: then it comes in pieces, and all but the first begin with ``…``.
+    """Prints plain lines. See :class:`buildfront.progress.Progress`.
 
-    On a terminal a step's lines have their colours and nothing else that would speak to it; elsewhere they pass as
-    they are. ``written`` is the text so far of a build that has printed nothing of its steps.
+    A step's unfinished last line is held until it is complete, or longer than may be held: then it is printed in
+    pieces, and all but the first begin with ``…``. On a terminal a step's lines keep their colours, and no other
+    control characters; elsewhere they pass as they are. ``written`` is the text so far of a build whose steps have
+    printed nothing.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -34,6 +35,7 @@ class Plain:
         self.written: list[str] = []
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         with self._lock:
             if event.kind == "graph":
                 self._places = places(event.data["graph"])
@@ -97,4 +99,5 @@ class Plain:
                 self.written.clear()
 
     def close(self) -> None:
+        """Finish the display."""
         self._out.flush()

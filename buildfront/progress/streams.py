@@ -1,4 +1,4 @@
-"""A step's output, which comes in chunks cut anywhere, as lines and as text. What is held of it has a limit."""
+"""A step's output, which comes in chunks cut anywhere, as lines and as text. Memory for it has a limit."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections import deque
 from collections.abc import Iterator
 
 LONGEST = 64 << 10
-"""Bytes of a line that are passed on as one piece."""
+"""The most bytes of a line that are passed on as one piece."""
 
 
 class Lines:
-    """One stream as lines. A line that is longer than LONGEST comes in pieces, no character cut in two."""
+    """One stream as lines. A line that is longer than LONGEST is given in pieces; no character is cut in two."""
 
     def __init__(self) -> None:
         self._held = bytearray()
         self._inside = False
 
     def feed(self, data: bytes) -> Iterator[tuple[bool, bytes]]:
-        """What is complete by now: whether it goes on with the line before, and the line without its end."""
+        """Return what is complete by now: whether it continues the line before, and the line without its end."""
         at = 0
         while (end := data.find(b"\n", at)) >= 0:
             yield from self._add(data[at:end])
@@ -30,7 +30,7 @@ class Lines:
         yield from self._add(data[at:])
 
     def end(self) -> Iterator[tuple[bool, bytes]]:
-        """The last line, if it has no end."""
+        """Return the last line, if it has no end."""
         if self._held:
             yield self._inside, bytes(self._held)
         self._held.clear()
@@ -49,7 +49,7 @@ class Lines:
 
 
 def decoder() -> codecs.IncrementalDecoder:
-    """UTF-8 of a stream: a character that is cut between two chunks is one character."""
+    """A stream decoded from UTF-8: a character that is cut between two chunks stays one character."""
     return codecs.getincrementaldecoder("utf-8")("replace")
 
 
@@ -64,8 +64,10 @@ class Tail:
         self._decoders: dict[str, codecs.IncrementalDecoder] = {}
 
     def feed(self, stream: str, data: bytes) -> None:
-        """Take what was printed. Control characters are left out, other than the end of a line and the return to its
-        beginning."""
+        """Add what was printed.
+
+        Control characters are left out, other than the end of a line and the return to its beginning.
+        """
         if stream not in self._decoders:
             self._decoders[stream] = decoder()
         *ended, last = self._decoders[stream].decode(data).replace("\r", "\n").split("\n")

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import threading
 import time
-
-from rich.console import Console, Group
-from rich.live import Live as RichLive
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from ..engine.events import Event
 from ..graph.render import labels
 from ..text import visible
-from . import usage_text
 from .streams import Tail
+from .usage import usage_text
+
+if TYPE_CHECKING:
+    from rich.console import Console, Group
+    from rich.text import Text
 
 _LINES = 5
 _TITLE = 500
 
 
 class Live:
-    """See :class:`buildfront.progress.Progress`. Text from steps is shown as text: no control character of a
-    build reaches the terminal."""
+    """Prints live lines by rich. See :class:`buildfront.progress.Progress`.
+
+    Text from steps is shown as text: no control character of a build reaches the terminal.
+    """
 
     def __init__(self, console: Console | None = None) -> None:
+        from rich.console import Console  # slow to import, and many builds print no live line
+        from rich.live import Live as RichLive
+
         self._console = console or Console(stderr=True)
         self._lock = threading.Lock()
         self._stages: dict[int, str] = {}
@@ -35,6 +41,9 @@ class Live:
         self._live.start()
 
     def _render(self) -> Group:
+        from rich.console import Group
+        from rich.text import Text
+
         with self._lock:
             rows: list[Text] = []
             for step, (title, began) in sorted(self._running.items()):
@@ -50,6 +59,9 @@ class Live:
         return list(self._tail[step].lines) if step in self._tail else []
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
+        from rich.text import Text
+
         line: Text | None = None
         with self._lock:
             step = event.step
@@ -83,4 +95,5 @@ class Live:
             self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
     def close(self) -> None:
+        """Finish the display."""
         self._live.stop()

@@ -14,19 +14,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import option_checks
     from .actions import write_files
+    from .contract import Executor, Output, Plan, Result, check_executor, check_plan, check_result
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
-    from .errors import HostError, RequestError, RunStepError, StepFailed
+    from .errors import HostError, RequestError, RunStepError
     from .execution import RunResult, Supervisor, execute, materialise, write_bundle
-    from .executor import LocalExecutor, run
-    from .host import HostFacts, probe
+    from .executor import LocalExecutor, plan_here, run
+    from .host import HostFacts
     from .host_lookup import look_up, security_options
+    from .host_probe import probe
     from .inputs import Inputs, Secret, parse_secret
+    from .linux.id_maps import is_machine_root
+    from .pipeline import plan
     from .pipeline.isolation_choice import choose as choose_isolation
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
-    from .planning import RunPlan, plan
+    from .planning import RunPlan
     from .recovery import recover
     from .request import (
         ConsoleSize,
@@ -39,7 +43,7 @@ if TYPE_CHECKING:
         wrong_target,
     )
     from .rootfs import Root
-    from .rootless import enter_user_namespace, is_machine_root, needs_user_namespace
+    from .rootless import enter_user_namespace, needs_user_namespace
     from .ssh import parse_ssh
     from .trees import check_move, copy_content, copy_tree, move_tree, remove_tree
     from .validation import validate
@@ -52,7 +56,6 @@ _HOME = {
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
-    "StepFailed": "errors",
     "RunResult": "execution",
     "Supervisor": "execution",
     "execute": "execution",
@@ -61,11 +64,19 @@ _HOME = {
     "Finding": "doctor",
     "write_files": "actions",
     "write_bundle": "execution",
+    "Executor": "contract",
+    "Output": "contract",
+    "Plan": "contract",
+    "Result": "contract",
+    "check_executor": "contract",
+    "check_plan": "contract",
+    "check_result": "contract",
     "LocalExecutor": "executor",
+    "plan_here": "executor",
     "run": "executor",
     "recover": "recovery",
     "enter_user_namespace": "rootless",
-    "is_machine_root": "rootless",
+    "is_machine_root": "linux.id_maps",
     "needs_user_namespace": "rootless",
     "Choice": "defaults",
     "Defaults": "defaults",
@@ -75,9 +86,9 @@ _HOME = {
     "parse_secret": "inputs",
     "parse_ssh": "ssh",
     "HostFacts": "host",
-    "probe": "host",
+    "probe": "host_probe",
     "RunPlan": "planning",
-    "plan": "planning",
+    "plan": "pipeline",
     "ConsoleSize": "request",
     "IDMapping": "request",
     "ImageDefaults": "request",
@@ -109,7 +120,9 @@ __all__ = [
     "ConsoleSize",
     "HostFacts",
     "probe",
+    "look_up",
     "plan",
+    "plan_here",
     "RunPlan",
     "execute",
     "run",
@@ -119,6 +132,13 @@ __all__ = [
     "Secret",
     "parse_secret",
     "parse_ssh",
+    "Executor",
+    "Plan",
+    "Result",
+    "Output",
+    "check_executor",
+    "check_plan",
+    "check_result",
     "LocalExecutor",
     "recover",
     "enter_user_namespace",
@@ -129,7 +149,6 @@ __all__ = [
     "Choice",
     "choose_isolation",
     "validate",
-    "look_up",
     "security_options",
     "materialise",
     "write_files",
@@ -149,7 +168,6 @@ __all__ = [
     "RunStepError",
     "RequestError",
     "HostError",
-    "StepFailed",
 ]
 
 

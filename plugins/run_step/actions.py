@@ -1,7 +1,7 @@
-"""The actions of a plan on the root filesystem, the bundle and the volumes of the host, done before the step runs.
+"""The actions of a plan on the root filesystem, the bundle and the host's volumes, done before the step runs.
 
-What is made in the bundle goes with it; mount points made in the root filesystem are reported, so that they can
-be taken away again. It decides nothing and runs nothing.
+Everything made in the bundle is removed with it. Mount points made in the root filesystem are recorded, so
+that they can be removed again. The module makes no decisions and runs no programs.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from . import host_copy
 from .errors import HostError
+from .host import PROTECTED
 from .inputs import Inputs
 from .mount_points import settle
-from .pipeline.volumes import PROTECTED
 from .planning import (
     ChangeOwner,
     CopyTree,
@@ -37,15 +37,16 @@ from .planning import (
     host_id,
 )
 from .rootfs import Created, Root
+from .ssh.proxy import Proxy
 from .trees import copy_entry, copy_tree, remove_tree
-
-if TYPE_CHECKING:
-    from .ssh.proxy import Proxy
 
 
 class _Put(NamedTuple):
-    """What was put in place at ``path``. ``kept``: where the image's own is, empty for none; the directory's status
-    before and after."""
+    """A file put in place at ``path``.
+
+    ``kept`` is the path of the image's own file, empty if there was none. The other fields are the
+    directory's status before and after.
+    """
 
     path: str
     kept: str
@@ -54,7 +55,7 @@ class _Put(NamedTuple):
 
 
 class Undo:
-    """What has to be undone in ``root`` after the step; what a step did meanwhile is never in the way of it."""
+    """The changes to undo in ``root`` after the step; changes by the step can't prevent that."""
 
     def __init__(self, root: Root, bundle: str) -> None:
         self.root = root
@@ -63,7 +64,7 @@ class Undo:
         self.proxies: list[Proxy] = []
 
     def run(self) -> None:
-        """Undo all of it, in reverse."""
+        """Undo all changes, in reverse order."""
         for proxy in self.proxies:
             proxy.close()
         self.proxies.clear()
@@ -79,7 +80,7 @@ class Undo:
         try:
             fd = self.root.open(head, os.O_RDONLY | os.O_DIRECTORY)
         except OSError:
-            return  # the step itself removed or replaced the directory: the image's own went with it
+            return  # the step itself removed or replaced the directory, and the image's own file with it
         try:
             untouched = os.fstat(fd).st_mtime_ns == put.after.st_mtime_ns
             try:
@@ -87,7 +88,7 @@ class Undo:
             except FileNotFoundError:
                 pass
             except (IsADirectoryError, PermissionError):
-                remove_tree(f"/proc/self/fd/{fd}/{name}")  # a step may have put a tree there, however deep
+                remove_tree(f"/proc/self/fd/{fd}/{name}")  # the step may have put a tree here, of any depth
             if put.kept:
                 _move(put.kept, fd, name)
             if untouched:
@@ -97,7 +98,7 @@ class Undo:
 
 
 def write_files(plan: RunPlan, bundle: str) -> None:
-    """The generated files, below ``bundle/files``."""
+    """Write the generated files, below ``bundle/files``."""
     directory = os.path.join(bundle, "files")
     os.mkdir(directory)
     os.chmod(directory, 0o755)
@@ -115,16 +116,16 @@ _PLACES = {TakeSource: "sources", ForwardAgent: "agents", PutSecret: "private", 
 
 
 def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) -> RunPlan:
-    """Write the generated files and do every action; ``undo`` collects what has to be undone after the step.
+    """Write the generated files and do every action; ``undo`` collects the changes to undo after the step.
 
-    Returns the plan with every mount and device where it comes to lie, so that a runtime meets no link on its way.
-    Secrets are not among it: they are put in place by :mod:`run_step.secret_files`. Raises HostError for what this host
-    refuses, OSError for what the root filesystem does.
+    Returns the plan with the real place of every mount and device, so that a runtime meets no link on its
+    way. Secrets are not handled here: :mod:`run_step.secret_files` puts them in place. Raises HostError for a
+    refusal of this host, OSError for one of the root filesystem.
     """
     write_files(plan, bundle)
     for name in sorted({_PLACES[type(action)] for action in plan.actions if type(action) in _PLACES}):
         os.mkdir(os.path.join(bundle, name))
-        os.chmod(os.path.join(bundle, name), 0o711)  # whatever our umask, here and elsewhere
+        os.chmod(os.path.join(bundle, name), 0o711)  # whatever the umask is, here and elsewhere
     for action in plan.actions:
         if isinstance(action, MakeDirectory):
             _make_directory(action, root)
@@ -151,8 +152,6 @@ def prepare(plan: RunPlan, root: Root, bundle: str, undo: Undo, inputs: Inputs) 
         elif isinstance(action, TakeSource):
             _take(action, inputs.sources[action.name], bundle, undo)
         elif isinstance(action, ForwardAgent):
-            from .ssh.proxy import Proxy
-
             directory = os.path.join(bundle, "agents")
             agent = inputs.agents[action.id]
             undo.proxies.append(
@@ -194,7 +193,7 @@ def _take(action: TakeSource, source: str, bundle: str, undo: Undo) -> None:
 
 
 def _keep(path: str, undo: Undo, fd: int) -> None:
-    """Set aside what ``path`` is, an entry of the open directory ``fd``; the caller puts something else there."""
+    """Set aside ``path``, an entry of the open directory ``fd``; the caller replaces it."""
     before = os.fstat(fd)
     kept = ""
     if undo.root.lstat(path) is not None:
@@ -204,7 +203,7 @@ def _keep(path: str, undo: Undo, fd: int) -> None:
 
 
 def _complete(undo: Undo, fd: int) -> None:
-    """Something is in the place of what :func:`_keep` set aside; the step has not begun."""
+    """Record the status of the directory after :func:`_keep` and the replacement; the step has not begun."""
     last = undo.done[-1]
     if isinstance(last, _Put):
         undo.done[-1] = last._replace(after=os.fstat(fd))
@@ -219,7 +218,7 @@ def _put_directory(path: str, undo: Undo) -> None:
     try:
         _keep(path, undo, fd)
         os.mkdir(name, 0o755, dir_fd=fd)
-        os.chmod(name, 0o755, dir_fd=fd)  # whatever our umask
+        os.chmod(name, 0o755, dir_fd=fd)  # whatever the umask is
         _complete(undo, fd)
     except OSError as error:
         raise HostError(f"{path} of the image can't be set aside for the step: {error.strerror}") from None
@@ -256,7 +255,7 @@ def _make_node(action: MakeNode, undo: Undo) -> None:
     try:
         before = os.fstat(fd)
         os.mknod(name, stat.S_IFCHR | 0o600, os.makedev(action.major, action.minor), dir_fd=fd)
-        os.chmod(name, 0o666, dir_fd=fd)  # whatever our umask
+        os.chmod(name, 0o666, dir_fd=fd)  # whatever the umask is
         undo.done.append(_Put(action.path, "", before, os.fstat(fd)))
     except PermissionError as error:
         raise HostError(f"the device {action.path} can't be made: {error.strerror}") from None
@@ -265,7 +264,7 @@ def _make_node(action: MakeNode, undo: Undo) -> None:
 
 
 def _set_aside(fd: int, name: str, kept: str) -> None:
-    """Out of the step's reach where the bundle is on the same filesystem; else a copy is what comes back."""
+    """Move an entry out of the step's reach; copy it if the bundle is on another filesystem."""
     try:
         os.rename(name, kept, src_dir_fd=fd)
         return
@@ -317,7 +316,7 @@ def _copy_volume(action: CopyVolume, root: Root, target: str) -> None:
 
 
 def _make_scratch(source: str, directory: str) -> None:
-    """An overlay's directories; the upper one stands for the source's top, so it has its mode and owner."""
+    """Make an overlay's directories; the upper one replaces the source's top, so it gets its mode and owner."""
     status = os.stat(source)
     for name in ("upper", "work"):
         os.makedirs(os.path.join(directory, name), mode=0o700)
@@ -332,7 +331,7 @@ def _owner(uid: int, gid: int) -> Callable[[str, int], None]:
         if (status.st_uid, status.st_gid) != (
             uid,
             gid,
-        ):  # a change that is none would cost the set-user-ID bit
+        ):  # a change without effect would clear the set-user-ID bit
             os.chown(name, uid, gid, dir_fd=parent, follow_symlinks=False)
 
     return change
@@ -340,7 +339,8 @@ def _owner(uid: int, gid: int) -> Callable[[str, int], None]:
 
 def _label(label: str) -> Callable[[str, int], None]:
     def change(name: str, parent: int) -> None:
-        # The only call for this takes a path; the descriptor holds the directory, whatever is renamed meanwhile.
+        # The only call for this takes a path; the descriptor holds the directory, even if it is renamed
+        # meanwhile.
         path = f"/proc/self/fd/{parent}/{name}"
         os.setxattr(path, "security.selinux", label.encode() + b"\0", follow_symlinks=False)
 
@@ -348,8 +348,10 @@ def _label(label: str) -> Callable[[str, int], None]:
 
 
 def _for_all(source: str, what: str, change: Callable[[str, int], None]) -> None:
-    """``change`` every name at and below what ``source`` leads to, as that is mounted; never what a link below leads
-    to."""
+    """Call ``change`` for every name at and below ``source``, without leaving its mount or following links.
+
+    Only ``source`` itself may be a link.
+    """
     real = os.path.realpath(source)
     if real in PROTECTED:
         raise HostError(f"the volume {source} leads to {real} of the host, which must not be {what}")

@@ -1,7 +1,7 @@
-"""Frozen dataclasses to JSON values and back, driven by their type hints.
+"""Frozen dataclasses to JSON values and back, by their type hints.
 
-Meant for the request and the host facts, which are trees of dataclasses, tuples and scalars. It is no
-general serialiser: a type that these do not use is refused when the class is first decoded.
+Meant for the request, the host facts and the plan, which are trees of dataclasses, tuples, typed dictionaries and
+scalars. It is not a general serialiser: a type that these do not use is refused when the class is first decoded.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def encode(value: Any, *, defaults: bool = True) -> Any:
-    """The JSON value of a dataclass tree; with ``defaults=False`` fields that hold their default are left out."""
+    """Return the JSON value of a dataclass tree; with ``defaults=False`` fields at their default are left out."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         out = {}
         for field in dataclasses.fields(value):
@@ -37,9 +37,10 @@ def encode(value: Any, *, defaults: bool = True) -> Any:
 
 
 def decode(cls: type[T], data: Any, where: str = "request") -> T:
-    """Build ``cls`` from a JSON value.
+    """Build ``cls``, a dataclass or a TypedDict, from a JSON value.
 
-    Raises RequestError naming the place: an unknown field, a missing one, a value of the wrong type.
+    A TypedDict's fields are checked and returned as they are, those that it does not list too. Raises RequestError
+    naming the place: an unknown field, a missing one, a value of the wrong type.
     """
     return typing.cast(T, _decode(cls, data, where))
 
@@ -50,6 +51,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _decode(hint: Any, data: Any, where: str) -> Any:
+    if hint is Any:
+        return data
     origin = typing.get_origin(hint)
     if origin in (typing.Union, types.UnionType):
         if data is None:
@@ -61,6 +64,11 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
             raise RequestError(f"{where}: a list is wanted, not {short(data)}")
         item = typing.get_args(hint)[0]
         return tuple(_decode(item, value, f"{where}[{index}]") for index, value in enumerate(data))
+    if origin is list:
+        if not isinstance(data, list):
+            raise RequestError(f"{where}: a list is wanted, not {short(data)}")
+        item = typing.get_args(hint)[0]
+        return [_decode(item, value, f"{where}[{index}]") for index, value in enumerate(data)]
     if origin is typing.Literal:
         allowed = typing.get_args(hint)
         if not isinstance(data, str | int) or data not in allowed:
@@ -71,6 +79,8 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
             raise RequestError(f"{where}: an object is wanted, not {short(data)}")
         value_hint = typing.get_args(hint)[1]
         return {str(key): _decode(value_hint, value, f"{where}.{key}") for key, value in data.items()}
+    if typing.is_typeddict(hint):
+        return _decode_typed_dict(hint, data, where)
     if dataclasses.is_dataclass(hint):
         return _decode_class(typing.cast(type, hint), data, where)
     if hint is bool or hint is str or hint is int:
@@ -78,6 +88,19 @@ def _decode(hint: Any, data: Any, where: str) -> Any:
             raise RequestError(f"{where}: {hint.__name__} is wanted, not {short(data)}")
         return data
     raise TypeError(f"no way to decode {hint!r} at {where}")
+
+
+def _decode_typed_dict(cls: Any, data: Any, where: str) -> dict[str, Any]:
+    if not isinstance(data, dict):
+        raise RequestError(f"{where}: an object is wanted, not {short(data)}")
+    for name in sorted(cls.__required_keys__):
+        if name not in data:
+            raise RequestError(f"{where}: the field {name!r} is missing")
+    hints = _hints(cls)
+    return {
+        name: _decode(hints[name], value, f"{where}.{name}") if name in hints else value
+        for name, value in data.items()
+    }
 
 
 def _decode_class(cls: type, data: Any, where: str) -> Any:

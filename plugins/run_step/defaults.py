@@ -1,28 +1,27 @@
-"""What a step gets of which nobody said anything: decided in one place, from facts alone.
+"""The defaults of a step: everything that the request leaves open, decided in one place and only from facts.
 
-The pipeline, the start of a program and ``buildfront doctor`` ask here, so that what doctor says is what a build does.
-What was asked for is no matter of this module: it is given, or it is an error.
+The pipeline, the start of a program and ``buildfront doctor`` ask here, so that a build does what doctor says. An
+explicit request is not decided here: it is met, or it is an error. Hot path: imports little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
-from .host import HostFacts
+from .network_terms import USER_MODE
 
-USER_MODE = ("slirp4netns", "pasta")
-"""Networks that a process of the user's own serves. The first that works counts; where IPv6 alone leads out, the last,
-which has it."""
+if TYPE_CHECKING:
+    from .host import HostFacts
 
 _PACKAGES = {"slirp4netns": "slirp4netns", "pasta": "passt"}
 
 
 class Choice(NamedTuple):
-    """One of the decisions. ``taken`` is empty where nothing works, and ``why`` then says what is missing.
+    """One of the choices. ``taken`` is empty if nothing works, and ``why`` then says what is missing.
 
-    ``others`` are the better ones in their order, each with what keeps it from being taken. ``note`` is for whoever
-    builds, where something is lost; empty where nothing is, or where the plan warns of it itself.
+    ``others`` are the better choices in their order, each with the reason why it was not taken. ``note`` is
+    for the user if something is lost. It is empty otherwise, or if the plan warns of that itself.
     """
 
     taken: str
@@ -32,7 +31,7 @@ class Choice(NamedTuple):
 
 
 class Defaults(NamedTuple):
-    """All of them, in the order in which they depend on each other."""
+    """All the choices, in the order in which they depend on each other."""
 
     user_namespace: Choice
     isolation: Choice
@@ -43,20 +42,20 @@ class Defaults(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What whoever builds is told, once."""
+        """The notes to show to the user, once."""
         return tuple(choice.note for choice in self if choice.note)
 
 
 def decide(host: HostFacts) -> Defaults:
-    """Return the whole automatic choice for ``host``: equal facts give equal choices.
+    """Return all choices for ``host``: equal facts give equal choices.
 
-    Where a user namespace is to be entered (``user_namespace.taken`` is ``own``), the rest is what the facts of before
-    can tell; ask again with those of inside.
+    If a user namespace is to be entered (``user_namespace.taken`` is ``own``), the other choices are only an
+    estimate; ask again with the facts from inside.
     """
     isolation = _isolation(host)
     name = isolation.taken or "chroot"
     return Defaults(
-        _user_namespace(host),
+        user_namespace(host.uid, host.capabilities, host.no_userns),
         isolation,
         network(name, host),
         seccomp(name, host),
@@ -66,7 +65,7 @@ def decide(host: HostFacts) -> Defaults:
 
 
 def _first(rows: Iterator[tuple[str, str, str]]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """The first (name, why, why not) without a reason against it, after those that have one."""
+    """Return the name and reason of the first row that nothing speaks against, and the rows before it."""
     against: list[tuple[str, str]] = []
     for name, why, why_not in rows:
         if not why_not:
@@ -75,19 +74,22 @@ def _first(rows: Iterator[tuple[str, str, str]]) -> tuple[str, str, tuple[tuple[
     return "", "", tuple(against)
 
 
-# who builds
+# the user
 
 
-def _user_namespace(host: HostFacts) -> Choice:
-    """``own``: the process becomes root of one (:func:`run_step.enter_user_namespace`); ``none``: it stays."""
-    if host.uid != 0:
-        if host.no_userns:
-            return Choice("", f"an ordinary user needs a user namespace, and {host.no_userns}")
+def user_namespace(uid: int, capabilities: Collection[str], no_userns: str) -> Choice:
+    """Return ``own`` (the process becomes root of one, :func:`run_step.enter_user_namespace`) or ``none`` (it stays).
+
+    The arguments are the facts of the same names (:class:`run_step.HostFacts`).
+    """
+    if uid != 0:
+        if no_userns:
+            return Choice("", f"an ordinary user needs a user namespace, and {no_userns}")
         return Choice("own", "an ordinary user builds as root of one")
-    if "SYS_ADMIN" in host.capabilities:
+    if "SYS_ADMIN" in capabilities:
         return Choice("none", "root needs none")
-    if host.no_userns:
-        return Choice("none", "root without CAP_SYS_ADMIN stays as it is", (("own", host.no_userns),))
+    if no_userns:
+        return Choice("none", "root without CAP_SYS_ADMIN stays as it is", (("own", no_userns),))
     return Choice(
         "own",
         "root without CAP_SYS_ADMIN has it there",
@@ -103,7 +105,7 @@ def _isolation(host: HostFacts) -> Choice:
     none = "no OCI runtime was found (install runc or crun)"
     if host.runtimes:
         none = "; ".join(f"{item.name}: {item.why}" for item in host.runtimes if not item.works)
-    one_id = "one user ID alone is mapped: an ordinary user without ranges in /etc/subuid and /etc/subgid"
+    one_id = "only one user ID is mapped: an ordinary user without ranges in /etc/subuid and /etc/subgid"
 
     def rows() -> Iterator[tuple[str, str, str]]:
         works = f"{runtime.name} works here" if runtime is not None else ""
@@ -117,9 +119,9 @@ def _isolation(host: HostFacts) -> Choice:
         )
         why = none if runtime is None else one_id
         yield "chroot", why, "" if host.has_mounts else _NO_MOUNTS
-        # The same name: what chroot(2) alone can't give is left out of the plan (pipeline/bare.py).
+        # The same name: parts that need mounts are left out of the plan (pipeline/bare.py).
         alone = host.uid != 0 or "SYS_CHROOT" in host.capabilities
-        yield "chroot", f"{why}; {_NO_MOUNTS}, so it is chroot(2) alone", "" if alone else _NO_CHROOT
+        yield "chroot", f"{why}; {_NO_MOUNTS}, so it is only chroot(2)", "" if alone else _NO_CHROOT
 
     name, why, others = _first(rows())
     if not name:
@@ -137,7 +139,7 @@ _NO_CHROOT = "chroot(2) needs CAP_SYS_CHROOT"
 
 
 def nothing_works(host: HostFacts) -> str:
-    """Why no isolation works on ``host``, and what would help; empty where one does."""
+    """Return why no isolation works on ``host``, and what would help; empty where one does."""
     if host.has_mounts or host.uid != 0 or "SYS_CHROOT" in host.capabilities:
         return ""
     return (
@@ -156,7 +158,10 @@ def _has_ranges(host: HostFacts) -> bool:
 
 
 def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """The network in user space that works on ``host``, or the empty string; and why each before it does not."""
+    """Return the network in user space that works on ``host``, or "", and why each one before it does not.
+
+    Where only IPv6 leads out, pasta comes first, which has it.
+    """
     there = {"slirp4netns": host.has_slirp4netns, "pasta": host.has_pasta}
     order = USER_MODE[::-1] if host.is_ipv6_only else USER_MODE
 
@@ -169,7 +174,7 @@ def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def network(isolation: str, host: HostFacts) -> Choice:
-    """Of a step with this isolation, where ``--network`` says nothing: row S02 for ``rootless``."""
+    """Choose the network of a step with this isolation, without ``--network`` (row S02 for ``rootless``)."""
     if isolation != "rootless":
         return Choice("host", f"isolation {isolation} shares the builder's unless another is asked for")
     name, others = user_mode(host)
@@ -181,11 +186,11 @@ def network(isolation: str, host: HostFacts) -> Choice:
     return Choice("host", "no network in user space works", others, f"steps share the host's network: {why}")
 
 
-# what the kernel keeps from a step
+# restrictions of a step by the kernel
 
 
 def seccomp(isolation: str, host: HostFacts) -> Choice:
-    """Of a step with this isolation, where no profile was named."""
+    """Choose the seccomp profile of a step with this isolation, where none was named."""
     profile = "the default profile"
     if isolation in ("oci", "rootless"):
         return Choice(profile, "the OCI runtime has it")
@@ -196,14 +201,14 @@ def seccomp(isolation: str, host: HostFacts) -> Choice:
     if not host.has_mounts:
         return Choice(
             "none",
-            "chroot(2) alone",
+            "only chroot(2)",
             ((profile, "it needs CAP_SYS_ADMIN, or no-new-privileges"),),
         )
     return Choice(profile, "libseccomp has it")
 
 
 def can_make_nodes(host: HostFacts) -> bool:
-    """Whether device nodes can be made: not in a user namespace, whatever its root may (capabilities(7), mknod(2))."""
+    """Whether device nodes can be made: not in a user namespace, even by its root (capabilities(7), mknod(2))."""
     return host.is_machine_root and "MKNOD" in host.capabilities
 
 
@@ -211,9 +216,9 @@ def _devices(isolation: str, host: HostFacts) -> Choice:
     own, bound = "nodes of the step's own", "the host's nodes, bound"
     if isolation == "chroot" and not host.has_mounts:
         if can_make_nodes(host):
-            return Choice("nodes made for the time of the step", "chroot(2) alone")
+            return Choice("nodes made for the time of the step", "only chroot(2)")
         return Choice(
-            "what the image has", "chroot(2) alone", ((own, "making nodes needs CAP_MKNOD of the machine"),)
+            "what the image has", "only chroot(2)", ((own, "making nodes needs CAP_MKNOD of the machine"),)
         )
     if can_make_nodes(host) and isolation != "rootless":
         return Choice(own, "root of the machine may make them")
@@ -221,8 +226,8 @@ def _devices(isolation: str, host: HostFacts) -> Choice:
 
 
 def _limits(isolation: str, host: HostFacts) -> Choice:
-    """What limits there can be; nobody has any who asks for none."""
-    groups, alone = "cgroups", "ulimits alone"
+    """Choose which limits there can be; a step has only those that it asks for."""
+    groups, alone = "cgroups", "only ulimits"
     if isolation == "rootless":
         return Choice(alone, "rootless steps have no cgroup", ((groups, "isolation rootless has none"),))
     if host.no_cgroups:

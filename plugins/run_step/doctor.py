@@ -1,22 +1,35 @@
-"""What this machine can do for a RUN step, found by trying, and what would make the rest work.
+"""Examine what this machine can do for a RUN step, by trying, and say what would make the rest work.
 
-For people (``buildfront doctor``) and for frontends. Planning does not use it: that has its own facts
+For people (``buildfront doctor``) and for frontends. Planning does not use it: it has its own facts
 (:mod:`run_step.host`).
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
+from . import defaults
+from .defaults import Choice, Defaults, decide
 from .errors import HostError
-
-if TYPE_CHECKING:
-    from .defaults import Choice, Defaults
+from .helper_programs import which
+from .host import HostFacts
+from .host_lookup import look_up
+from .host_probe import probe, probe_runtimes
+from .isolation.cgroup import CgroupError, Group
+from .linux import mount as m
+from .linux.id_maps import is_machine_root, sub_ids
+from .linux.process import effective, errno_in_child
+from .network.user_mode import why_no_tun
+from .network_terms import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS
+from .pipeline.networks import configurations
+from .request import RunRequest
+from .rootless import enter_user_namespace, needs_user_namespace, why_no_user_namespace
 
 
 class Finding(NamedTuple):
-    """One thing that a step may need. ``detail`` says what was found, or what would make it work."""
+    """One thing that a step may need. ``detail`` says how it was found, or how to make it work."""
 
     what: str
     ok: bool
@@ -27,16 +40,11 @@ _NAMESPACES = ("mount", "pid", "network", "ipc", "uts", "cgroup", "user")
 
 
 def examine() -> list[Finding]:
-    """Try each thing once. An ordinary user's process becomes root of a user namespace on the way, as for a build:
-    call it where the program starts. Nothing is left behind."""
-    from dataclasses import replace
+    """Try each thing once; leave nothing behind.
 
-    from .defaults import decide
-    from .host import probe
-    from .isolation.oci import probe_runtimes
-    from .network.user_mode import why_no_tun
-    from .rootless import is_machine_root
-
+    A process of an unprivileged user becomes root of a user namespace, as for a build: call this function at
+    the start of the program.
+    """
     before, user = _user()
     host = replace(probe(runtimes=False), runtimes=probe_runtimes(every=True)) if os.geteuid() == 0 else None
     if host is None:
@@ -49,7 +57,7 @@ def examine() -> list[Finding]:
             host.has_mounts,
             "a mount namespace can be made"
             if host.has_mounts
-            else "none can be made: grant CAP_SYS_ADMIN, or allow user namespaces; steps have chroot(2) alone",
+            else "none can be made: grant CAP_SYS_ADMIN, or allow user namespaces; steps have only chroot(2)",
         )
     )
     found.append(
@@ -92,19 +100,19 @@ def examine() -> list[Finding]:
             if runtime and is_machine_root()
             else why
             if runtime is None
-            else "root of the machine alone",
+            else "only for root of the machine",
         )
     )
     found.append(
         Finding(
             "isolation rootless",
             bool(runtime and ranges),
-            runtime.name if runtime and ranges else why if runtime is None else "the user has one ID alone",
+            runtime.name if runtime and ranges else why if runtime is None else "the user has only one ID",
         )
     )
     found.append(
         Finding(
-            "isolation chroot", True, "in namespaces" if host.has_mounts else "chroot(2) alone: see mounts"
+            "isolation chroot", True, "in namespaces" if host.has_mounts else "only chroot(2): see mounts"
         )
     )
     chosen = decide(host)
@@ -112,7 +120,10 @@ def examine() -> list[Finding]:
 
 
 def _automatic(chosen: Defaults) -> list[Finding]:
-    """What a build with no options would use, each part with the better ones and why not them; then in one line."""
+    """Return the choices of a build without options.
+
+    Each names the better ones and why they are not taken; a summary comes last.
+    """
     found = []
     for name, choice in chosen._asdict().items():
         against = "".join(f"; not {other}: {why}" for other, why in choice.others)
@@ -135,21 +146,13 @@ def _words(name: str) -> str:
 
 
 def _user() -> tuple[Choice, list[Finding]]:
-    """Who builds, and as whom: the choice, made from what can be told before. Enters the user namespace."""
-    from .defaults import decide
-    from .host import HostFacts, which
-    from .linux.process import effective
-    from .rootless import (
-        enter_user_namespace,
-        is_machine_root,
-        needs_user_namespace,
-        sub_ids,
-        why_no_user_namespace,
-    )
+    """Return the choice of a user namespace, and the findings about the user.
 
+    The choice is made from the facts before the user namespace is entered, which is done here.
+    """
     uid = os.geteuid()
     why = why_no_user_namespace() if needs_user_namespace() else ""
-    choice = decide(HostFacts(uid=uid, capabilities=effective(), no_userns=why)).user_namespace
+    choice = defaults.user_namespace(uid, effective(), why)
     if uid == 0:
         who = "root" if is_machine_root() else "root of a user namespace"
         entered = enter_user_namespace()
@@ -176,17 +179,12 @@ def _user() -> tuple[Choice, list[Finding]]:
 
 
 def _try(flags: int) -> str:
-    """Unshare in a child; the empty string, or why it failed."""
-    from .linux import mount as m
-    from .linux.process import errno_in_child
-
+    """Unshare in a forked child; return the empty string, or why it failed."""
     number = errno_in_child(lambda: m.unshare(flags))
     return os.strerror(number) if number else ""
 
 
 def _namespace(name: str) -> Finding:
-    from .linux import mount as m
-
     flags = {
         "mount": m.CLONE_NEWNS,
         "pid": m.CLONE_NEWPID,
@@ -201,10 +199,8 @@ def _namespace(name: str) -> Finding:
 
 
 def _bridge() -> Finding:
-    """The built-in network, tried by a child in a network namespace that goes with it."""
-    from .linux import mount as m
-    from .network import bridge
-    from .rootless import is_machine_root
+    """Try the built-in network in a forked child, in a network namespace that ends with it."""
+    from .network import bridge  # it loads pyroute2
 
     reader, writer = os.pipe()
     child = os.fork()
@@ -213,7 +209,7 @@ def _bridge() -> Finding:
             os.close(reader)
             m.unshare(m.CLONE_NEWNET)
             text = "\0".join(bridge.examine())
-        except BaseException as error:  # noqa: BLE001 - told by the parent
+        except BaseException as error:  # noqa: BLE001 - reported by the parent
             text = f"!{error or type(error).__name__}"
         finally:
             os.write(writer, text.encode(errors="replace")[:4000])
@@ -227,20 +223,15 @@ def _bridge() -> Finding:
             "network bridge", False, f"can't be made: {said[1:]}; steps have --network host or none"
         )
     if not is_machine_root():
-        return Finding("network bridge", False, "root of the machine alone; see slirp4netns and pasta")
+        return Finding("network bridge", False, "only for root of the machine; see slirp4netns and pasta")
     if said:
         return Finding(
-            "network bridge", False, f"steps would reach this machine alone: {said.replace(chr(0), '; ')}"
+            "network bridge", False, f"steps would reach only this machine: {said.replace(chr(0), '; ')}"
         )
     return Finding("network bridge", True, "bridge, veth and address translation for IPv4 and IPv6")
 
 
 def _cni() -> Finding:
-    from .host import HostFacts
-    from .host_lookup import look_up
-    from .pipeline.networks import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS, configurations
-    from .request import RunRequest
-
     plugins = sorted({name for path in CNI_PLUGIN_DIRS if os.path.isdir(path) for name in os.listdir(path)})
     if not plugins:
         return Finding(
@@ -264,8 +255,6 @@ def _cni() -> Finding:
 
 
 def _limits() -> list[Finding]:
-    from .isolation.cgroup import CgroupError, Group
-
     found = []
     for name, limits in (
         ("cpu", {"cpu": {"shares": 1024}}),

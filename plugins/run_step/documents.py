@@ -1,6 +1,6 @@
-"""Files and JSON that come from outside: read up to a limit, parsed into plain values of a bounded depth.
+"""Files and JSON from outside: read up to a limit, parsed into plain values of a bounded depth.
 
-Whatever they hold, the outcome is a value or an error in words, in bounded time and memory.
+Whatever the input is, the result is a value or an error with a message, in bounded time and memory.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ import stat
 from typing import Any
 
 DEEPEST = 100
-"""Levels of nesting: what is done with it by Python would end at some hundreds."""
+"""The limit for levels of nesting: Python code that walks a value would fail after some hundreds."""
 
 LARGEST = 16 << 20
-"""Bytes of a request, or of the facts of a host."""
+"""The limit for a request, or the facts of a host, in bytes."""
 
 SPECIFICATION = 1 << 20
-"""Bytes of a file that describes devices, hooks, networks or system calls."""
+"""The limit for a file that describes devices, hooks, networks or system calls, in bytes."""
 
 _SHORT = 200
 
 
 class TooLarge(OSError):
-    """A file that is larger than what is read of it."""
+    """A file that is larger than the limit for reading it."""
 
     def __init__(self, path: str, limit: int) -> None:
         super().__init__(errno.EFBIG, f"it is larger than {limit} bytes", path)
 
 
 def short(value: Any) -> str:
-    """A value as Python writes it, cut off where it is long."""
+    """Return a value's repr, shortened if it is long."""
     if isinstance(value, list | dict | tuple) and value:
         return {list: "a list", tuple: "a list", dict: "an object"}[type(value)]
     text = repr(value[: 2 * _SHORT] if isinstance(value, str) else value)
@@ -40,21 +40,21 @@ def short(value: Any) -> str:
 
 
 def read(path: str, limit: int, *, regular: bool = False) -> bytes:
-    """The content of a file; with ``regular`` of a regular one alone, else of a pipe too, which somebody writes to.
+    """Return the content of a file, or of a pipe that has a writer; with ``regular`` only of a regular file.
 
-    Raises TooLarge, and OSError: an open that would wait for a writer does not.
+    Never waits for a writer. Raises TooLarge, OSError.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     with os.fdopen(fd, "rb", buffering=0) as stream:
         kind = os.fstat(fd).st_mode
         if regular and not stat.S_ISREG(kind):
-            raise OSError(errno.EINVAL, "it is no regular file", path)
+            raise OSError(errno.EINVAL, "it is not a regular file", path)
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) & ~os.O_NONBLOCK)
         return read_all(stream, path, limit)
 
 
 def read_all(stream: Any, path: str, limit: int) -> bytes:
-    """What is left of a binary stream. Raises TooLarge, OSError."""
+    """Return the rest of a binary stream. Raises TooLarge, OSError."""
     parts, left = [], limit + 1
     while left and (part := stream.read(min(left, 1 << 20))):
         parts.append(part)
@@ -65,9 +65,12 @@ def read_all(stream: Any, path: str, limit: int) -> bytes:
 
 
 def parse(text: str | bytes, *, limit: int = LARGEST, strict: bool = False) -> Any:
-    """JSON (RFC 8259), in UTF-8 where it is bytes. Raises ValueError for what is none, has a number that JSON does not
-    know, is larger than ``limit``, or nested deeper than :data:`DEEPEST`; ``strict``: for a key that is there twice,
-    of which the last one counts otherwise."""
+    """Parse JSON (RFC 8259); bytes are UTF-8.
+
+    Raises ValueError for text that is not JSON, has a number that is not valid in JSON, is larger than
+    ``limit``, or is nested deeper than :data:`DEEPEST`. ``strict``: also for a duplicate key, of which
+    otherwise the last one counts.
+    """
     if len(text) > limit:
         raise ValueError(f"it is larger than {limit} bytes")
     try:
@@ -78,9 +81,9 @@ def parse(text: str | bytes, *, limit: int = LARGEST, strict: bool = False) -> A
         if is_shallow(value):
             return value
     except UnicodeDecodeError:
-        raise ValueError("it is no UTF-8 text") from None
+        raise ValueError("it is not UTF-8 text") from None
     except RecursionError:
-        pass  # deeper by far
+        pass  # nested far deeper
     raise ValueError(f"it is nested deeper than {DEEPEST} levels")
 
 
@@ -94,11 +97,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a number in JSON")
 
 
 def is_shallow(value: Any, levels: int = DEEPEST) -> bool:
-    """Whether a JSON value is nested no deeper than that."""
+    """Whether a JSON value has at most this number of levels."""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return levels > 0 and all(is_shallow(item, levels - 1) for item in inner if isinstance(item, dict | list))
 
@@ -107,8 +110,11 @@ _NODES = 100_000
 
 
 def parse_yaml(text: str, *, limit: int = SPECIFICATION) -> Any:
-    """YAML that JSON could hold, its aliases expanded. Raises ValueError for what is none, is larger than ``limit``,
-    nested deeper than :data:`DEEPEST`, or of more than a hundred thousand values when it is expanded."""
+    """Parse YAML that can be written as JSON, with its aliases expanded.
+
+    Raises ValueError if it is not, is larger than ``limit``, is nested deeper than :data:`DEEPEST`, or has
+    more than a hundred thousand values when it is expanded.
+    """
     import yaml
 
     if len(text) > limit:
@@ -135,13 +141,12 @@ def parse_yaml(text: str, *, limit: int = SPECIFICATION) -> Any:
 
 
 def _nodes(node: Any, known: dict[int, int], levels: int) -> int:
-    """How many values a node stands for, each alias counted as what it stands for. ``known`` has 0 for those that are
-    being counted."""
+    """Return the number of values in a node, with each alias expanded. ``known`` has 0 for nodes being counted."""
     if levels <= 0:
         raise ValueError(f"it is nested deeper than {DEEPEST} levels")
     if id(node) in known:
         if not known[id(node)]:
-            raise ValueError("Circular reference: an alias lies in what it stands for")
+            raise ValueError("Circular reference: an alias is part of its own value")
         return known[id(node)]
     known[id(node)] = 0
     count = 1

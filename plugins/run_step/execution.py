@@ -1,4 +1,4 @@
-"""Carry a plan out: the actions on the root filesystem, the isolation, and everything undone afterwards."""
+"""Execute a plan: the actions on the root filesystem, the isolation, and the clean-up afterwards."""
 
 from __future__ import annotations
 
@@ -17,28 +17,33 @@ from dataclasses import dataclass
 from typing import Any
 
 from .actions import Undo, prepare
+from .chroot_fields import check_fields
+from .contract import Output
 from .errors import HostError
 from .inputs import Inputs
+from .isolation.bundle_files import write_config
+from .isolation.cgroup import remove_noted
+from .linux.children import died_of
+from .linux.seccomp_filter import compile_filter
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .programs import Start, explain, printed, reason, said
-from .rootfs import Root
-from .secret_files import pack
+from .rootfs import open_rootfs
+from .run_protocol import LENGTH, LIBRARY, RUN, send
+from .secret_packing import pack
 from .stdio.own_terminal import size_of
-from .stdio.relay import Output as Output
 from .stdio.relay import Relay, await_end, kill
-from .supervisor import LENGTH, LIBRARY, RUN, send
 from .trees import remove_tree
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What became of a step. ``status`` is the exit status, or minus the number of the signal that killed it.
+    """The result of a step. ``status`` is the exit status, or minus the number of the signal that killed it.
 
-    Times are microseconds, sizes bytes. ``measured`` says how: ``cgroup``, where everything that ran counts, or
-    ``rusage``, where no group could be made: then only what the command itself waited for. ``peak_memory`` (page
-    cache included) and the block I/O are None where the kernel does not tell. ``max_rss`` is always of the largest
-    single process (getrusage(2)). ``oom_kills``: how many processes the kernel killed because the step ran into a
-    memory limit, ``memory_limit``.
+    Times are in microseconds, sizes in bytes. ``measured`` is ``cgroup``, which counts all processes, or
+    ``rusage`` if no group could be made, which counts only the command and the processes that it waited for.
+    ``peak_memory`` (page cache included) and the block I/O are None if the kernel does not report them.
+    ``max_rss`` is always that of the largest single process (getrusage(2)). ``oom_kills`` is the number of
+    processes that the kernel killed because the step reached a memory limit, ``memory_limit``.
     """
 
     status: int
@@ -62,7 +67,7 @@ class RunResult:
         return self.status if self.status >= 0 else 128 - self.status
 
     def describe(self) -> str:
-        """``exit status 3`` or ``killed by SIGKILL``; of a step that ran out of memory it says so."""
+        """Return ``exit status 3`` or ``killed by SIGKILL``, and whether the step ran out of memory."""
         if self.timed_out:
             return "stopped: the step took longer than its time limit"
         return self._how() + self._memory()
@@ -70,8 +75,6 @@ class RunResult:
     def _how(self) -> str:
         if self.status >= 0:
             return f"exit status {self.status}"
-        from .isolation.waiting import died_of
-
         return died_of(-self.status)
 
     def _memory(self) -> str:
@@ -84,7 +87,7 @@ class RunResult:
         return f": the step ran into {limit}, and the kernel killed {count} of it"
 
     def usage(self) -> dict[str, int | str]:
-        """What it used, for events and records: JSON values; what is not known is left out."""
+        """Return the resource use for events and records, as JSON values; unknown values are left out."""
         names = (
             "wall_us",
             "user_us",
@@ -103,7 +106,7 @@ class RunResult:
 
 
 def size_text(size: int) -> str:
-    """``64MiB``: a size for a person, in binary units."""
+    """Return a size for a person in binary units, such as ``64MiB``."""
     number = float(size)
     for unit in ("B", "KiB", "MiB"):
         if number < 1024:
@@ -113,10 +116,10 @@ def size_text(size: int) -> str:
 
 
 class Supervisor:
-    """The process that steps hang on (:mod:`run_step.supervisor`), started when first needed.
+    """The parent process of all steps (:mod:`run_step.supervisor`), started when first needed.
 
-    May be used by several threads at once. Close it when the build ends; if the builder dies, the supervisor
-    and every step end with it.
+    It may be used by several threads at once. Close it when the build ends. If the builder dies, the
+    supervisor and every step end with it.
     """
 
     def __init__(self) -> None:
@@ -126,7 +129,7 @@ class Supervisor:
         self._has_library = False
 
     def start(self) -> socket.socket:
-        """The control socket, the process started if it was not yet."""
+        """Return the control socket; start the process if it is not running."""
         with self._lock:
             if self._control is None:
                 ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -144,7 +147,7 @@ class Supervisor:
             return self._control
 
     def spawn(self, job: dict[str, Any], streams: tuple[int, ...]) -> socket.socket:
-        """Start one run; the socket answers when it has ended, and closing it kills the step."""
+        """Start one run; return its socket, on which the answer comes. Closing the socket kills the step."""
         control = self.start()
         library = os.fsencode(job.get("network", {}).get("library", ""))
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -168,7 +171,7 @@ class Supervisor:
         return ours
 
     def close(self) -> None:
-        """End the process; runs that still go on are killed by the end of their own sockets."""
+        """End the process; runs that still go on are killed when their own sockets are closed."""
         with self._lock:
             if self._control is not None:
                 self._control.close()
@@ -201,31 +204,34 @@ def execute(
 ) -> RunResult:
     """Run ``plan`` in ``rootfs`` and wait for it.
 
-    ``output`` receives ``("stdout"|"stderr", bytes)`` as they come, what a terminal shows as stdout; without it both
-    go to ours. ``quiet`` drops stdout. ``stdin`` is a descriptor whose content the step may read, up to its end;
-    without it the step's input is empty. Where the plan gives the step a terminal, a ``stdin`` that is one is made raw
-    meanwhile, and its changes of size are passed on. ``work_dir`` is where the private bundle is made. ``cancel`` and
-    ``timeout`` (seconds) kill the step; ``runtime_timeout`` is how long an OCI runtime may take for one of its calls.
-    ``inputs`` is what the mounts of the RUN instruction need. Secrets are in memory alone; the step's environment
-    holds those that it takes as variables.
+    ``output`` receives ``("stdout"|"stderr", bytes)`` as they arrive, and the output of a terminal as stdout;
+    without it both go to ours. ``quiet`` drops stdout. ``stdin`` is a descriptor whose content the step may
+    read, up to its end; without it the step's input is empty. If the plan gives the step a terminal and
+    ``stdin`` is one, it is made raw meanwhile, and its changes of size are passed on. The private bundle is
+    made in ``work_dir``. ``cancel`` and ``timeout`` (seconds) kill the step. ``runtime_timeout`` is the limit
+    for one call of an OCI runtime, in seconds. ``inputs`` has the files for the mounts of the RUN
+    instruction. Secrets are only in memory; those that are variables are in the step's environment.
 
-    Guarantees, in every outcome: no process of the step, no mount and no bundle remains, mount points made for the
-    step are gone from ``rootfs`` unless the step put something in them, and the terminal is as it was.
+    Guarantees, in every outcome: no process of the step, no mount and no bundle remains; mount points made
+    for the step are removed from ``rootfs`` unless the step put something in them; and the terminal is
+    restored.
 
-    Raises HostError when the step could not be started. A command that fails is a result, not an error.
+    Raises RequestError where ``rootfs`` is not a directory, HostError when the step could not be started. A command
+    that fails is a result, not an error.
     """
     _refuse(plan)
     inputs = inputs or Inputs()
     inputs.check(plan)
     own = supervisor is None
     supervisor = supervisor or Supervisor()
-    # Before anything is opened that could get the number of a descriptor that is closed.
+    # Before anything is opened, which could get the number of a closed descriptor.
     source = _input(stdin)
-    # What is copied for the step into its bundle may have the set-user-ID bit: it lies where nobody else can reach it.
+    # Files that are copied into the bundle may have the set-user-ID bit, so no other user can reach the
+    # directory.
     closed = work_dir or tempfile.mkdtemp(prefix="buildfront-")
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=closed)
     try:
-        with Root(rootfs) as root:
+        with open_rootfs(rootfs) as root:
             undo = Undo(root, bundle)
             try:
                 plan = prepare(plan, root, bundle, undo, inputs)
@@ -254,31 +260,29 @@ def execute(
 
 
 def _input(stdin: int | None) -> int:
-    """A descriptor of our own for the step's input; of /dev/null where there is nothing to read from."""
+    """Return a descriptor of our own for the step's input; /dev/null if there is no input."""
     if stdin is not None:
         try:
             mode = fcntl.fcntl(stdin, fcntl.F_GETFL)
             if not mode & os.O_PATH and mode & os.O_ACCMODE != os.O_WRONLY:
                 return os.dup(stdin)
         except OSError:
-            pass  # it is not open
+            pass  # the descriptor is closed
     return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _refuse(plan: RunPlan) -> None:
-    """What can be planned and not yet be carried out, told before anything is changed."""
+    """Raise HostError for a plan that can't be executed, before anything is changed."""
     if os.geteuid() != 0:
         raise HostError(
             "a RUN step needs root, if only of a user namespace: call run_step.enter_user_namespace() where the "
             "program starts, or run it as root"
         )
-    from .pipeline import check_fields
-
     check_fields(plan.isolation, plan.spec, plan.network)  # whoever made the plan
 
 
 def _network(plan: RunPlan) -> dict[str, Any]:
-    """What connects the step, as the supervised child takes it; nothing where there is nothing to do."""
+    """Return the network's part of the job for the supervised child; empty if there is nothing to do."""
     network = plan.network
     if network.mode in ("host", "none", "path"):
         return {}
@@ -292,7 +296,7 @@ def _network(plan: RunPlan) -> dict[str, Any]:
 
 
 def _library() -> str:
-    """The directory that has pyroute2, which the supervisor, started without site-packages, would not find."""
+    """Return the directory of pyroute2, which the supervisor, started without site-packages, would not find."""
     from importlib.util import find_spec
 
     spec = find_spec("pyroute2")
@@ -308,11 +312,11 @@ def _passthrough(stream: str, data: bytes) -> None:
 
 
 _OVERLAY = ("upperdir=", "workdir=")
-"""The mount options that hold a token behind their name; what a user gives there is an absolute path."""
+"""The mount options with a placeholder behind their name; a path from the user is absolute there."""
 
 
 def materialise(value: Any, rootfs: str, bundle: str) -> Any:
-    """The plan's JSON values with real paths for its tokens."""
+    """Return the plan's JSON values with real paths for the placeholders."""
     if isinstance(value, str):
         head = next((name for name in _OVERLAY if value.startswith(name + BUNDLE)), "")
         if value.startswith((head + ROOTFS, head + BUNDLE)):
@@ -326,7 +330,10 @@ def materialise(value: Any, rootfs: str, bundle: str) -> Any:
 
 
 def _real_spec(spec: dict[str, Any], rootfs: str, bundle: str) -> dict[str, Any]:
-    """The process is left alone: a token that stands in the user's own command or environment is text."""
+    """Return the spec with real paths, except in the process.
+
+    A placeholder in the user's command or environment is ordinary text.
+    """
     return {
         key: value if key == "process" else materialise(value, rootfs, bundle) for key, value in spec.items()
     }
@@ -335,15 +342,13 @@ def _real_spec(spec: dict[str, Any], rootfs: str, bundle: str) -> dict[str, Any]
 def write_bundle(plan: RunPlan, directory: str) -> None:
     """Complete ``directory``, which has a ``rootfs``, to a bundle that ``runc run`` executes with the same result.
 
-    The root filesystem is changed as a run would change it before the command. Raises HostError for a plan whose RUN
-    instruction mounts what is handed over for one run alone, OSError.
+    The root filesystem is changed as a run would change it before the command. Raises HostError for a plan
+    whose RUN instruction mounts files that are only passed for one run, and OSError.
     """
-    from .isolation.oci import write_config
-
     inputs = Inputs()
     inputs.check(plan)
     rootfs = os.path.join(directory, "rootfs")
-    with Root(rootfs) as root:
+    with open_rootfs(rootfs) as root:
         plan = prepare(plan, root, directory, Undo(root, directory), inputs)
     write_config(directory, _real_spec(plan.spec, rootfs, directory))
 
@@ -376,7 +381,7 @@ class _Step:
         name = f"buildfront-{plan.container_id[:12]}-{os.path.basename(self.bundle)[7:]}"
         parent = spec["linux"].get("cgroupsPath", "")
         if parent and plan.isolation != "chroot" and ":" not in parent:
-            # What was asked for is a parent: two steps at once must not share one group.
+            # The option names a parent group: two concurrent steps must not share one group.
             spec["linux"] = {**spec["linux"], "cgroupsPath": os.path.join(parent, name)}
         job: dict[str, Any] = {
             "isolation": plan.isolation,
@@ -396,17 +401,17 @@ class _Step:
             size = spec["process"].get("consoleSize")
             ours = size_of((self.stdin, 1, 2, 0))
             job["terminal"] = [size["width"], size["height"]] if size else list(ours or (80, 24))
-        # crun takes a filter as it is, too, and so gives the same answers as the others (see isolation/oci.py).
+        # crun accepts a compiled filter, too, and then gives the same answers as the others (see
+        # isolation/oci.py).
         takes_filter = plan.isolation == "chroot" or os.path.basename(job["runtime"]) == "crun"
         if takes_filter and "seccomp" in plan.spec["linux"]:
-            from .linux.seccomp_filter import compile_filter
-
             try:
                 job["seccomp"] = compile_filter(plan.spec["linux"]["seccomp"]).hex()
             except OSError as error:
                 if plan.isolation == "chroot":
                     raise HostError(f"the seccomp filter can't be made: {error.strerror or error}") from None
-                # No libseccomp of ours, or an action that needs the runtime: it makes the filter by itself.
+                # libseccomp is missing here, or an action needs the runtime, which makes the filter by itself
+                # then.
         return job
 
     def run(
@@ -418,14 +423,12 @@ class _Step:
             try:
                 answer = relay.until_ended(cancel, timeout)
             except BaseException:
-                # What is undone after this must not be undone below a step that still runs.
+                # The caller undoes things afterwards, which must not happen while a step still runs.
                 kill(relay.run)
                 await_end(relay.run)
                 raise
         wall = int((time.monotonic() - began) * 1e6)
         if answer is None:
-            from .isolation.cgroup import remove_noted
-
             remove_noted(self.bundle, own=self.job["container_id"])
             raise HostError("the step's supervisor ended before the step did; was it killed?")
         for name in ("error", "setup"):
@@ -441,7 +444,7 @@ class _Step:
         )
 
     def _start(self, supervisor: Supervisor, output: Output, stack: ExitStack) -> Relay:
-        """Open the streams and hand the step over; what is opened here is closed by ``stack``."""
+        """Open the streams and hand the step over; ``stack`` closes what is opened here."""
         linux = self.plan.spec["linux"]
         root = host_id(linux, "uidMappings", 0), host_id(linux, "gidMappings", 0)
         theirs = []
@@ -494,8 +497,11 @@ class _Step:
         )
 
     def _null(self, flags: int) -> int:
-        """/dev/null, as a node of the bundle where one can be made: a step may change the mode and the owner of its
-        streams, and crun gives them to the step's user; the machine's own device must not be one of them."""
+        """Return /dev/null, as a node of the bundle if one can be made.
+
+        A step may change the mode and the owner of its streams, and crun gives them to the step's user; the
+        machine's own device must not be one of them.
+        """
         path = os.path.join(self.bundle, "null")
         try:
             if not os.path.exists(path):
@@ -504,11 +510,11 @@ class _Step:
             return os.open(path, flags | os.O_CLOEXEC)
         except (
             OSError
-        ):  # no right to make it, and so none over the machine's; or a filesystem without devices
+        ):  # no right to make it, and so none to change the machine's; or a filesystem without devices
             return os.open(os.devnull, flags | os.O_CLOEXEC)
 
     def _pipe(self, owner: tuple[int, int]) -> tuple[int, int]:
-        """A pipe that belongs to the step's root, who may open /dev/stdout then (row S74)."""
+        """Return a pipe that belongs to the step's root, which may open /dev/stdout then (row S74)."""
         reader, writer = os.pipe()
         if owner != (0, 0):
             os.fchown(writer, *owner)

@@ -1,23 +1,48 @@
-"""The plugin behind the entry point ``buildfront.run_step = local``: plan and execute with one supervisor."""
+"""Steps on this machine: planned with what it has, executed with one supervisor.
+
+:class:`LocalExecutor` is the plugin behind the entry point ``buildfront.run_step = local``.
+"""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
+from collections.abc import Sequence
 
-from .defaults import decide
-from .execution import Output, RunResult, Supervisor, execute
-from .host import HostFacts, probe
-from .host_lookup import look_up, names_a_network
+from .contract import Output, Plan
+from .errors import RequestError
+from .execution import RunResult, Supervisor, execute
+from .host import HostFacts
+from .host_lookup import look_up
+from .host_probe import probe
 from .inputs import Inputs
-from .planning import RunPlan, plan
+from .pipeline import Stage, plan
+from .planning import RunPlan
 from .request import RunRequest
+
+
+def plan_here(
+    request: RunRequest, facts: HostFacts | None = None, *, stages: Sequence[Stage] | None = None
+) -> RunPlan:
+    """Plan a step for this machine: :func:`run_step.probe`, :func:`run_step.look_up` and :func:`run_step.plan` in one.
+
+    ``facts`` are those that were probed before; probing once is enough for a build. Raises RequestError for what is
+    wrong in the request, HostError for what this machine can't do.
+    """
+    if facts is None:
+        facts = probe(runtimes=_needs_runtimes(request))
+    return plan(request, look_up(request, facts), stages=stages)
+
+
+def _needs_runtimes(request: RunRequest) -> bool:
+    """Whether the plan depends on which OCI runtimes work here; to try them is what takes long in probing."""
+    return request.isolation in ("", "auto") or (request.isolation == "oci" and not request.runtime)
 
 
 class LocalExecutor:
     """Runs steps on this machine.
 
-    One object serves one build and may be used by several threads. ``host`` replaces the probed facts.
+    One object serves one build and may be used by several threads. ``host`` replaces the probed facts, and then nothing
+    is looked up either. ``work_dir`` is where private directories of the steps are made.
     """
 
     def __init__(self, host: HostFacts | None = None, work_dir: str | None = None) -> None:
@@ -28,7 +53,7 @@ class LocalExecutor:
         self.supervisor = Supervisor()
 
     def host(self, *, runtimes: bool) -> HostFacts:
-        """The facts, probed once; runtimes are tried only when an isolation needs to know of them."""
+        """Return the facts, probed once; runtimes are tried only when an isolation needs to know of them."""
         with self._lock:
             if self._host is None or (runtimes and not self._runtimes_known):
                 self._host = probe(runtimes=runtimes, work_dir=self.work_dir)
@@ -36,29 +61,13 @@ class LocalExecutor:
             return self._host
 
     def plan(self, request: RunRequest) -> RunPlan:
-        """See :func:`run_step.plan`; ``auto`` and the empty isolation are resolved first."""
-        auto = request.isolation in ("", "auto")
-        facts = self.host(runtimes=auto or (request.isolation == "oci" and not request.runtime))
-        notes: tuple[str, ...] = ()
-        if auto:
-            choice = decide(facts).isolation
-            notes = (choice.note,) if choice.note else ()
-            request = replace(request, isolation=choice.taken or "chroot")
-        asked = (
-            request.devices
-            or request.hooks_dirs
-            or request.volumes
-            or request.mounts
-            or names_a_network(request)
-        )
-        if not self._recorded and (asked or facts.default_mounts):
-            facts = look_up(request, facts)
-        made = plan(request, facts)
-        return replace(made, warnings=(*notes, *made.warnings)) if notes else made
+        """Plan a step as :func:`plan_here` does, the machine being probed once; with recorded facts, by these only."""
+        facts = self.host(runtimes=_needs_runtimes(request))
+        return plan(request, facts) if self._recorded else plan_here(request, facts)
 
     def execute(
         self,
-        plan: RunPlan,
+        plan: Plan,
         rootfs: str,
         *,
         output: Output | None = None,
@@ -69,7 +78,11 @@ class LocalExecutor:
         runtime_timeout: float | None = None,
         inputs: Inputs | None = None,
     ) -> RunResult:
-        """See :func:`run_step.execute`."""
+        """Run a step as :func:`run_step.execute` does. Raises RequestError for the plan of another executor too."""
+        if not isinstance(plan, RunPlan):
+            raise RequestError(
+                f"a RunPlan is wanted, not {type(plan).__name__}: each executor runs its own plans"
+            )
         return execute(
             plan,
             rootfs,
@@ -85,7 +98,7 @@ class LocalExecutor:
         )
 
     def close(self) -> None:
-        """End the supervisor. The object is of no use afterwards."""
+        """End the supervisor. The object can't be used afterwards."""
         self.supervisor.close()
 
 

@@ -1,34 +1,25 @@
-"""Everything that planning may know of the host, as plain data.
+"""The facts of the host: everything that planning may know of it, as plain data.
 
-Probed once for a build, replaced by a recorded file in tests and by ``--host-facts``, so that a plan is the
-same on every machine that reads the same facts. Planning reads nothing else of the host.
+They are probed once for a build (:mod:`run_step.host_probe`); tests and ``--host-facts`` read a recorded file instead.
+So a plan is the same on every machine that has the same facts. Planning reads nothing else of the host.
 """
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import dataclass
 from typing import Any
 
 from . import documents
 from .codec import decode, encode
 from .errors import RequestError
-from .linux.process import effective
-from .linux.seccomp_filter import available
-from .rootless import ALL_IDS, is_machine_root, sub_ids
-from .rootless import maps as rootless_map
+from .linux import id_maps
+from .linux.id_maps import ALL_IDS
 
-PROXY_VARIABLES = (
-    "http_proxy",
-    "HTTP_PROXY",
-    "https_proxy",
-    "HTTPS_PROXY",
-    "ftp_proxy",
-    "FTP_PROXY",
-    "no_proxy",
-    "NO_PROXY",
+PROTECTED = frozenset(
+    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp"
+    " /usr /var".split()
 )
+"""Directories of a host that no build may give another label or owner: the host would not survive it."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +82,8 @@ class HostFacts:
     ``resolv_conf_upstream`` is what a resolver on its loopback asks; ``cni`` are network configurations in order;
     ``thermal_cpus`` are the numbers of the CPUs that have ``thermal_throttle`` below /sys. ``has_setgroups``: the user
     namespace that we are in has not given setgroups(2) up.
-    ``no_tun``, ``no_userns`` and ``no_cgroups`` say what keeps this process from making tap devices, from becoming root
-    of a user namespace and from making control groups; they are empty where nothing does, or nobody needs to know.
+    ``no_tun``, ``no_userns`` and ``no_cgroups`` are the reasons why this process can't make tap devices, become root of
+    a user namespace or make control groups; empty where it can, or where it does not matter.
     """
 
     uid: int = 0
@@ -140,13 +131,13 @@ class HostFacts:
     no_cgroups: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object that :meth:`from_json` reads."""
+        """Return the JSON object that :meth:`from_json` reads."""
         out: dict[str, Any] = encode(self)
         return out
 
     @classmethod
     def from_json(cls, data: Any) -> HostFacts:
-        """Raises RequestError for anything that is no host facts object."""
+        """Read the JSON object of :meth:`to_json`. Raises RequestError for anything else."""
         facts = decode(cls, data, "host facts")
         for name, length in (("uid_map", 3), ("gid_map", 3), ("subuids", 2), ("subgids", 2)):
             for row in getattr(facts, name):
@@ -156,7 +147,7 @@ class HostFacts:
 
     @classmethod
     def from_file(cls, path: str) -> HostFacts:
-        """The facts that a file has as JSON. Raises OSError, and RequestError for a file that is none."""
+        """Read the facts from a JSON file. Raises OSError, and RequestError for a file that has none."""
         data = documents.read(path, documents.LARGEST)
         try:
             return cls.from_json(documents.parse(data))
@@ -174,7 +165,7 @@ class HostFacts:
         return ":" in self.address
 
     def mapped(self, kind: str) -> tuple[tuple[int, ...], ...]:
-        """The map of the user namespace that steps are run from: of an ordinary user the one that
+        """Return the map of the user namespace that steps are run from: for an ordinary user the one that
         :func:`run_step.enter_user_namespace` will make. ``kind`` is ``uid`` or ``gid``."""
         own, ranges, rows = (
             (self.uid, self.subuids, self.uid_map)
@@ -183,7 +174,7 @@ class HostFacts:
         )
         if self.uid == 0:
             return rows
-        return rootless_map(own, ranges if self.subuids and self.subgids else ())
+        return id_maps.maps(own, ranges if self.subuids and self.subgids else ())
 
     def has_id(self, kind: str, number: int) -> bool:
         """Whether a user (``uid``) or group (``gid``) exists in that namespace."""
@@ -192,13 +183,13 @@ class HostFacts:
 
     @property
     def may_set_groups(self) -> bool:
-        """Whether steps may be given supplementary groups: in the namespace that an ordinary user will be root of, only
-        where newgidmap(1) writes its map."""
+        """Whether steps may be given supplementary groups. In the namespace of an ordinary user they may only where
+        newgidmap(1) writes its map."""
         return self.has_setgroups if self.uid == 0 else bool(self.subuids and self.subgids)
 
     def inside(self, kind: str, numbers: tuple[int, ...]) -> list[int]:
-        """Our own ``uid`` or ``gid`` numbers as the user namespace that steps are run from has them; one that it lacks
-        stays, and is none that it has."""
+        """Return our own ``uid`` or ``gid`` numbers as the user namespace of the steps has them. A number that it
+        lacks stays as it is, and is not one of the namespace's."""
         if self.uid == 0:
             return list(numbers)
         found = []
@@ -211,169 +202,3 @@ class HostFacts:
     def working_runtime(self) -> RuntimeFact | None:
         """The first runtime that works here."""
         return next((item for item in self.runtimes if item.works), None)
-
-
-def _read(path: str) -> str:
-    try:
-        return documents.read(path, documents.LARGEST).decode("utf-8", "surrogateescape")
-    except OSError:
-        return ""
-
-
-def _cgroup_mode() -> str:
-    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
-        return "v2"
-    if os.path.isdir("/sys/fs/cgroup/unified"):
-        return "hybrid"
-    return "v1" if os.path.isdir("/sys/fs/cgroup/memory") else "none"
-
-
-def _rlimits() -> tuple[Rlimit, ...]:
-    import resource
-
-    names = sorted(name for name in dir(resource) if name.startswith("RLIMIT_") and name != "RLIMIT_OFILE")
-    return tuple(Rlimit(name, *resource.getrlimit(getattr(resource, name))) for name in names)
-
-
-def _id_map(kind: str) -> tuple[tuple[int, ...], ...]:
-    return tuple(tuple(map(int, line.split())) for line in _read(f"/proc/self/{kind}_map").splitlines())
-
-
-def which(name: str) -> str | None:
-    """The path of a helper program on PATH, or None."""
-    for place in os.environ.get("PATH", os.defpath).split(":"):
-        path = os.path.join(place or ".", name)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return None
-
-
-def _can_mount() -> bool:
-    """Whether a mount namespace can be made and mounted in; tried in a thread, to which alone it happens."""
-    import threading
-
-    from .linux import mount as m
-
-    found = []
-
-    def attempt() -> None:
-        try:
-            m.unshare(m.CLONE_NEWNS)
-            m.mount("", "/", flags=m.MS_PRIVATE | m.MS_REC)
-            found.append(True)
-        except OSError:
-            pass  # no privilege, or a filter that forbids it
-
-    thread = threading.Thread(target=attempt)
-    thread.start()
-    thread.join()
-    return bool(found)
-
-
-def _why_no_cgroups() -> str:
-    """Why no control group can be made, as far as permissions tell; the kernel may still refuse one."""
-    from .isolation.cgroup import layout_of
-
-    try:
-        groups = {
-            path
-            for point, own in layout_of().values()
-            for path in (own, os.path.dirname(own))
-            if path >= point
-        }
-    except OSError:
-        groups = set()
-    if not groups:
-        return "no cgroup filesystem is mounted"
-    if any(os.access(path, os.W_OK) for path in groups):
-        return ""
-    return "the cgroup filesystem can't be written to here"
-
-
-MOUNTS_CONF = ("/etc/containers/mounts.conf", "/usr/share/containers/mounts.conf")
-"""Where the machine's default mounts are (containers-mounts.conf(5)); the first file that is there counts."""
-
-
-def _default_mounts(files: tuple[str, ...] = MOUNTS_CONF) -> tuple[str, ...]:
-    """The lines of mounts.conf that say something; an ordinary user's own file counts before ``files``."""
-    home = os.path.expanduser("~/.config/containers/mounts.conf")
-    for path in files if os.geteuid() == 0 and is_machine_root() else (home, *files):
-        if os.path.exists(path):
-            lines = (line.split("#", 1)[0].strip() for line in _read(path).splitlines())
-            return tuple(line for line in lines if line)
-    return ()
-
-
-def _address() -> str:
-    """Of the device that leads out: connecting a datagram socket asks the routes, and sends nothing."""
-    for family, target in ((socket.AF_INET, "203.0.113.1"), (socket.AF_INET6, "2001:db8::1")):
-        try:
-            with socket.socket(family, socket.SOCK_DGRAM) as probe_socket:
-                probe_socket.connect((target, 9))
-                return str(probe_socket.getsockname()[0])
-        except OSError:
-            continue
-    return ""
-
-
-def _thermal_cpus(directory: str = "/sys/devices/system/cpu") -> tuple[int, ...]:
-    """Of the CPUs that are there, online or not."""
-    try:
-        names = os.listdir(directory)
-    except OSError:
-        return ()
-    numbers = (int(name[3:]) for name in names if name.startswith("cpu") and name[3:].isdecimal())
-    there = (number for number in numbers if os.path.isdir(f"{directory}/cpu{number}/thermal_throttle"))
-    return tuple(sorted(there))
-
-
-def probe(*, runtimes: bool = True, work_dir: str | None = None) -> HostFacts:
-    """Look at this host. ``runtimes=False`` leaves out the only slow part, running each OCI runtime once, for which
-    something is made in ``work_dir``."""
-    found: tuple[RuntimeFact, ...] = ()
-    if runtimes:
-        from .isolation.oci import probe_runtimes
-
-        found = probe_runtimes(work_dir=work_dir)
-    from .network.user_mode import why_no_tun
-
-    helpers = {name: which(name) is not None for name in ("slirp4netns", "pasta")}
-    uname = os.uname()
-    return HostFacts(
-        uid=os.geteuid(),
-        gid=os.getegid(),
-        architecture=uname.machine,
-        kernel=uname.release,
-        cgroup=_cgroup_mode(),
-        capabilities=effective(),
-        runtimes=found,
-        rlimits=_rlimits(),
-        uid_map=_id_map("uid"),
-        gid_map=_id_map("gid"),
-        hosts=_read("/etc/hosts"),
-        hosts_mode=os.stat("/etc/hosts").st_mode & 0o777 if os.path.exists("/etc/hosts") else 0o644,
-        resolv_conf=_read("/etc/resolv.conf"),
-        resolv_conf_upstream=_read("/run/systemd/resolve/resolv.conf"),
-        address=_address(),
-        has_dev_shm=os.path.isdir("/dev/shm"),
-        has_dev_mqueue=os.path.isdir("/dev/mqueue"),
-        has_sys=os.path.isdir("/sys"),
-        has_sys_cgroup=os.path.exists("/sys/fs/cgroup"),
-        has_ping_group_range=os.path.exists("/proc/sys/net/ipv4/ping_group_range"),
-        has_slirp4netns=helpers["slirp4netns"],
-        has_pasta=helpers["pasta"],
-        selinux=os.path.exists("/sys/fs/selinux/enforce"),
-        apparmor=_read("/sys/module/apparmor/parameters/enabled").startswith("Y"),
-        groups=tuple(sorted(os.getgroups())),
-        subuids=sub_ids("uid"),
-        subgids=sub_ids("gid"),
-        default_mounts=_default_mounts(),
-        has_libseccomp=available(),
-        has_mounts=os.geteuid() != 0 or _can_mount(),
-        stdio_is_terminal=all(os.isatty(fd) for fd in (0, 1, 2)),
-        proxy=tuple(f"{name}={os.environ[name]}" for name in PROXY_VARIABLES if os.environ.get(name)),
-        thermal_cpus=_thermal_cpus(),
-        has_setgroups=_read("/proc/self/setgroups").strip() != "deny",
-        no_tun=why_no_tun() if any(helpers.values()) else "",
-        no_cgroups=_why_no_cgroups(),
-    )

@@ -1,6 +1,6 @@
-"""Copies of files of the host for one step alone: what mounts.conf names (row S66).
+"""Copies of files of the host for one step: the sources of mounts.conf (row S66).
 
-Their owner asked for them, so links are followed as the host would. It decides nothing.
+Their owner asked for them, so links are followed as on the host. The module makes no decisions.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from .errors import HostError
 def copy(source: str, target: str, owner: tuple[int, int]) -> None:
     """Copy a file or a directory, with modes and times, and give the copy to ``owner``, the step's root.
 
-    ``target`` must not exist; the directories above it are made, and closed to others. A link in a directory that
-    leads nowhere is left out. Raises HostError that names what can't be copied.
+    ``target`` must not exist. Its parents are made, with access only for us. A dangling link in a directory
+    is left out. Raises HostError, which names the file that can't be copied.
     """
     os.makedirs(os.path.dirname(target), mode=0o700, exist_ok=True)
     try:
@@ -37,7 +37,7 @@ def _copy(source: str, target: str, owner: tuple[int, int]) -> None:
             if os.path.exists(entry) or not os.path.islink(entry):
                 _copy(entry, os.path.join(target, name), owner)
     else:
-        # Non-blocking: a FIFO that came into its place must not hang the build.
+        # Non-blocking: a FIFO that has replaced the file must not hang the build.
         fd = os.open(source, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as reader:
             if not stat.S_ISREG(os.fstat(fd).st_mode):
@@ -45,5 +45,5 @@ def _copy(source: str, target: str, owner: tuple[int, int]) -> None:
             with os.fdopen(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as writer:
                 shutil.copyfileobj(reader, writer, 1 << 20)
     os.chown(target, *owner)
-    os.chmod(target, stat.S_IMODE(status.st_mode))  # after the owner, whose change takes away set-ID bits
+    os.chmod(target, stat.S_IMODE(status.st_mode))  # after the owner, because chown clears set-ID bits
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))

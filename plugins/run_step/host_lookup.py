@@ -1,13 +1,14 @@
-"""What a request mentions of the host, looked up and added to the facts: devices, CDI files, hook definitions, the
-sources of default mounts.
+"""The look-up of the host's files that a request needs, added to the facts.
 
-Planning itself never looks at the host. This is called at the edge, and its answer can be recorded.
+They are devices, CDI files, hook definitions, and the sources of default mounts. Planning itself never looks
+at the host. This module is called before it, and its result can be recorded.
 """
 
 from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -15,20 +16,28 @@ from typing import Any
 
 from . import documents
 from .errors import HostError, RequestError
+from .helper_programs import find_runtime
 from .host import DeviceFact, HostFacts, PathFact, TextFile
+from .network_terms import CNI_CONFIG_DIRS
 from .pipeline import cdi
 from .pipeline.default_mounts import parse as parse_default_mount
 from .pipeline.devices import clean, parse
-from .pipeline.networks import CNI_CONFIG_DIRS
+from .pipeline.isolation_choice import choose as choose_isolation
+from .pipeline.seccomp import parse as parse_profile
 from .pipeline.volumes import parse_mount, parse_volume
 from .request import RunRequest
 
 
 def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
-    """The facts with what ``request`` needs added.
+    """Return ``host`` with the facts added that ``request`` names.
 
-    Raises RequestError for a malformed device, HostError for a directory of hooks or devices that can't be read.
+    They are devices, CDI files, hooks, sources of volumes and of default mounts, and configurations of networks. Raises
+    RequestError for a malformed device or volume, HostError for a directory of hooks, devices or networks that can't
+    be read.
     """
+    named = request.devices or request.hooks_dirs or request.volumes or request.mounts
+    if not (named or host.default_mounts or names_a_network(request)):
+        return host
     devices: dict[str, DeviceFact] = {item.path: item for item in host.devices}
     paths = {item.path: item for item in host.paths}
     for text in request.devices:
@@ -40,7 +49,7 @@ def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
     if names and not specs:
         specs = tuple(_cdi_files(request.cdi_spec_dirs or cdi.DIRECTORIES))
         for name in names:
-            with suppress(HostError):  # said when the plan is made
+            with suppress(HostError):  # reported when the plan is made
                 for edits in cdi.resolve([name], (), replace(host, cdi_specs=specs)).edits:
                     for node in edits.nodes:
                         source = clean(node.get("hostPath") or node["path"])
@@ -69,7 +78,7 @@ def look_up(request: RunRequest, host: HostFacts) -> HostFacts:
 
 
 def names_a_network(request: RunRequest) -> bool:
-    """Whether it may be one that CNI makes: by name, or a private one."""
+    """Whether the network may be one that CNI makes: by name, or a private one."""
     private = request.network == "private" or bool(request.uid_map or request.gid_map)
     private = private or any(
         option.name in ("network", "user") and not option.host for option in request.namespaces
@@ -81,7 +90,7 @@ _NOT_BY_CNI = ("", "default", "host", "none", "bridge", "slirp4netns", "pasta")
 
 
 def _cni_files(request: RunRequest) -> Iterator[TextFile]:
-    """All configurations in the order of their names, the first directory first."""
+    """Yield all configurations in the order of their names, the first directory first."""
     if not names_a_network(request) or request.network.startswith("ns:"):
         return
     for directory in request.cni_config_dirs or CNI_CONFIG_DIRS:
@@ -93,7 +102,7 @@ def _cni_files(request: RunRequest) -> Iterator[TextFile]:
             continue
         except OSError as error:
             if not request.cni_config_dirs and isinstance(error, PermissionError):
-                continue  # an ordinary user, who can have none of these networks
+                continue  # an unprivileged user, who can use none of these networks
             raise HostError(
                 f"the CNI configuration directory {directory} can't be read: {error.strerror}"
             ) from None
@@ -109,15 +118,15 @@ def _note(path: str, paths: dict[str, PathFact]) -> None:
 
 
 def _has_rro(request: RunRequest, host: HostFacts) -> bool:
-    """Asked of the runtime (runtime-spec, features.md), where a volume needs to know; one that can't say has it not."""
-    if request.isolation == "chroot" or not (request.volumes or request.mounts):
+    """Whether the runtime supports recursive read-only binds (runtime-spec, features.md), if a volume needs to know.
+
+    A runtime that does not report its features does not support them.
+    """
+    isolation, _ = choose_isolation(request.isolation, host)
+    if isolation == "chroot" or not (request.volumes or request.mounts):
         return host.has_rro
-    import subprocess
-
-    from .isolation.oci import find
-
     chosen = request.runtime or (host.working_runtime.path if host.working_runtime else "runc")
-    path = find(chosen)
+    path = find_runtime(chosen)
     if path is None:
         return False
     try:
@@ -135,11 +144,11 @@ def _has(value: Any, item: str) -> bool:
 
 
 _NO_DEVICES = ("pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console")
-"""What a directory of devices may have that is no device to hand on (libcontainer, devices.GetDevices)."""
+"""Entries in a directory of devices that are not devices to pass on (libcontainer, devices.GetDevices)."""
 
 
 def _devices(path: str) -> list[DeviceFact]:
-    """The device at ``path``, or all those in it where it is a directory; links are followed only if named."""
+    """Return the device at ``path``, or all those in a directory; links are followed only if named."""
     try:
         status = os.stat(path)
     except OSError:
@@ -175,12 +184,12 @@ def _device(path: str, status: os.stat_result) -> list[DeviceFact]:
 
 
 def _cdi_files(directories: Iterable[str]) -> Iterator[TextFile]:
-    """All specifications. One that can't be read is noted as that: only who needs it has to know."""
+    """Yield all specifications. An unreadable one is recorded as such: it matters only to a request that needs it."""
     for directory in dict.fromkeys(directories):
         try:
             names = sorted(os.listdir(directory))
         except OSError:
-            continue  # neither of the usual directories has to be there
+            continue  # the usual directories may be missing
         for name in names:
             path = os.path.join(directory, name)
             if name.endswith(cdi.SUFFIXES) and not os.path.isdir(path):
@@ -193,7 +202,7 @@ def _read(path: str) -> TextFile:
     except OSError as error:
         return TextFile(path, "", f"it can't be read: {error.strerror}")
     except UnicodeDecodeError:
-        return TextFile(path, "", "it is no UTF-8 text")
+        return TextFile(path, "", "it is not UTF-8 text")
 
 
 def _hooks(directory: str) -> list[TextFile]:
@@ -205,8 +214,11 @@ def _hooks(directory: str) -> list[TextFile]:
 
 
 def _can_be_copied(path: str, above: tuple[os.stat_result, ...] = ()) -> bool:
-    """Whether :func:`run_step.host_copy.copy` can copy ``path``: all of it is files and directories that we may read,
-    and no link leads to a directory that it is in."""
+    """Whether :func:`run_step.host_copy.copy` can copy ``path``.
+
+    It must consist of files and directories that we may read, and no link may lead to a directory that it is
+    in.
+    """
     try:
         status = os.stat(path)
         if not stat.S_ISDIR(status.st_mode):
@@ -215,16 +227,17 @@ def _can_be_copied(path: str, above: tuple[os.stat_result, ...] = ()) -> bool:
             return False
         entries = [os.path.join(path, name) for name in os.listdir(path)]
     except FileNotFoundError:
-        return bool(above)  # a link that leads nowhere is left aside
+        return bool(above)  # a dangling link is left out
     except OSError:
         return False
     return all(_can_be_copied(entry, (*above, status)) for entry in entries)
 
 
 def security_options(texts: Iterable[str], request: RunRequest) -> RunRequest:
-    """``--security-opt`` values put into the request; a profile's file is read here.
+    """Return the request with the ``--security-opt`` values; the file of a profile is read here.
 
-    Raises RequestError that quotes the option and says the form, HostError for a file that can't be read.
+    Raises RequestError, which quotes the option and shows the format, and HostError for a file that can't be
+    read.
     """
     for text in texts:
         name, equals, value = text.partition("=")
@@ -262,13 +275,11 @@ def _profile(value: str) -> str:
         return value
     if value in ("builtin", "default"):
         return ""
-    from .pipeline.seccomp import parse as parse_profile
-
     try:
         text = documents.read(value, documents.SPECIFICATION).decode()
     except OSError as error:
         raise HostError(f"the seccomp profile {value} can't be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise HostError(f"the seccomp profile {value} can't be read: it is no UTF-8 text") from None
+        raise HostError(f"the seccomp profile {value} can't be read: it is not UTF-8 text") from None
     parse_profile(text)
     return text

@@ -1,7 +1,8 @@
-"""Where the mounts of a plan come to lie, one in another and through links: a stage's, a cache's, the image's.
+"""The real places of the mounts of a plan: in one another, and through links of a stage, a cache or the image.
 
-Looks, and makes mount points in the root filesystem alone. What it says of a cache that another build is using may have
-changed before the step begins; whoever mounts resolves every path inside the root filesystem once more.
+The module looks at paths, and makes mount points only in the root filesystem. A cache that another build is
+using may change before the step begins, so the paths are resolved inside the root filesystem again when
+mounting.
 """
 
 from __future__ import annotations
@@ -19,23 +20,24 @@ from typing import Any, NamedTuple
 from .errors import HostError
 from .inputs import Inputs
 from .linux.openat2 import components
-from .pipeline import default_mounts
-from .planning import BUNDLE, RunPlan
+from .planning import BUNDLE, BUNDLE_FILES, RunPlan
 from .request import KERNEL, wrong_target
 from .rootfs import Created, Root
 
 _SOURCES = f"{BUNDLE}/sources/"
 _MADE = f"{BUNDLE}/files/"
-_FILES = (_MADE, *(f"{BUNDLE}/{name}/" for name in ("private", "agents", default_mounts.FILES)))
 Made = Callable[[list[Created]], None]
 
 _MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS
 
 
 class _Place(NamedTuple):
-    """``real`` has no link in it. ``above`` is the mount that it lies in, empty for the root filesystem. ``there`` is
-    None where nobody knows what that mount shows, as for a filesystem of the kernel's. ``through`` are all mounts that
-    the way leads through."""
+    """The place of a path.
+
+    ``real`` has no link in it. ``above`` is the mount that it lies in, empty for the root filesystem.
+    ``there`` is None if the mount's contents are not known, as for a filesystem of the kernel. ``through``
+    are all mounts on the way.
+    """
 
     real: str
     above: str
@@ -44,12 +46,11 @@ class _Place(NamedTuple):
 
 
 def settle(plan: RunPlan, root: Root, bundle: str, inputs: Inputs, made: Made) -> RunPlan:
-    """Make the mount points that mounts lead to through each other's links, and tell ``made`` of them.
+    """Make the mount points to which mounts lead through each other's links, and pass them to ``made``.
 
-    Returns the plan with the places of its mounts and devices where these links lead to. A file made for the step that
-    leads into a filesystem of the kernel is left out there: the step sees what is there.
-    Raises HostError for a mount that leads where nothing can be mounted, and for one that needs a place in a mount
-    that can't be written to.
+    Returns the plan with the resolved places of its mounts and devices. A file made for the step is left out
+    if it leads into a filesystem of the kernel: the step sees the kernel's. Raises HostError for a mount that
+    leads where nothing can be mounted, and for one that needs a place in a mount that can't be written to.
     """
     places: dict[str, Root | None] = {}
     read_only: set[str] = set()
@@ -68,7 +69,7 @@ def settle(plan: RunPlan, root: Root, bundle: str, inputs: Inputs, made: Made) -
                     raise HostError(f"{path} leads to {place.real} by links: {problem}")
                 if place.there is False and not place.above:
                     made(root.make_mount_point(place.real, _is_directory(source, name, inputs)))
-            except OSError as error:  # of a cache, also what somebody else changes just now
+            except OSError as error:  # in a cache, also because of a change made just now
                 raise HostError(f"{path} can't be mounted on: {error.strerror}") from None
             for cache in place.through & shared:
                 raise HostError(
@@ -98,7 +99,7 @@ def settle(plan: RunPlan, root: Root, bundle: str, inputs: Inputs, made: Made) -
 
 
 def _device(item: dict[str, Any], root: Root, places: Mapping[str, Root | None]) -> dict[str, Any]:
-    """The node is made where the way to its directory leads; a link in its own place is in the way."""
+    """Return the device with its directory resolved; a link in the place of the node itself is not followed."""
     head, name = posixpath.split(item["path"])
     try:
         place = _find(root, places, head)
@@ -108,7 +109,7 @@ def _device(item: dict[str, Any], root: Root, places: Mapping[str, Root | None])
 
 
 def _shown(item: dict[str, Any], bundle: str) -> str:
-    """The directory that a mount shows, where it has links that a step or a stranger may have made; else empty."""
+    """Return the directory that a mount shows, if it may have untrusted links; else the empty string."""
     source: str = item["source"]
     if item["type"] == "overlay":
         lower = (option[9:] for option in item["options"] if option.startswith("lowerdir="))
@@ -119,20 +120,20 @@ def _shown(item: dict[str, Any], bundle: str) -> str:
 
 
 def _is_kernels(path: str) -> bool:
-    """Whether it is, or is in, a place where a step has a filesystem of the kernel's."""
+    """Whether the path is, or lies in, a place where a step has a filesystem of the kernel."""
     return (path + "/").startswith(tuple(f"{top}/" for top in KERNEL))
 
 
 def _is_directory(source: str, name: str, inputs: Inputs) -> bool:
     if name:
         return os.path.isdir(inputs.sources[name])
-    if source.startswith(_FILES):
+    if source.startswith(BUNDLE_FILES):
         return False
     return not os.path.isabs(source) or os.path.isdir(source)
 
 
 def _above(places: Mapping[str, Root | None], path: str) -> str:
-    """The innermost mount that ``path`` is the top of, or lies in; empty for none."""
+    """Return the innermost mount that ``path`` is the top of, or lies in; empty for none."""
     while path != "/" and path not in places:
         path = posixpath.dirname(path)
     return path if path in places else ""
@@ -145,9 +146,9 @@ def _one_more(links: int, path: str) -> int:
 
 
 def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
-    """``places`` are the mounts so far, by their real paths, with what they show where that is known.
+    """Resolve ``path``; ``places`` are the mounts so far by their real paths, with their contents if known.
 
-    Raises OSError for what can't be a way.
+    Raises OSError for a path that can't be resolved.
     """
     todo = components(path)
     real, above, links = "/", "", 0
@@ -160,14 +161,14 @@ def _find(root: Root, places: Mapping[str, Root | None], path: str) -> _Place:
         here = posixpath.join(real, part)
         above = _above(places, posixpath.dirname(here))
         through.add(above)
-        if here in places:  # the top of a mount is no link
+        if here in places:  # the top of a mount is not a link
             real = here
             continue
         tree = places[above] if above else root
         status = None if tree is None else tree.lstat(here[len(above) :])
         if status is None:
             rest = posixpath.normpath(posixpath.join(here, *todo))
-            if ".." in todo:  # it may lead back to what is there, and a link
+            if ".." in todo:  # it may lead back to an existing path, which may be a link
                 links = _one_more(links, path)
                 real, todo = "/", components(rest)
                 continue

@@ -1,5 +1,6 @@
-"""What is read back from the disk by somebody who did not write it: notes of a builder that was killed, state of the
-machine's networks. They are data: whose they are is looked at first, and nothing in them is believed unseen.
+"""Notes: files that another process reads back, of a builder that was killed or about the machine's networks.
+
+They are data: their owner is checked first, and nothing in them is believed without a check.
 """
 
 from __future__ import annotations
@@ -8,22 +9,24 @@ import os
 import stat
 from collections.abc import Iterable
 
+from .linux.id_maps import is_machine_root
+
 LARGEST = 4 << 20
-"""Bytes of a note; what is larger is none of ours."""
+"""The limit of a note in bytes; a larger file is not one of ours."""
 
 PLACES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-"""Where distributions put programs."""
+"""The directories of programs in distributions."""
 
 _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def is_own(status: os.stat_result) -> bool:
-    """Whether it belongs to us, and nobody else may write it."""
+    """Whether it belongs to us, and no other user may write it."""
     return status.st_uid == os.geteuid() and not status.st_mode & _OTHERS
 
 
 def is_own_directory(path: str) -> bool:
-    """Whether ``path`` is a directory of ours, no link, and nobody else can put another in its place."""
+    """Whether ``path`` is a directory of ours, not a link, and no other user can put another in its place."""
     try:
         status = os.lstat(path)
     except (OSError, ValueError):
@@ -34,8 +37,10 @@ def is_own_directory(path: str) -> bool:
 
 
 def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
-    """The content of a note: of a regular file of ours that nobody else may write, and that has no other name. None for
-    anything else, and for one that is larger than ``limit``."""
+    """Return the content of a note: a regular file of ours that no other user may write, with only one name.
+
+    None for anything else, and for a file that is larger than ``limit``.
+    """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         with os.fdopen(os.open(os.path.join(directory, name), flags), "rb") as stream:
@@ -49,14 +54,17 @@ def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
 
 
 def lines(directory: str, name: str) -> list[str]:
-    """Those of a note, without the ones that can be no path; none where there is no note."""
+    """Return the lines of a note, without those that can't be a path; none where there is no note."""
     text = (read(directory, name) or b"").decode("utf-8", "surrogateescape")
     return [line for line in text.split("\n") if line and "\0" not in line]
 
 
 def known_program(path: str, names: Iterable[str], directories: Iterable[str] = ()) -> bool:
-    """Whether ``path`` is a program of one of ``names`` that this machine knows by itself: in a usual place, in one of
-    PATH, or in one of ``directories``; and nobody but its owner, who is root or we, can have put it there."""
+    """Whether ``path`` is a program with one of ``names`` in a trusted place.
+
+    The places are the usual directories, those of PATH, and ``directories``. Only the owner, who must be root
+    or we, may have been able to put it there.
+    """
     directory, name = os.path.split(path)
     places = {*PLACES, *os.environ.get("PATH", "").split(":"), *directories}
     if name not in names or directory not in places or not os.path.isabs(path) or "\0" in path:
@@ -72,7 +80,7 @@ def known_program(path: str, names: Iterable[str], directories: Iterable[str] = 
 
 
 def _is_safe(directory: str) -> bool:
-    """Whether ``directory`` and all above it are root's or ours, and nobody else can rename or remove there."""
+    """Whether ``directory`` and all above it are root's or ours, and no other user can rename or remove there."""
     try:
         here = os.path.realpath(directory, strict=True)
         while True:
@@ -88,10 +96,12 @@ def _is_safe(directory: str) -> bool:
 
 
 def _trusted() -> set[int]:
-    """Root and us. In a user namespace the machine's root is nobody, as others are; whose a note is tells it there."""
-    own = {0, os.geteuid()}
-    from .rootless import is_machine_root
+    """Return the IDs of root and ourselves.
 
+    In a user namespace the machine's root has the overflow ID, as other users do. It is trusted there,
+    because the owner of a note is checked in another way.
+    """
+    own = {0, os.geteuid()}
     if not is_machine_root():
         with open("/proc/sys/kernel/overflowuid", encoding="ascii") as stream:
             own.add(int(stream.read()))

@@ -1,4 +1,4 @@
-"""A request's options checked without a root filesystem: for frontends that refuse bad values at their edge."""
+"""Checks of a request's options without a root filesystem, for frontends that refuse bad values early."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ from .request import ISOLATIONS, NAMESPACES, IDMapping, NamespaceOption, RunRequ
 
 
 def size(text: str, what: str) -> int:
-    """``64m`` in bytes; ``-1`` is unlimited. Raises RequestError that quotes ``text``."""
+    """Return ``64m`` in bytes; ``-1`` is unlimited. Raises RequestError, which quotes ``text``."""
     return -1 if text == "-1" else parse_size(text, what)
 
 
 def namespace(name: str, text: str) -> NamespaceOption:
-    """``host``, ``private`` (or ``container``), or an absolute path. Raises RequestError that quotes ``text``."""
+    """Parse ``host``, ``private`` (or ``container``), or an absolute path.
+
+    Raises RequestError, which quotes ``text``.
+    """
     if name not in NAMESPACES:
         raise RequestError(f"unknown namespace {name!r}; known are {', '.join(NAMESPACES)}")
     if text in ("private", "container", ""):
@@ -36,7 +39,7 @@ def namespace(name: str, text: str) -> NamespaceOption:
 
 
 def id_map(text: str, flag: str) -> IDMapping:
-    """``CONTAINER:HOST:SIZE``. Raises RequestError that quotes ``text``."""
+    """Parse ``CONTAINER:HOST:SIZE``. Raises RequestError, which quotes ``text``."""
     parts = text.split(":")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() for part in parts):
         raise RequestError(f"{flag} {text!r}: the form is CONTAINER-ID:HOST-ID:SIZE")
@@ -47,7 +50,7 @@ def id_map(text: str, flag: str) -> IDMapping:
 
 
 def options(request: RunRequest) -> None:
-    """Raises RequestError for the first malformed or unknown value, quoted, with the form that is wanted."""
+    """Raise RequestError for the first malformed or unknown value; it quotes the value and shows the format."""
     if request.isolation not in ("", "auto", *ISOLATIONS):
         raise RequestError(
             f"unknown isolation {request.isolation!r}; known are auto, {', '.join(ISOLATIONS)}"

@@ -1,4 +1,4 @@
-"""What a RUN step will be given, as plain data: decided before anything is changed.
+"""The plan of a RUN step as plain data: all that was decided, before anything is changed.
 
 A plan names its places by tokens, never by this machine's paths: ``@rootfs@`` is the root filesystem and
 ``@bundle@`` the private directory of the run. So it can be printed, compared with a golden file and executed
@@ -7,17 +7,23 @@ elsewhere. :func:`run_step.execute` puts the real paths in.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, get_args
 
-from .codec import encode
-from .host import HostFacts
-from .request import NamespaceOption, RunRequest
-from .rootfs import Root
+from .codec import decode, encode
+from .documents import short
+from .errors import RequestError
+from .plan_checks import check_choices, check_item, check_spec
+from .spec_types import Spec
 
 ROOTFS = "@rootfs@"
 BUNDLE = "@bundle@"
+
+COPIED_FILES = "secrets/files"
+"""The directory of the bundle for the copies of single files of the host."""
+
+BUNDLE_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", COPIED_FILES))
+"""The directories of the bundle that have only files, as sources of mounts have them."""
 
 
 @dataclass(frozen=True)
@@ -212,8 +218,18 @@ class RunPlan:
     no_pivot: bool = False
     warnings: tuple[str, ...] = ()
 
+    @property
+    def destinations(self) -> tuple[str, ...]:
+        """The absolute paths in the step where something is mounted."""
+        return tuple(item["destination"] for item in self.spec.get("mounts", ()))
+
+    @property
+    def network_mode(self) -> str:
+        """How the step is connected, see :class:`NetworkPlan`."""
+        return self.network.mode
+
     def to_json(self) -> dict[str, Any]:
-        """The plan as JSON values, keys in a fixed order."""
+        """Return the plan as JSON values, keys in a fixed order."""
         out: dict[str, Any] = encode(self)
         if self.network.mode != "cni":
             for name in ("configs", "plugin_dirs", "own_dns"):
@@ -223,50 +239,42 @@ class RunPlan:
         ]
         return out
 
+    @classmethod
+    def from_json(cls, data: Any) -> RunPlan:
+        """Return the plan that :meth:`to_json` gave.
 
-@dataclass
-class Draft:
-    """The plan while the pipeline works on it. A stage changes the draft and nothing else."""
+        What it holds is checked for its form, not for what it does: whoever executes a plan trusts it. Raises
+        RequestError with the place of the first thing that is wrong.
+        """
+        if not isinstance(data, dict):
+            raise RequestError(f"plan: an object is wanted, not {short(data)}")
+        actions = data.get("actions", [])
+        if not isinstance(actions, list):
+            raise RequestError(f"plan.actions: a list is wanted, not {short(actions)}")
+        made = decode(cls, {**data, "actions": []}, "plan")
+        made = replace(
+            made,
+            actions=tuple(_action(item, f"plan.actions[{number}]") for number, item in enumerate(actions)),
+        )
+        check_choices(made.isolation, made.container_id, made.network.mode)
+        check_spec(decode(Spec, made.spec, "plan.spec"))
+        for number, file in enumerate(made.files):
+            check_item(file, f"plan.files[{number}]")
+        return made
 
-    root: Root
-    isolation: str
-    container_id: str
-    spec: dict[str, Any]
-    home: str = "/"
-    options: dict[str, NamespaceOption] = field(default_factory=dict)
-    env: dict[str, str] = field(default_factory=dict)
-    namespaces: dict[str, str] = field(default_factory=dict)
-    host_namespaces: frozenset[str] = frozenset()
-    network: NetworkPlan = NetworkPlan("host")
-    files: list[GeneratedFile] = field(default_factory=list)
-    extra_mounts: list[dict[str, Any]] = field(default_factory=list)
-    container_root: tuple[int, int] = (0, 0)
-    claimed: frozenset[str] = frozenset()
-    """Where the RUN instruction's own mounts are."""
-    bound: list[tuple[str, str]] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
-    @property
-    def process(self) -> dict[str, Any]:
-        """The spec's ``process`` object."""
-        process: dict[str, Any] = self.spec["process"]
-        return process
+_ACTIONS: dict[str, type[Action]] = {kind.__name__: kind for kind in get_args(Action)}
 
-    @property
-    def linux(self) -> dict[str, Any]:
-        """The spec's ``linux`` object."""
-        linux: dict[str, Any] = self.spec["linux"]
-        return linux
 
-    def is_mapped(self, kind: str, number: int) -> bool:
-        """Whether the step's ``number`` is an ID on the host, by the spec's ``uidMappings`` or ``gidMappings``."""
-        maps = self.linux.get(kind, ())
-        return not maps or any(0 <= number - item["containerID"] < item["size"] for item in maps)
-
-    def host_id(self, kind: str, number: int) -> int:
-        """See :func:`host_id`."""
-        return host_id(self.linux, kind, number)
+def _action(data: Any, place: str) -> Action:
+    name = data.get("do") if isinstance(data, dict) else None
+    kind = _ACTIONS.get(name) if isinstance(name, str) else None
+    if kind is None:
+        known = ", ".join(sorted(_ACTIONS))
+        raise RequestError(f"{place}: an object is wanted whose field 'do' is one of {known}")
+    action = decode(kind, {key: value for key, value in data.items() if key != "do"}, place)
+    check_item(action, place)
+    return action
 
 
 def host_id(linux: dict[str, Any], kind: str, number: int) -> int:
@@ -276,16 +284,3 @@ def host_id(linux: dict[str, Any], kind: str, number: int) -> int:
         if item["containerID"] <= number < item["containerID"] + item["size"]:
             return int(item["hostID"]) + number - int(item["containerID"])
     return number
-
-
-def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Any] | None = None) -> RunPlan:
-    """Decide everything about one RUN step.
-
-    Reads the request, the facts and the root filesystem; changes nothing. Equal inputs give equal plans.
-    ``stages`` replaces the default pipeline (:data:`run_step.pipeline.STAGES`).
-
-    Raises RequestError for what is wrong in the request, HostError for what this host cannot do.
-    """
-    from . import pipeline
-
-    return pipeline.run(request, host, pipeline.STAGES if stages is None else stages)

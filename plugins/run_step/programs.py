@@ -1,7 +1,8 @@
-"""Why a step's command could not be executed, in the same words under every isolation.
+"""Explanations why a step's command could not be executed, with the same text under every isolation.
 
-Whoever executes it knows an errno alone; the reason stands in the root filesystem: a program of another machine, a
-script whose interpreter is missing. Nothing is refused beforehand: a machine may run foreign programs (binfmt_misc).
+An isolation reports only an errno. The reason can be found in the root filesystem: a program for another
+machine, a script without its interpreter. Nothing is refused beforehand, because a machine may run foreign
+programs (binfmt_misc).
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .pipeline.run_mounts import above
 from .planning import host_id
-from .rootfs import Root
+from .rootfs import Root, above
 
 _ERRORS = {
     "no such file or directory": errno.ENOENT,
@@ -45,7 +45,7 @@ _MACHINES = {
     243: "riscv64",
     258: "loong64",
 }
-"""``e_machine`` of ELF headers (elf(5)), with the names of platforms of images."""
+"""Values of ``e_machine`` in ELF headers (elf(5)), with the names of image platforms."""
 
 _HERE = {
     "x86_64": "amd64",
@@ -57,12 +57,12 @@ _HERE = {
 }
 _SHELLS = ("sh", "ash", "bash", "dash", "zsh", "ksh", "busybox")
 _HEAD = 4096
-"""Bytes that are looked at; the kernel reads 256 of a script (linux/binfmts.h, BINPRM_BUF_SIZE)."""
+"""The number of bytes that are read; the kernel reads 256 of a script (linux/binfmts.h, BINPRM_BUF_SIZE)."""
 _LINKS = 40
 
 
 def said(text: str, name: str) -> int:
-    """The errno for which the command ``name`` was not executed, by the error ``text`` of an isolation; else 0."""
+    """Return the errno with which ``name`` failed to start, by the error ``text`` of an isolation; else 0."""
     base = re.escape(posixpath.basename(name))
     named = f"['\"`]?(?:[^'\"`\\n]*/)?{base}['\"`]?"
     found = re.search(
@@ -77,9 +77,11 @@ _NOT_EXECUTED = (1, 126, 127, 255)
 
 
 def printed(status: int, text: str, name: str) -> int:
-    """The same of an OCI runtime for which it was too late for an error: it prints one line in the command's place, and
-    ends with a ``status`` of its own. runc says ``exec NAME: reason``, crun a line of its log in JSON. ``text`` is the
-    whole output."""
+    """Return the same for an OCI runtime that printed its error as the output of the command.
+
+    It prints one line and ends with a ``status`` of its own. runc says ``exec NAME: reason``, crun prints a
+    line of its JSON log. ``text`` is the whole output.
+    """
     if status not in _NOT_EXECUTED:
         return 0
     if text.startswith("{"):
@@ -92,20 +94,21 @@ def printed(status: int, text: str, name: str) -> int:
 
 
 class Start:
-    """Passes output on, and keeps ``text``: all of it while that is one short line."""
+    """A filter that passes output on, and keeps it as ``text`` as long as it is one short line."""
 
     def __init__(self, output: Callable[[str, bytes], None]) -> None:
         self._output = output
         self._kept = b""
 
     def __call__(self, stream: str, data: bytes) -> None:
+        """Keep the beginning of the output, and pass it on."""
         if len(self._kept) <= _SHORT:
             self._kept += data[: _SHORT + 1]
         self._output(stream, data)
 
     @property
     def text(self) -> str:
-        """The output when there was no more than one line, else the empty string."""
+        """The output if it was at most one line, else the empty string."""
         line = self._kept.decode("utf-8", "replace").strip()
         return line if len(self._kept) <= _SHORT and "\n" not in line else ""
 
@@ -114,13 +117,15 @@ _SHORT = 8192
 
 
 def explain(root: Root, spec: Mapping[str, Any], number: int) -> str:
-    """Why the command of ``spec`` can't be executed in ``root``: a sentence with the remedy, or with the kernel's
-    words for the errno ``number`` where nothing is found amiss."""
+    """Return why the command of ``spec`` can't be executed in ``root``: a sentence with the remedy.
+
+    If no reason is found, it has the kernel's text for the errno ``number``.
+    """
     return reason(root, spec, number) or _plain(spec["process"]["args"][0], number)
 
 
 def reason(root: Root, spec: Mapping[str, Any], number: int) -> str:
-    """The same, and the empty string where nothing is found amiss."""
+    """Return the same, but the empty string if no reason is found."""
     try:
         return _explain(root, spec, number)
     except OSError:
@@ -141,7 +146,7 @@ def _explain(root: Root, spec: Mapping[str, Any], number: int) -> str:
         return f"{name!r} is not in the image, in none of the directories of PATH ({path})"
     path = posixpath.normpath(posixpath.join(process["cwd"], name))
     if _is_mounted(spec, path):
-        return ""  # it is not the image's
+        return ""  # the program is not the image's
     real, text = _follow(root, path)
     if text:
         return _missing(process["args"], name) if text == "missing" and real == path else text
@@ -149,7 +154,7 @@ def _explain(root: Root, spec: Mapping[str, Any], number: int) -> str:
     if status is None:
         return ""
     if stat.S_ISDIR(status.st_mode):
-        return f"{name!r} is a directory, and no program"
+        return f"{name!r} is a directory, not a program"
     if not status.st_mode & 0o111:
         return (
             f"{name!r} is not executable: its mode is {_mode(status)}; add the bit with RUN chmod +x, or "
@@ -161,7 +166,7 @@ def _explain(root: Root, spec: Mapping[str, Any], number: int) -> str:
 
 
 def _closed(root: Root, spec: Mapping[str, Any], name: str, path: str) -> str:
-    """What keeps the step's user from the file at ``path``: that, or a directory above it."""
+    """Return what keeps the step's user from the file at ``path``: the file's mode, or that of a directory above it."""
     user = spec["process"]["user"]
     uid = host_id(spec["linux"], "uidMappings", user["uid"])
     groups = {
@@ -202,7 +207,7 @@ def _is_mounted(spec: Mapping[str, Any], path: str) -> bool:
 
 
 def _follow(root: Root, path: str) -> tuple[str, str]:
-    """Where the links of ``path`` lead to, and what is wrong on the way: ``missing`` where nothing is there at all."""
+    """Return the target of the links in ``path``, and what is wrong on the way: ``missing`` if it does not exist."""
     here = path
     for _ in range(_LINKS):
         status = root.lstat(here)
@@ -219,7 +224,7 @@ def _follow(root: Root, path: str) -> tuple[str, str]:
 
 
 def _format(root: Root, spec: Mapping[str, Any], name: str, path: str, depth: int = 0) -> str:
-    """What keeps the kernel from running the file at ``path``; empty when nothing is found."""
+    """Return what keeps the kernel from running the file at ``path``; the empty string if no reason is found."""
     fd = root.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     with os.fdopen(fd, "rb") as stream:
         head = stream.read(_HEAD)
@@ -228,9 +233,9 @@ def _format(root: Root, spec: Mapping[str, Any], name: str, path: str, depth: in
     if head.startswith(b"#!"):
         return _script(root, spec, name, head, depth)
     if not head:
-        return f"{name!r} is an empty file, and no program"
+        return f"{name!r} is an empty file, not a program"
     if b"\0" in head:
-        return f"{name!r} is no program that this machine knows (exec format error)"
+        return f"{name!r} is not a program that this machine can run (exec format error)"
     return f"{name!r} is a script that does not begin with #! and its interpreter: add the line, or run it by a shell"
 
 
@@ -261,7 +266,7 @@ def _script(root: Root, spec: Mapping[str, Any], name: str, head: bytes, depth: 
 
 
 def _elf(root: Root, spec: Mapping[str, Any], name: str, stream: Any) -> str:
-    """``stream`` is the file (elf(5): the header, then the table of program headers)."""
+    """Do the same for an ELF file (elf(5): the header, then the table of program headers)."""
     stream.seek(0)
     head = stream.read(64)
     if len(head) < 52:

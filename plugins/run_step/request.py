@@ -7,20 +7,25 @@ are parsed by the pipeline stage that owns them, so that an error can quote what
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from .codec import decode, encode
+from .field_types import Typed
 
 ISOLATIONS = ("oci", "chroot", "rootless")
 """The isolations that a request may name; ``auto`` is resolved before, see :func:`run_step.choose_isolation`."""
+
+CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", re.ASCII)
+"""The form of a container's name, which becomes a part of paths."""
 
 NAMESPACES = ("cgroup", "ipc", "mount", "network", "pid", "user", "uts")
 """Namespace names of the OCI runtime specification (config-linux.md, "Namespaces")."""
 
 
 @dataclass(frozen=True)
-class NamespaceOption:
+class NamespaceOption(Typed):
     """One namespace: the host's (``host``), an existing one (``path``), or a new one (neither)."""
 
     name: str
@@ -29,7 +34,7 @@ class NamespaceOption:
 
 
 @dataclass(frozen=True)
-class IDMapping:
+class IDMapping(Typed):
     """One line of an ID map (user_namespaces(7))."""
 
     container_id: int
@@ -38,7 +43,7 @@ class IDMapping:
 
 
 @dataclass(frozen=True)
-class Resources:
+class Resources(Typed):
     """Cgroup limits. Zero and the empty string mean "not set"; sizes are bytes, periods microseconds.
 
     ``pids`` is the number of processes and threads at one time, -1 for no limit.
@@ -56,7 +61,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class ConsoleSize:
+class ConsoleSize(Typed):
     """Of a terminal, in characters."""
 
     width: int
@@ -64,7 +69,7 @@ class ConsoleSize:
 
 
 @dataclass(frozen=True)
-class ImageDefaults:
+class ImageDefaults(Typed):
     """What the image being built says about the processes that run in it (OCI image config, "config")."""
 
     env: tuple[str, ...] = ()
@@ -74,12 +79,15 @@ class ImageDefaults:
     hostname: str = ""
 
 
+AGENT_SOCKET = "/run/buildkit/ssh_agent."
+"""Where an agent's socket is in the step, with its number behind, unless the mount says so; BuildKit's name."""
+
 MOUNT_KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
 """What a RUN instruction may mount (Dockerfile reference, "RUN --mount")."""
 
 
 @dataclass(frozen=True)
-class RunMount:
+class RunMount(Typed):
     """One mount of the RUN instruction itself (``RUN --mount``), its source found by the frontend.
 
     ``target`` is a path in the step, a relative one counts from its working directory; empty where ``kind`` has a
@@ -147,7 +155,7 @@ def wrong_target(path: str) -> str:
 
 
 @dataclass(frozen=True)
-class RunRequest:
+class RunRequest(Typed):
     """One RUN step.
 
     ``args`` is the command as it will be executed (a shell form has its shell in front already).

@@ -1,7 +1,7 @@
-"""Paths inside a root filesystem, whatever links strangers left in it.
+"""Paths inside a root filesystem, safe against any links that an image has in it.
 
-The one helper through which both packages reach into a root filesystem: every path is resolved with the
-root as ``/`` and can't leave it. It knows nothing of images, mounts or steps.
+Both packages reach into a root filesystem only through :class:`Root`: every path is resolved with the
+root as ``/`` and can't leave it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
+from .errors import HostError, RequestError
 from .linux.openat2 import components, open_in_root
 
 _DIR = os.O_PATH | os.O_DIRECTORY
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
-"""What the kernel says of a path that leads to nothing."""
+"""The errors of a path that leads to nothing."""
 _MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
 
 
+def above(path: str) -> list[str]:
+    """Return the directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
+    return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
+
+
 class Created(NamedTuple):
-    """A place made to mount on, by its number in its filesystem, and the times of its directory before and just
-    after."""
+    """A place made to mount on: its inode, and the times of its directory before and just after."""
 
     path: str
     directory: bool
@@ -44,7 +49,7 @@ class Root:
         self.fd = os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
 
     def close(self) -> None:
-        """Release the descriptor; the object is of no use afterwards."""
+        """Release the descriptor; the object can't be used afterwards."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
@@ -56,12 +61,12 @@ class Root:
         self.close()
 
     def open(self, path: str, flags: int = os.O_RDONLY, mode: int = 0) -> int:
-        """A descriptor of ``path``, links followed inside the root. Raises OSError."""
+        """Return a descriptor of ``path``, with links followed inside the root. Raises OSError."""
         return open_in_root(self.fd, path, flags, mode)
 
     @contextmanager
     def parent(self, path: str) -> Iterator[tuple[int, str]]:
-        """The descriptor of the directory that holds ``path`` and the last name of it.
+        """Yield the descriptor of the directory that holds ``path``, and the last component.
 
         The last component is not resolved: use it with ``dir_fd`` and without following links.
         """
@@ -73,7 +78,7 @@ class Root:
             os.close(fd)
 
     def lstat(self, path: str) -> os.stat_result | None:
-        """The status of ``path`` itself, or None where there is nothing."""
+        """Return the status of ``path`` itself, or None if it does not exist."""
         try:
             with self.parent(path) as (fd, name):
                 return os.stat(name, dir_fd=fd, follow_symlinks=False)
@@ -83,7 +88,7 @@ class Root:
             raise
 
     def stat(self, path: str) -> os.stat_result | None:
-        """The status of what ``path`` leads to inside the root, or None."""
+        """Return the status of the target of ``path``, with links followed inside the root, or None."""
         try:
             fd = self.open(path, os.O_PATH)
         except OSError as error:
@@ -96,7 +101,7 @@ class Root:
             os.close(fd)
 
     def resolve(self, path: str) -> str:
-        """What ``path`` leads to inside the root, links resolved, with no slash in front. Raises OSError."""
+        """Return ``path`` with links resolved inside the root, without a leading slash. Raises OSError."""
         fd = self.open(path, os.O_PATH)
         try:
             top, found = (os.readlink(f"/proc/self/fd/{number}") for number in (self.fd, fd))
@@ -105,10 +110,11 @@ class Root:
         return found.removeprefix(top).lstrip("/")
 
     def lines(self, path: str, limit: int = 8 << 20) -> Iterator[str]:
-        """The lines of a regular file, without their ends; none where there is no such file.
+        """Yield the lines of a regular file, without their line ends; none if there is no such file.
 
-        Anything else is not opened at all: a FIFO put there by an image could hang the build, a device do worse.
-        Raises OSError, before the first line for a file of more than ``limit`` bytes: part of it would be no answer.
+        Other kinds of files are not opened at all: a FIFO in an image could hang the build, and a device do
+        worse. Raises OSError before the first line if the file has more than ``limit`` bytes, because a part
+        of it could be misleading.
         """
         status = self.stat(path)
         if status is None or not stat.S_ISREG(status.st_mode):
@@ -131,9 +137,10 @@ class Root:
                 yield line.rstrip(b"\r\n").decode("utf-8", "surrogateescape")
 
     def _reach(self, path: str, make: Callable[[str, bool], None]) -> None:
-        """Walk to ``path``, links followed inside the root, also those to what is not there yet.
+        """Walk to ``path``, following links inside the root, even dangling ones.
 
-        ``make`` is called with the true path of each thing missing and whether it is the last; it has to make it.
+        ``make`` is called with the real path of each missing component, and whether it is the last; it must
+        create it.
         """
         todo = [part for part in os.path.normpath("/" + path).split("/") if part]
         real, links = "/", 0
@@ -162,9 +169,9 @@ class Root:
             real = here
 
     def make_dirs(self, path: str, mode: int = 0o755, uid: int = 0, gid: int = 0) -> list[str]:
-        """Create ``path`` and its missing parents, all with ``mode`` and owner; return what was created.
+        """Create ``path`` and its missing parents, all with ``mode`` and owner; return the paths that were created.
 
-        Links on the way are followed inside the root. Raises NotADirectoryError where a file is in the way.
+        Links on the way are followed inside the root. Raises NotADirectoryError if a file is in the way.
         """
         made: list[str] = []
 
@@ -184,9 +191,9 @@ class Root:
         return made
 
     def make_mount_point(self, path: str, directory: bool, mode: int = 0o755) -> list[Created]:
-        """Make ``path`` when missing, and say what :meth:`remove_mount_point` needs to undo it.
+        """Make ``path`` if it is missing, and return what :meth:`remove_mount_point` needs to undo it.
 
-        ``mode`` is that of the directory itself; the ones above it get 0755.
+        ``mode`` is that of the directory itself; new parents get 0755.
         """
         created: list[Created] = []
 
@@ -198,7 +205,7 @@ class Root:
                 before = os.fstat(fd)
                 if is_dir:
                     os.mkdir(name, 0o755, dir_fd=fd)
-                    os.chmod(name, mode if last else 0o755, dir_fd=fd)  # whatever our umask
+                    os.chmod(name, mode if last else 0o755, dir_fd=fd)  # whatever the umask is
                 else:
                     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
                     made = os.open(name, flags, 0o644, dir_fd=fd)
@@ -221,7 +228,7 @@ class Root:
         return created
 
     def remove_mount_point(self, created: list[Created]) -> None:
-        """Undo :meth:`make_mount_point` where the step left the place empty; parents get their times back."""
+        """Undo :meth:`make_mount_point` if the step left the place empty; parents get their times back."""
         for place in reversed(created):
             head, name = os.path.split(place.path)
             try:
@@ -232,7 +239,7 @@ class Root:
                 untouched = os.fstat(fd).st_mtime_ns == place.mtime_after_ns
                 status = os.stat(name, dir_fd=fd, follow_symlinks=False)
                 if (status.st_dev, status.st_ino) != place.identity:
-                    continue  # the step has put something of its own in its place
+                    continue  # the step has put something of its own in this place
                 if place.directory:
                     os.rmdir(name, dir_fd=fd)
                 elif stat.S_ISREG(status.st_mode) and status.st_size == 0:
@@ -244,3 +251,24 @@ class Root:
                     raise
             finally:
                 os.close(fd)
+
+
+def open_rootfs(path: str) -> Root:
+    """Open the root filesystem that a request or a caller names.
+
+    Raises RequestError where ``path`` is not the absolute path of a directory, HostError where it can't be opened.
+    """
+    if not path.startswith("/"):
+        raise RequestError(f"rootfs {path!r}: the path must be absolute")
+    try:
+        return Root(path)
+    except ValueError:
+        raise RequestError(f"rootfs {path!r}: a path can't have a null byte") from None
+    except FileNotFoundError:
+        raise RequestError(f"rootfs {path}: it does not exist") from None
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            raise RequestError(f"rootfs {path}: it is not a directory") from None
+        if error.errno in _ABSENT:
+            raise RequestError(f"rootfs {path}: {error.strerror}") from None
+        raise HostError(f"rootfs {path} can't be opened: {error.strerror}") from None

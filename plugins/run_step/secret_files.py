@@ -1,7 +1,8 @@
-"""What must be on no disk while a step runs: its secrets, in a filesystem in memory that nobody else sees.
+"""The secrets of a step, in a filesystem in memory that no other process sees: they must never be on a disk.
 
 Runs in the supervised child (see :mod:`run_step.supervisor`), which moves into a mount namespace of its own for that:
-whatever ends it, the kernel takes the filesystem away. The builder's side is :func:`pack`. It decides nothing.
+whatever ends it, the kernel removes the filesystem. The builder's side is :mod:`run_step.secret_packing`. Nothing is
+decided here. Hot path: imports little.
 """
 
 from __future__ import annotations
@@ -10,41 +11,17 @@ import os
 from typing import Any
 
 from .errors import HostError
-from .inputs import Inputs
 from .linux import mount as m
-from .planning import PutSecret, RunPlan, SetSecret
 
 DIRECTORY = "private"
-"""Of a bundle; ``@bundle@/private`` in plans."""
-
-
-def pack(plan: RunPlan, inputs: Inputs) -> tuple[dict[str, Any], int]:
-    """What the job says of the plan's secrets, and a descriptor of a file in memory that has their bytes; nothing and
-    -1 for a plan without any. The caller closes the descriptor."""
-    wanted = [action for action in plan.actions if isinstance(action, PutSecret | SetSecret)]
-    if not wanted:
-        return {}, -1
-    fd = os.memfd_create("secrets", os.MFD_CLOEXEC)
-    files, variables = [], []
-    for action in wanted:
-        data = inputs.secrets[action.id].data
-        if isinstance(action, PutSecret):
-            files.append([action.name, action.mode, action.uid, action.gid, len(data)])
-        else:
-            variables.append([action.variable, len(data)])
-    ordered = sorted(wanted, key=lambda action: isinstance(action, SetSecret))  # as unpack reads them
-    with os.fdopen(os.dup(fd), "wb") as stream:
-        for action in ordered:
-            stream.write(inputs.secrets[action.id].data)
-    os.lseek(fd, 0, os.SEEK_SET)
-    return {"files": files, "variables": variables}, fd
+"""The directory of the bundle; ``@bundle@/private`` in plans."""
 
 
 def unpack(job: dict[str, Any], fd: int) -> None:
     """Put the secrets in their place: files below the bundle, variables into the job's spec.
 
-    With variables the runtime's configuration and state, which repeat them, are in memory as well. Raises HostError
-    where nothing can be mounted, or an owner does not exist.
+    With variables the runtime's configuration and state, which repeat them, are in memory as well. Raises
+    HostError if nothing can be mounted, or an owner does not exist.
     """
     directory = os.path.join(job["bundle"], DIRECTORY)
     try:
@@ -72,10 +49,10 @@ def _mount_memory(directory: str, executable: bool) -> None:
     if not executable:
         flags |= (
             m.MS_NOEXEC
-        )  # a bind of one file that may be executed could not take it away in a user namespace
+        )  # an executable file's own bind mount could not remove this flag in a user namespace
     try:
         m.mount("tmpfs", directory, "tmpfs", flags, "mode=711,noswap")
-    except OSError:  # before Linux 6.4, or not root of the machine: it may be swapped out
+    except OSError:  # before Linux 6.4, or not root of the machine: it may be swapped to the disk
         m.mount("tmpfs", directory, "tmpfs", flags, "mode=711")
 
 

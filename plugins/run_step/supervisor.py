@@ -1,14 +1,14 @@
-"""The process that steps hang on: started once, single-threaded, light; it forks one child for each RUN.
+"""The parent process of all steps: started once, single-threaded and small; it forks one child for each RUN.
 
-A builder may be any program with any threads, and forking those is not safe; starting an interpreter for
-each step is slow. So one is started for the builder, and it forks. Each child serves one run over a socket:
-it reads the plan's parts, sets the step up, reports, and waits. When the other end of the socket goes, for
-whatever reason the builder ended, the child kills the step: nothing outlives its builder.
+A builder may be any program with any threads, and forking those is not safe; starting an interpreter for each
+step is slow. So one is started for the builder, and it forks. Each child serves one run over a socket: it
+reads the parts of the plan, sets the step up, reports, and waits. When the other end of the socket is closed,
+for whatever reason the builder ended, the child kills the step: no step outlives its builder.
 
-The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library
-never has a child that it did not make (row S72).
+The child is the subreaper of an OCI container's init, so the program that uses the plugin as a library never
+has a child that it did not make (row S72).
 
-Hot path: imports little.
+Hot path: imports little, and all of it before the first fork, so that no child has to import anything.
 """
 
 from __future__ import annotations
@@ -19,31 +19,25 @@ import os
 import select
 import signal
 import socket
-import struct
 import sys
-from typing import Any, Protocol
+from typing import Protocol
 
+from .isolation import oci
+from .isolation.chroot import launch
 from .linux import process as p
-
-LENGTH = struct.Struct("!I")
-"""The head of a message: its length in bytes."""
-
-RUN, LIBRARY = b"r", b"l"
-"""What comes by the control socket: a run, with its descriptors; the directory of what the built-in network needs, as a
-message, once and before the first run that needs it."""
-
-MOST_FDS = 250
-"""Descriptors of one message; the kernel takes 253 (net/scm.h, SCM_MAX_FD)."""
+from .linux.children import end_descendants
+from .run_protocol import LIBRARY, MOST_FDS, receive, send
+from .secret_files import unpack
 
 
 class Held(Protocol):
-    """Something that lasts from one run to the next."""
+    """A resource that is kept from one run to the next."""
 
     def release(self) -> None:
-        """Let it go. Never raises."""
+        """Release it. Never raises."""
 
     def forget(self) -> None:
-        """For a process that was forked: it is not what lasts."""
+        """Drop it in a forked process, without releasing it."""
 
 
 def main() -> None:
@@ -57,13 +51,13 @@ def main() -> None:
 
 
 def _hold(library: str) -> list[Held]:
-    """The built-in network, loaded once, where every run is forked from, and kept from one run to the next."""
+    """Load the built-in network once, before the runs are forked, and keep it from one run to the next."""
     try:
         sys.path.append(library)
-        from .network.bridge import Hold
+        from .network.bridge import Hold  # it loads pyroute2
 
         return [Hold()]
-    except Exception:  # noqa: BLE001 - the run that needs it says so
+    except Exception:  # noqa: BLE001 - the run that needs it reports the error
         return []
 
 
@@ -83,8 +77,6 @@ def _serve_all(held: list[Held]) -> None:
                 os.close(fd)
                 _, status = os.waitpid(pid, 0)
                 if status:  # it was killed; what it had started is ours now
-                    from .isolation.waiting import end_descendants
-
                     end_descendants(besides={one for one, _ in children.values()})
                 os.close(run)
         if control.fileno() not in ready:
@@ -93,7 +85,7 @@ def _serve_all(held: list[Held]) -> None:
         if not data:
             return
         if data == LIBRARY:
-            held += _hold(os.fsdecode(_receive(control)))
+            held += _hold(os.fsdecode(receive(control)))
             continue
         fds = array.array("i")
         for level, kind, payload in ancillary:
@@ -121,54 +113,31 @@ def _serve_all(held: list[Held]) -> None:
 
 
 def serve(fds: list[int]) -> None:
-    """One run: its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
-    file of its secrets where it has some."""
+    """Serve one run.
+
+    ``fds`` are its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
+    file of its secrets where it has some.
+    """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run = socket.socket(fileno=fds[0])
     for fd in fds:
         os.set_inheritable(fd, False)
-    job = json.loads(_receive(run))
+    job = json.loads(receive(run))
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:
-            from .secret_files import unpack
-
             unpack(job, streams[-1])
             streams = streams[:-1]
-        # Held open, that is all: they end with us.
+        # Only held open: they end with this process.
         streams = streams[: len(streams) - job.get("locks", 0)]
-        if job["isolation"] == "chroot":
-            from .isolation.chroot.launch import run as perform
-        else:
-            from .isolation.oci import run as perform
+        perform = launch.run if job["isolation"] == "chroot" else oci.run
         answer = perform(run, job, streams)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the builder must hear of it
+    except Exception as error:  # noqa: BLE001 - the builder must receive any error
         answer = {"error": str(error) or type(error).__name__}
     try:
         send(run, answer)
     except OSError:
         pass  # the builder is gone; the step has been killed
-
-
-def send(sock: socket.socket, value: Any) -> None:
-    """One length-prefixed JSON message."""
-    raw = json.dumps(value).encode()
-    sock.sendall(LENGTH.pack(len(raw)) + raw)
-
-
-def _receive(sock: socket.socket) -> bytes:
-    size = LENGTH.unpack(_exactly(sock, LENGTH.size))[0]
-    return _exactly(sock, size)
-
-
-def _exactly(sock: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        chunk = sock.recv(size - len(data))
-        if not chunk:
-            raise EOFError("the builder went away")
-        data += chunk
-    return data
 
 
 if __name__ == "__main__":

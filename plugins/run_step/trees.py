@@ -1,5 +1,7 @@
-"""Directory trees as a whole: copied with all that belongs to a file, and removed. Strangers filled them: however deep
-they go, neither the stack nor descriptors run out, no link is followed, and a hole in a file stays one.
+"""Copies, moves and removals of whole directory trees, which are not trusted.
+
+A copy keeps all attributes of a file, and the holes in it. However deep a tree is, neither the stack nor the
+descriptors run out, and no link is followed.
 """
 
 from __future__ import annotations
@@ -13,28 +15,29 @@ from dataclasses import dataclass, field
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NOT_A_FILES_OWN = ("trusted.overlay.", "user.overlay.", "security.selinux", "system.")
-"""Attributes that a filesystem or the machine gives."""
+"""Attributes that are set by a filesystem or by the machine, and so not copied."""
 
 _NO_RANGES = {errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY}
-"""Where copy_file_range(2) can't, and sendfile(2) can."""
+"""The errors of copy_file_range(2) after which sendfile(2) can be used."""
 
 _LONG = 1000
-"""Characters of a path within PATH_MAX, whatever their encoding and what comes before it."""
+"""The longest path in characters that is surely within PATH_MAX, in any encoding and with a prefix."""
 
 _DEEP = 64
-"""Directories that are open at once while a tree is removed."""
+"""The limit for directories that are open at once while a tree is removed."""
 
 
 def copy_tree(source: int, target: int) -> None:
-    """Copy what is in one open directory into another, and the directory's own modes, owner, times and attributes.
+    """Copy the contents of an open directory into another, and the directory's own attributes.
 
-    Files of several names in the tree have them in the copy. ``target`` is empty, and nobody else's meanwhile.
-    Raises OSError with the name that could not be copied."""
+    They are its mode, owner, times and extended attributes. Hard links within the tree are kept. ``target``
+    must be empty and not used by others. Raises OSError with the name that could not be copied.
+    """
     _Copy(source, target).run()
 
 
 def copy_entry(source: int, name: str, target: int, new: str) -> None:
-    """Copy one entry of an open directory, a tree with all that is in it, as ``new`` into another, which has none."""
+    """Copy one entry of an open directory, with everything below it, to a new entry ``new`` of another."""
     status = os.stat(name, dir_fd=source, follow_symlinks=False)
     if not stat.S_ISDIR(status.st_mode):
         _copy_file(source, name, status, target, new)
@@ -52,7 +55,7 @@ def copy_entry(source: int, name: str, target: int, new: str) -> None:
 
 
 def copy_content(reader: int, writer: int) -> None:
-    """Copy a regular file's bytes into an empty one; the kernel shares them where the filesystem can."""
+    """Copy a regular file's bytes into an empty one; the kernel shares them if the filesystem can."""
     size = os.fstat(reader).st_size
     offset = 0
     while offset < size:
@@ -60,9 +63,9 @@ def copy_content(reader: int, writer: int) -> None:
             begin = os.lseek(reader, offset, os.SEEK_DATA)
             end = os.lseek(reader, begin, os.SEEK_HOLE)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # a hole to the end
+            if error.errno == errno.ENXIO:  # a hole up to the end
                 break
-            begin, end = offset, size  # a filesystem that knows of no holes
+            begin, end = offset, size  # a filesystem without holes
         if not _copy_range(reader, writer, begin, end):
             break  # it has become shorter meanwhile
         offset = end
@@ -85,7 +88,7 @@ def _copy_range(reader: int, writer: int, begin: int, end: int) -> bool:
             in_kernel = False
             continue
         if done == 0 and in_kernel:
-            in_kernel = False  # files of /proc and the like, which have a size of their own
+            in_kernel = False  # files of /proc and the like, whose size is not that of their content
         elif done == 0:
             return False
         begin += done
@@ -93,7 +96,7 @@ def _copy_range(reader: int, writer: int, begin: int, end: int) -> bool:
 
 
 def _copy_file(source: int, name: str, status: os.stat_result, target: int, new: str) -> None:
-    """Anything but a directory."""
+    """Copy an entry that is not a directory."""
     kind = status.st_mode
     if stat.S_ISREG(kind):
         reader = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=source)
@@ -119,7 +122,7 @@ def _copy_file(source: int, name: str, status: os.stat_result, target: int, new:
 
 
 def _copy_attributes(source: str, target: str) -> None:
-    """The extended attributes that belong to a file itself, capabilities for one."""
+    """Copy the extended attributes that belong to the file itself, such as capabilities."""
     for key in os.listxattr(source, follow_symlinks=False):
         if not key.startswith(_NOT_A_FILES_OWN):
             value = os.getxattr(source, key, follow_symlinks=False)
@@ -127,23 +130,26 @@ def _copy_attributes(source: str, target: str) -> None:
 
 
 def _at(fd: int, name: str) -> str:
-    """A path by which calls that take no ``dir_fd`` reach an entry of an open directory."""
+    """Return a path by which calls without ``dir_fd`` reach an entry of an open directory."""
     return f"/proc/self/fd/{fd}/{name}"
 
 
 @dataclass
 class _Level:
-    """A directory whose entries are being copied: ``rest`` of them are still to come."""
+    """A directory whose entries are being copied: ``rest`` holds those still to come."""
 
-    path: str | None  # None for one too long for the kernel to take
+    path: str | None  # None if it is too long for the kernel
     status: os.stat_result
     made: os.stat_result
     rest: Iterator[str] = field(default_factory=lambda: iter(()))
 
 
 class _Copy:
-    """One copy of a tree. Two directories are open at a time, beside the two tops: the way up is "..", which has to
-    be the directory that we came from."""
+    """One copy of a tree.
+
+    Besides the two tops, two directories are open at a time. The way up is "..", which must be the directory
+    that we came from.
+    """
 
     def __init__(self, source: int, target: int) -> None:
         self._top = target
@@ -186,7 +192,7 @@ class _Copy:
         return None if above is None or len(above) + len(name) > _LONG else f"{above}/{name}"
 
     def _link(self, identity: tuple[int, int], name: str) -> bool:
-        """Give a file that is copied already one more name; False where that can't be, so that it is a copy."""
+        """Give a file that is copied already another name; return False if that fails, and it must be copied again."""
         path = self._links.get(identity)
         if path is None:
             return False
@@ -223,24 +229,29 @@ class _Copy:
 
 
 def check_move(source: int, target: int) -> str:
-    """The first path below ``source`` that :func:`move_tree` could not put in place: no directory there, and one with
-    entries in ``target``. The empty string where there is none. Changes nothing."""
+    """Return the first path below ``source`` that :func:`move_tree` could not put in place; else the empty string.
+
+    It is a path that is not a directory, but a directory with entries in ``target``. Changes nothing.
+    """
     check = _Check(source, target)
     check.run()
     return check.found
 
 
 def move_tree(source: int, target: int) -> None:
-    """Move what is in one open directory into another, which may have entries of its own: those of the same names are
-    replaced, and no link is followed; directories that both have become one, with the modes, owners, times and
-    attributes of ``source``'s. ``target`` itself keeps its own, and all else in it.
+    """Move the contents of an open directory into another, which may have entries of its own.
 
-    A file is never half there. Raises OSError with the name that could not be moved."""
+    Entries with the same name are replaced, and no link is followed. Directories that both have are merged,
+    with the mode, owner, times and attributes of ``source``'s. ``target`` itself keeps its own, and all its
+    other entries.
+
+    A file is never visible half-written. Raises OSError with the name that could not be moved.
+    """
     _Move(source, target).run()
 
 
 class _Move(_Copy):
-    """A move is a copy into a tree that may have something. Files are renamed where both are on one filesystem."""
+    """A move: a copy into a tree that may have entries. Files are renamed if both are on one filesystem."""
 
     def _entry(self, name: str) -> None:
         status = os.stat(name, dir_fd=self._source, follow_symlinks=False)
@@ -265,7 +276,7 @@ class _Move(_Copy):
         self._replace(name, status)
 
     def _replace(self, name: str, status: os.stat_result) -> None:
-        """Copy to another filesystem, beside the place and then into it."""
+        """Copy to another filesystem: first under a temporary name beside the place, then into it."""
         aside = f".buildfront-{os.urandom(8).hex()}"
         path = self._path(name)
         identity = (status.st_dev, status.st_ino)
@@ -279,19 +290,19 @@ class _Move(_Copy):
             with suppress(OSError):
                 os.unlink(aside, dir_fd=self._target)
             raise
-        # Two names of one file: rename(2) leaves both as they are.
+        # If both are names of one file, rename(2) leaves both as they are.
         with suppress(FileNotFoundError):
             os.unlink(aside, dir_fd=self._target)
 
     def _leave(self) -> None:
         if len(self._levels) == 1:
-            self._levels.pop()  # the top, which is not ours
+            self._levels.pop()  # the top, which the caller owns
         else:
             super()._leave()
 
 
 class _Check(_Copy):
-    """Walks as a move does, and changes nothing. Only directories that both have are looked into."""
+    """A walk like that of a move, without changes. Only directories that both have are entered."""
 
     found = ""
 
@@ -327,9 +338,9 @@ def _status(name: str, directory: int) -> os.stat_result | None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it, however deep that goes: strangers filled it.
+    """Remove a directory with everything in it, of any depth; its contents are not trusted.
 
-    No link is followed. What can't be removed stays, without an error.
+    No link is followed. An entry that can't be removed stays, without an error.
     """
     try:
         top = os.open(path, _DIRECTORY)
@@ -349,7 +360,7 @@ def remove_tree(path: str) -> None:
                     elif depth < _DEEP:
                         empty(inner, fd, depth + 1)
                         os.rmdir(inner, dir_fd=fd)
-                    else:  # to the top, so that neither descriptors nor the stack run out
+                    else:  # back to the top, so that neither descriptors nor the stack run out
                         aside = os.urandom(16).hex()
                         os.rename(inner, aside, src_dir_fd=fd, dst_dir_fd=top)
                         deeper.append(aside)

@@ -155,10 +155,18 @@ def bf(tmp_path: Path) -> Builds:
     return Builds(tmp_path)
 
 
+@pytest.fixture(scope="session")
+def box_store(tmp_path_factory: pytest.TempPathFactory, busybox_tar: Path) -> Path:
+    """A store with the image ``box``, of which a test takes a copy: to import it each time takes much longer."""
+    first = Builds(tmp_path_factory.mktemp("box"))
+    first("import", busybox_tar, "-t", "box")
+    return first.store
+
+
 @pytest.fixture
-def box(bf: Builds, busybox_tar: Path) -> Builds:
+def box(bf: Builds, box_store: Path) -> Builds:
     """A store with the image ``box``."""
-    bf("import", busybox_tar, "-t", "box")
+    shutil.copytree(box_store, bf.store)
     return bf
 
 
@@ -184,7 +192,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
         [program, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        for _ in range(200):
+        for _ in range(1200):
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
                 break

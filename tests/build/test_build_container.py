@@ -10,6 +10,7 @@ from pathlib import Path
 import as_user
 import pytest
 from program import BUILDFRONT
+from rows import row
 
 CONTAINER = [sys.executable, os.path.join(as_user.PROJECT, "tests", "as_container.py")]
 
@@ -49,8 +50,9 @@ def test_the_container_is_an_ordinary_one() -> None:
         assert done.returncode != 0, words
 
 
+@row("X81")
 @pytest.mark.slow
-def test_X81_a_real_dockerfile_with_apt_get(bf, debian_tar) -> None:
+def test_a_real_dockerfile_with_apt_get(bf, debian_tar) -> None:
     command = [*CONTAINER, BUILDFRONT, "--root", str(bf.store), "import", str(debian_tar), "-t", "debian"]
     subprocess.run(command, check=True, capture_output=True)
     context = bf.context(
@@ -71,7 +73,8 @@ def test_X81_a_real_dockerfile_with_apt_get(bf, debian_tar) -> None:
     assert "DONE" not in again.stderr
 
 
-def test_X81_the_images_own_files_come_back(inside) -> None:
+@row("X81")
+def test_the_images_own_files_come_back(inside) -> None:
     context = inside.context(
         "FROM box\nRUN --network=host echo image > /keep; ln -s /keep /etc/hosts.new\n"
         "COPY resolv /etc/resolv.conf\n"
@@ -90,7 +93,8 @@ def test_X81_the_images_own_files_come_back(inside) -> None:
     assert not (out / "etc/hosts").exists()
 
 
-def test_X81_the_layers_are_those_of_other_isolations(inside, busybox_tar) -> None:
+@row("X81")
+def test_the_layers_are_those_of_other_isolations(inside, busybox_tar) -> None:
     """The Dockerfile needs nothing that chroot alone lacks."""
     from test_build_rootless import layers
 
@@ -107,6 +111,7 @@ def test_X81_the_layers_are_those_of_other_isolations(inside, busybox_tar) -> No
     assert layers(here) == layers(there)
 
 
+@row("S80", "X81")
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -120,20 +125,22 @@ def test_X81_the_layers_are_those_of_other_isolations(inside, busybox_tar) -> No
         (["--security-opt", "mask=/proc/x"], "masked paths"),
     ],
 )
-def test_S80_what_was_asked_for_and_cannot_be_had_is_an_error(inside, flags, words) -> None:
+def test_what_was_asked_for_and_cannot_be_had_is_an_error(inside, flags, words) -> None:
     done = build(inside, *flags, inside.context("FROM box\nRUN true\n"), check=False)
     assert done.returncode == 1
     assert words in done.stderr
     assert "this machine lets nothing be mounted" in done.stderr
 
 
-def test_X81_nothing_of_a_step_that_fails_remains(inside) -> None:
+@row("X81")
+def test_nothing_of_a_step_that_fails_remains(inside) -> None:
     context = inside.context("FROM box\nRUN (setsid sleep 77777 >/dev/null 2>&1 &) ; exit 3\n")
     assert build(inside, context, check=False).returncode == 3
     assert list((inside.store / "tmp").iterdir()) == []
 
 
-def test_X81_a_store_of_overlays_is_told(box) -> None:
+@row("X81")
+def test_a_store_of_overlays_is_told(box) -> None:
     """One that was made where mounts are allowed; nothing of it is touched."""
     box.build(box.context("FROM box\nRUN touch /first\n"))
     before = box.snapshot()

@@ -16,6 +16,7 @@ from typing import Any
 import as_user
 import pytest
 from program import BUILDFRONT
+from rows import row
 
 from run_step.pipeline.capabilities import DEFAULT
 
@@ -99,8 +100,9 @@ WHO = {
 }
 
 
+@row("X04")
 @pytest.mark.parametrize("who", WHO)
-def test_X04_a_build_with_no_options_works(place, busybox_tar, who) -> None:
+def test_a_build_with_no_options_works(place, busybox_tar, who) -> None:
     namespace, isolation, network = WHO[who]
     machine = Machine(place, prefix_of(who, place), busybox_tar)
     err = machine.build("FROM box\nRUN id -u; echo hi > /made; echo lost > /dev/null; ls -A /dev/null\n")
@@ -115,7 +117,8 @@ def test_X04_a_build_with_no_options_works(place, busybox_tar, who) -> None:
     assert told["a build with no options"].startswith(words)
 
 
-def test_X04_what_is_not_the_best_is_said_once(place, busybox_tar) -> None:
+@row("X04")
+def test_what_is_not_the_best_is_said_once(place, busybox_tar) -> None:
     machine = Machine(place, prefix_of("user without tun", place), busybox_tar)
     err = machine.build("FROM box\nRUN true\nRUN echo two\n")
     assert err.count("warning: ") == 1
@@ -125,22 +128,25 @@ def test_X04_what_is_not_the_best_is_said_once(place, busybox_tar) -> None:
     )
 
 
-def test_X04_root_is_told_that_it_builds_in_a_user_namespace(place, busybox_tar) -> None:
+@row("X04")
+def test_root_is_told_that_it_builds_in_a_user_namespace(place, busybox_tar) -> None:
     machine = Machine(place, only(*DEFAULT), busybox_tar)
     err = machine.build("FROM box\nUSER bob\nRUN id -u; cat /proc/self/uid_map\nRUN true\n")
     assert err.count("warning: root has no CAP_SYS_ADMIN here, so the build is done as root of a user") == 1
     assert " 1000\n" in err and " 4294967294\n" in err
 
 
+@row("S77")
 @pytest.mark.parametrize("network", ["private", "slirp4netns", "pasta"])
-def test_S77_a_network_that_was_asked_for_is_an_error_without_tun(place, busybox_tar, network) -> None:
+def test_a_network_that_was_asked_for_is_an_error_without_tun(place, busybox_tar, network) -> None:
     machine = Machine(place, prefix_of("user without tun", place), busybox_tar)
     err = machine.build("FROM box\nRUN touch /made\n", "--network", network, check=False)
     assert "needs a tap device, but /dev/net/tun can't be opened: Permission denied" in err
     assert "use --network host or none" in err
 
 
-def test_X04_root_without_any_capability_is_told_in_one_sentence(place, busybox_tar) -> None:
+@row("X04")
+def test_root_without_any_capability_is_told_in_one_sentence(place, busybox_tar) -> None:
     machine = Machine(place, only(), busybox_tar)
     err = machine.build("FROM box\nRUN true\n", check=False)
     line = err.strip().splitlines()[-1]
@@ -151,7 +157,8 @@ def test_X04_root_without_any_capability_is_told_in_one_sentence(place, busybox_
     assert "a user namespace with root in it needs CAP_SETFCAP" in told["user namespace auto"]
 
 
-def test_X04_a_user_who_may_have_no_user_namespace_is_told(place, busybox_tar) -> None:
+@row("X04")
+def test_a_user_who_may_have_no_user_namespace_is_told(place, busybox_tar) -> None:
     """As in a container whose filter forbids them."""
     machine = Machine(place, prefix_of("user", place), busybox_tar)
     machine.prefix = prefix_of("user without namespaces", place)
@@ -166,9 +173,10 @@ def test_X04_a_user_who_may_have_no_user_namespace_is_told(place, busybox_tar) -
     )
 
 
+@row("X04")
 @pytest.mark.slow
 @pytest.mark.parametrize("who", [*WHO])
-def test_X04_packages_are_installed_with_no_options(place, debian_tar, who) -> None:
+def test_packages_are_installed_with_no_options(place, debian_tar, who) -> None:
     machine = Machine(place, prefix_of(who, place), debian_tar)
     err = machine.build(
         "FROM box\nRUN apt-get update && apt-get install -y --no-install-recommends hello && hello\n",

@@ -174,14 +174,18 @@ def start(box, context: Path, isolation: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
+def mounts_of(path: Path) -> list[str]:
+    """The mounts of this process that have to do with ``path``; others come and go."""
+    return [line for line in Path("/proc/self/mountinfo").read_text().splitlines() if str(path) in line]
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_end_in_the_middle_leaves_nothing(box, isolation, how) -> None:
     nap = str(100_000 + os.getpid() * 10 + int(how))
     context = box.context(f"FROM box\nRUN echo 1\nRUN echo made > /made; (sleep {nap} &) ; sleep {nap}\n")
-    mounts = Path("/proc/self/mountinfo").read_text()
     builder = start(box, context, isolation)
     until(lambda: len(processes(nap)) >= 2, "the step did not start")
-    assert Path("/proc/self/mountinfo").read_text() == mounts, "a build's mounts are its own"
+    assert mounts_of(box.path) == [], "a build's mounts are its own"
     builder.send_signal(how)
     _, err = builder.communicate(timeout=60)
     until(lambda: processes(nap) == [], "processes of the step are left")
@@ -191,7 +195,27 @@ def test_an_end_in_the_middle_leaves_nothing(box, isolation, how) -> None:
         assert list((box.store / "tmp").iterdir()) == []
     assert box.ran(box.context("FROM box\nRUN echo 1\nRUN echo after\n")) == ["RUN echo after"]
     assert list((box.store / "tmp").iterdir()) == []
-    assert Path("/proc/self/mountinfo").read_text() == mounts
+    assert mounts_of(box.path) == []
+
+
+def test_who_ignores_interrupts_at_the_start_ignores_them_to_the_end(box) -> None:
+    """As a background job of a script has it: Ctrl-C in the terminal is not meant for it. SIGTERM is."""
+    nap = f"{110_000 + os.getpid()}.5"
+    none_ignored = '["grep", "SigIgn:.*0000$", "/proc/self/status"]'
+    context = box.context(f"FROM box\nRUN {none_ignored}\nRUN sleep {nap}\n")
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        builder = start(box, context, "chroot")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    until(lambda: processes(nap), "the step did not start")
+    builder.send_signal(signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):
+        builder.wait(0.5)
+    builder.send_signal(signal.SIGTERM)
+    _, err = builder.communicate(timeout=60)
+    assert builder.returncode == 130 and "Traceback" not in err
+    until(lambda: processes(nap) == [], "processes of the step are left")
 
 
 def test_the_terminal_shows_live_lines_and_a_pipe_plain_ones(box) -> None:

@@ -8,6 +8,7 @@ import stat
 import tarfile
 
 import pytest
+from rows import row
 
 
 def test_everything_that_an_image_says(box) -> None:
@@ -58,7 +59,8 @@ def test_run_forms(box, isolation) -> None:
     assert (out / "exec $HOME").exists()
 
 
-def test_S54_a_run_leaves_no_trace_of_itself(box, isolation) -> None:
+@row("S54")
+def test_a_run_leaves_no_trace_of_itself(box, isolation) -> None:
     """No mount point, no resolv.conf, no .containerenv that the image did not have is in a layer (S54)."""
     box.build(box.context("FROM box\nRUN true\n"), "-t", "app", "--isolation", isolation)
     layers = [line for line in box.config("app")["history"] if line["created_by"].startswith("RUN")]
@@ -170,8 +172,9 @@ def test_the_options_of_a_run(box, isolation, tmp_path) -> None:
     assert not (out / "mnt").exists()
 
 
+@row("X79")
 @pytest.mark.parametrize("network", ["none", "host"])
-def test_X79_networks(box, isolation, network) -> None:
+def test_each_network_shows_its_own_devices(box, isolation, network) -> None:
     context = box.context("FROM box\nRUN ls /sys/class/net > /devices; ls -la /proc/self/ns/net > /ns\n")
     out = box.files(context, "--isolation", isolation, "--network", network)
     devices = (out / "devices").read_text().split()

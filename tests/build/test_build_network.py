@@ -21,6 +21,7 @@ import as_user
 import pytest
 from lab import HOST4, HOST6, NAME, PRISTINE, WEB4, WEB6, Lab, lab, make_fetching_rootfs
 from program import BUILDFRONT
+from rows import row
 
 HOSTS = ["--add-host", f"web:{WEB4}", "--add-host", f"web6:{WEB6}"]
 
@@ -148,6 +149,7 @@ def test_nothing_of_the_network_is_reached_with_none(builder: Builder) -> None:
     assert "peer=" not in said and "eth0" not in said and "127.0.0.1/8" in said
 
 
+@row("X79")
 def test_twenty_builds_at_once_have_twenty_addresses(builder: Builder, machine: Lab, place: Path) -> None:
     """Each waits for the others in its step, so that all have their address at the same time."""
     meeting = place / "meeting"
@@ -184,6 +186,7 @@ def test_twenty_builds_at_once_have_twenty_addresses(builder: Builder, machine: 
     assert machine.run("ip", "netns") == ""
 
 
+@row("X79")
 def test_a_build_that_is_killed_at_any_moment_leaves_nothing_at_the_next_start(
     builder: Builder, machine: Lab
 ) -> None:
@@ -297,7 +300,8 @@ def test_a_user_builds_with_a_network(
 PROXIES = {"http_proxy": "http://proxy.test:3128", "NO_PROXY": "localhost", "ftp_proxy": ""}
 
 
-def test_S11_proxies_of_the_machine_are_in_a_steps_environment_alone(builder: Builder) -> None:
+@row("S11")
+def test_proxies_of_the_machine_are_in_a_steps_environment_alone(builder: Builder) -> None:
     lines = ("ENV http_proxy=http://image.test", "RUN env | sort")
     said = builder.said("RUN env", args=("--network", "none"), env=PROXIES)
     assert (

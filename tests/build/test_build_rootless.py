@@ -18,6 +18,7 @@ from typing import Any
 import as_user
 import pytest
 from program import BUILDFRONT
+from rows import row
 
 VOLATILE = re.compile(r"var/log/|var/cache/(ldconfig|apt|debconf)/|var/lib/(apt|dpkg)/|etc/ld\.so\.cache")
 """What a package manager writes with times and inode numbers in it: there, names, modes and owners are compared."""
@@ -130,6 +131,7 @@ COPY --from=0 / /first
 """
 
 
+@row("S67")
 @pytest.mark.parametrize("snapshots", ["overlay", "copy"])
 def test_a_users_image_is_roots(place, busybox_tar, snapshots) -> None:
     built = context(place, DOCKERFILE, file="text\n")
@@ -139,6 +141,7 @@ def test_a_users_image_is_roots(place, busybox_tar, snapshots) -> None:
     assert {(0, 0), (1000, 1000), (10, 1000), (1000, 10), (65534, 65534)} <= owners
 
 
+@row("S67")
 @pytest.mark.slow
 def test_a_real_debian_dockerfile_is_built_by_a_user(place, debian_tar) -> None:
     """The first issue's: packages from the mirror in one stage, a program of them in the next."""
@@ -157,6 +160,7 @@ def test_a_real_debian_dockerfile_is_built_by_a_user(place, debian_tar) -> None:
     assert {row[0] for layer in rows for row in layer} >= {"usr/bin/gcc-12", "hello", "usr/bin/make"}
 
 
+@row("S02")
 def test_the_command_line_of_a_user_needs_no_option(place, busybox_tar) -> None:
     """auto takes rootless; spec shows the plan of the namespace that the build enters."""
     user = User(place / "user")
@@ -247,7 +251,8 @@ def test_doctor_of_a_user(place) -> None:
     assert rows["isolation auto"]["detail"].startswith("rootless")
     assert rows["overlay"]["ok"]
     assert (
-        not rows["network bridge"]["ok"] and "root of the machine alone" in rows["network bridge"]["detail"]
+        not rows["network bridge"]["ok"]
+        and "only for root of the machine" in rows["network bridge"]["detail"]
     )
     rows = {
         row["what"]: row

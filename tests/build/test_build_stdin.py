@@ -8,11 +8,13 @@ import subprocess
 
 import program
 import pytest
+from rows import row
 
 GOT = "FROM box\nRUN cat > /got\n"
 
 
-def test_S74_a_step_reads_our_input(box, isolation, tmp_path) -> None:
+@row("S74")
+def test_a_step_reads_our_input(box, isolation, tmp_path) -> None:
     out = tmp_path / "out"
     text = "first\nlast, without a newline"
     box.build(
@@ -21,13 +23,15 @@ def test_S74_a_step_reads_our_input(box, isolation, tmp_path) -> None:
     assert (out / "got").read_text() == text
 
 
-def test_S74_without_the_option_the_input_is_empty(box, tmp_path) -> None:
+@row("S74")
+def test_without_the_option_the_input_is_empty(box, tmp_path) -> None:
     out = tmp_path / "out"
     box.build(box.context(GOT), "-o", f"type=local,dest={out}", input="unwanted")
     assert (out / "got").read_text() == ""
 
 
-def test_S74_what_was_read_is_never_answered_from_the_cache(box, tmp_path) -> None:
+@row("S74")
+def test_what_was_read_is_never_answered_from_the_cache(box, tmp_path) -> None:
     context = box.context("FROM box\nRUN cat > /got\nRUN cp /got /copy\n")
     for number, text in enumerate(("one", "two", "two")):
         out = tmp_path / f"out-{number}"
@@ -36,7 +40,8 @@ def test_S74_what_was_read_is_never_answered_from_the_cache(box, tmp_path) -> No
         assert (out / "got").read_text() == (out / "copy").read_text() == text
 
 
-def test_S74_neither_does_it_answer_a_build_without_the_option(box, tmp_path) -> None:
+@row("S74")
+def test_neither_does_it_answer_a_build_without_the_option(box, tmp_path) -> None:
     context = box.context(GOT)
     box.build(context, "--stdin", input="piped")
     plain = tmp_path / "plain"
@@ -47,7 +52,8 @@ def test_S74_neither_does_it_answer_a_build_without_the_option(box, tmp_path) ->
     assert (again / "got").read_text() == "piped"
 
 
-def test_S74_steps_that_read_nothing_and_one_that_fails(box) -> None:
+@row("S74")
+def test_steps_that_read_nothing_and_one_that_fails(box) -> None:
     """More input than a pipe holds, and nobody who wants it."""
     big = "x" * (4 << 20)
     box.build(box.context("FROM box\nRUN true\nRUN head -c 1 > /one\n"), "--stdin", input=big)
@@ -55,7 +61,8 @@ def test_S74_steps_that_read_nothing_and_one_that_fails(box) -> None:
     assert done.returncode == 3
 
 
-def test_S74_a_closed_input_is_an_empty_one(box, isolation, tmp_path) -> None:
+@row("S74")
+def test_a_closed_input_is_an_empty_one(box, isolation, tmp_path) -> None:
     """Whatever gets the number of the descriptor then, no step may see it."""
     out = tmp_path / "out"
     command = [program.BUILDFRONT, "--root", str(box.store), "build", "--stdin", "--isolation", isolation]
@@ -68,8 +75,9 @@ def test_S74_a_closed_input_is_an_empty_one(box, isolation, tmp_path) -> None:
     assert (out / "got").read_text() == ""
 
 
+@row("S74")
 @pytest.mark.parametrize("args", [["-"], ["-f", "-", "."], ["--file=-", "."]])
-def test_S74_an_input_that_is_read_already_is_refused(box, args) -> None:
+def test_an_input_that_is_read_already_is_refused(box, args) -> None:
     context = box.context(GOT)
     before = box.snapshot()
     done = box("build", "--stdin", *args, input="FROM box\n", cwd=context, check=False)
@@ -79,7 +87,8 @@ def test_S74_an_input_that_is_read_already_is_refused(box, args) -> None:
     assert box.snapshot() == before
 
 
-def test_S74_two_steps_never_read_at_once(box, isolation, tmp_path) -> None:
+@row("S74")
+def test_two_steps_never_read_at_once(box, isolation, tmp_path) -> None:
     """Two stages that don't need each other: one step reads all there is, and only then the other begins."""
     meet = tmp_path / "meet"
     meet.mkdir()
@@ -95,7 +104,8 @@ def test_S74_two_steps_never_read_at_once(box, isolation, tmp_path) -> None:
     assert sorted([(out / "a").read_text(), (out / "b").read_text()]) == ["", "all of it"]
 
 
-def test_S74_a_build_ends_though_its_input_does_not(box, isolation) -> None:
+@row("S74")
+def test_a_build_ends_though_its_input_does_not(box, isolation) -> None:
     reader, writer = os.pipe()
     try:
         os.write(writer, b"a line\n")
@@ -106,7 +116,8 @@ def test_S74_a_build_ends_though_its_input_does_not(box, isolation) -> None:
         os.close(writer)
 
 
-def test_S74_the_empty_input_is_not_the_machines_device(box, isolation, tmp_path) -> None:
+@row("S74")
+def test_the_empty_input_is_not_the_machines_device(box, isolation, tmp_path) -> None:
     """A step that changes the mode and the owner of its input changes no /dev/null but its own. The build has another
     one than the machine, which nothing happens to if that is not so."""
     node = tmp_path / "null"

@@ -16,6 +16,7 @@ import as_user
 import pytest
 from mount_builds import Place, Way
 from mount_cases import changed, make_base
+from rows import row
 from test_build_failures import processes, until
 from volume_cases import NAMES, REASONS, Case
 
@@ -57,8 +58,9 @@ VOLUMES += [
 ]
 
 
+@row("S63")
 @pytest.mark.parametrize(("name", "flag", "way"), VOLUMES, ids=lambda value: str(value) or "default")
-def test_S63_as_the_records_say(places, name: str, flag: str, way: Way) -> None:
+def test_as_the_records_say(places, name: str, flag: str, way: Way) -> None:
     """By default as BuildKit; with --compat-volumes as docker's old builder and as buildah 1.28."""
     place, case = places(way), Case(name)
     out = place.path / "out.tar"
@@ -86,7 +88,8 @@ def test_every_difference_of_volumes_is_documented() -> None:
     assert [name for name in REASONS if f"`volumes: {name}`" not in text] == []
 
 
-def test_S63_the_flag_is_part_of_what_a_step_is_known_by(box) -> None:
+@row("S63")
+def test_the_flag_is_part_of_what_a_step_is_known_by(box) -> None:
     """Of those steps that a volume is declared for; the others are taken from the cache."""
     context = box.context(
         "FROM box\nRUN echo 1 > /one\nVOLUME /data\nRUN echo new > /data/new; ls /data > /seen\n"
@@ -132,8 +135,9 @@ def lay(place: Place, **files: str) -> Path:
     return host
 
 
+@row("S64")
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_S64_options_of_a_build(made, way: Way) -> None:
+def test_options_of_a_build(made, way: Way) -> None:
     """Every RUN gets them and no layer has anything of them."""
     place = made(way)
     host = lay(place, v__file="of the host\n", thrown__file="of the host\n", one="one\n")
@@ -162,6 +166,7 @@ def test_S64_options_of_a_build(made, way: Way) -> None:
     )
 
 
+@row("S64")
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -171,13 +176,13 @@ def test_S64_options_of_a_build(made, way: Way) -> None:
             ["--mount", "type=bind,src=/no/such,dst=/b"],
             "volume source '/no/such' does not exist on this host",
         ),
-        (["-v", "/etc/passwd:/b:O"], "/etc/passwd is no directory; an overlay needs one"),
+        (["-v", "/etc/passwd:/b:O"], "/etc/passwd is not a directory; an overlay needs one"),
         (["-v", "/usr:/b:U"], "/usr of the host must not be given another owner"),
         (["-v", "/a:/b:ro,odd"], "volume '/a:/b:ro,odd': unknown option 'odd'"),
         (["--mount", "type=tmpfs,dst=/b,tmpfs-size=big"], "tmpfs-size 'big': a number"),
     ],
 )
-def test_S64_what_cannot_be_is_told_before_the_step(box, words: list[str], said: str) -> None:
+def test_what_cannot_be_is_told_before_the_step(box, words: list[str], said: str) -> None:
     context = box.context("FROM box\nRUN echo ran\n")
     done = box.build(context, *words, check=False)
     assert done.returncode != 0
@@ -211,9 +216,10 @@ def mounted(path: Path) -> Iterator[None]:
 WAIT = "touch /ready/now; i=0; while [ ! -e /ready/go ] && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done"
 
 
+@row("S64")
 @pytest.mark.parametrize("modes", ["private", "rslave shared"])
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_S64_what_the_host_mounts_while_a_build_runs(made, way: Way, modes: str) -> None:
+def test_what_the_host_mounts_while_a_build_runs(made, way: Way, modes: str) -> None:
     """It is seen where a volume asks for it. What the build mounts is never seen outside."""
     place = made(way)
     names = ["plain", *modes.split()] if modes == "private" else modes.split()
@@ -289,8 +295,9 @@ CASES = [(WAYS[number % 4], ENDS[number % 5]) for number in range(20) if number 
 """Each way meets a killed and an interrupted build; the other ends meet two ways each."""
 
 
+@row("S65", "X82")
 @pytest.mark.parametrize(("way", "end"), CASES, ids=str)
-def test_S65_X82_nothing_of_a_volume_remains(made, way: Way, end: str) -> None:
+def test_nothing_of_a_volume_remains(made, way: Way, end: str) -> None:
     """Not on disk, after the next start where the builder was killed, and nowhere mounted."""
     place = made(way)
     nap = f"{600_000 + CASES.index((way, end))}.{os.getpid()}"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mount_builds import WAYS, Place, Way
+from rows import row
 
 
 def canary(path: Path) -> dict[str, tuple[object, ...]]:
@@ -42,9 +43,10 @@ def targets(path: Path) -> dict[str, str]:
     }
 
 
+@row("S54")
 @pytest.mark.parametrize("entry", ["copied", "added", "imported"])
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_S54_nothing_is_made_on_the_host_by_the_links_of_an_image(
+def test_nothing_is_made_on_the_host_by_the_links_of_an_image(
     place_of: Callable[..., Place], way: Way, entry: str
 ) -> None:
     place = place_of(way)

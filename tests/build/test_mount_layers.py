@@ -12,6 +12,7 @@ from typing import Any
 import mount_builds
 import pytest
 from mount_builds import AS_USER, CHROOT, WAYS, Place
+from rows import row
 
 KINDS = {
     "bind": "type=bind,source=given",
@@ -122,12 +123,13 @@ WRITES = (
 )
 
 
+@row("S54")
 @pytest.mark.parametrize(
     ("way", "snapshots"),
     [*((way, "overlay") for way in WAYS), (CHROOT, "copy"), (AS_USER[-1], "copy")],
     ids=str,
 )
-def test_S54_mounts_leave_no_trace_in_the_image(place_of, way, snapshots) -> None:
+def test_mounts_leave_no_trace_in_the_image(place_of, way, snapshots) -> None:
     """In one build: each kind at each kind of place; all kinds at all places; writing to what is mounted; and a step
     that makes one file of its own beside all of it."""
     place = place_of(way, snapshots)
@@ -173,8 +175,9 @@ COPY --from=0 /opt /deep/er/opt
 """
 
 
+@row("S54")
 @pytest.mark.parametrize("way", WAYS, ids=str)
-def test_S54_the_builder_s_umask_is_no_matter(place_of, way, monkeypatch) -> None:
+def test_the_builder_s_umask_is_no_matter(place_of, way, monkeypatch) -> None:
     """What is made to mount on has the modes that it always has, and a USER gets to what is mounted."""
     place = place_of(way, "overlay")
     context = place.context(STRICT)
@@ -196,8 +199,9 @@ def test_S54_the_builder_s_umask_is_no_matter(place_of, way, monkeypatch) -> Non
     assert place.left() == []
 
 
+@row("S54")
 @pytest.mark.parametrize("way", (CHROOT, *AS_USER), ids=str)
-def test_S54_what_the_step_made_in_the_place_of_a_mount_point_stays(place_of, way) -> None:
+def test_what_the_step_made_in_the_place_of_a_mount_point_stays(place_of, way) -> None:
     place = place_of(way, "overlay")
     moved = "mv /m /moved && mkdir -p /other/x && ln -s /other /m"
     context = place.context(f"FROM box\nRUN --mount=type=tmpfs,target=/m/x {moved}\n")

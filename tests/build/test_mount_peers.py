@@ -19,6 +19,7 @@ import as_user
 import pytest
 from mount_cases import NAMES, REASONS, Case, agents, changed, lay, make_base, make_other
 from program import BUILDFRONT
+from rows import row
 
 ALL = bool(os.environ.get("ORACLE_TABLE"))
 """``make oracle``: every case under every isolation. Else each under chroot, and those below where they say something
@@ -127,6 +128,7 @@ def compare(case: Case, found: dict[str, Any], said: str) -> None:
         assert re.search(case.settings["says"], said), said
 
 
+@row("X68")
 @pytest.mark.parametrize(("name", "who", "isolation"), MATRIX, ids=map("-".join, MATRIX))
 def test_as_buildkit(images: Path, place: Path, name: str, who: str, isolation: str) -> None:
     case = Case.load(name)

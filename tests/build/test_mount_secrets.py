@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from mount_builds import AS_USER, CHROOT, WAYS, Way, traces
 from mount_builds import told as on_command_lines
+from rows import row
 
 from run_step import RequestError, parse_secret
 from run_step.inputs import LARGEST
@@ -168,6 +169,7 @@ def test_the_look_for_traces_finds_them(tmp_path) -> None:
     assert found == {"plain", "gzip", "zstd", "nested", "link", "the secret"}
 
 
+@row("X68")
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_secret_leaves_no_trace_however_the_build_ends(place_of, way) -> None:
     """Builds at once in one store, each with another end, looked through while all of their steps wait and when
@@ -375,7 +377,7 @@ BAD_MOUNTS = [
     ("id=a,uid=bob", "uid=bob: a number is wanted"),
     ("id=a,gid=-1", "gid=-1: a number is wanted"),
     ("id=a,required=perhaps", "required=perhaps is neither true nor false"),
-    ("id=a,env=1X", "env='1X' of a secret is no name of a variable"),
+    ("id=a,env=1X", "env='1X' of a secret is not the name of a variable"),
     ("id=a,env=", "env is empty"),
     ("", "id=ID is missing"),
     ("id=a,target=/", "the target is the root directory"),

@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from mount_builds import CHROOT, WAYS, Place, Way, traces
+from rows import row
 from test_build_failures import processes, until
 
 WITH_TOOLS = "--mount=type=bind,from=tools,target=/tools"
@@ -106,6 +107,7 @@ RUN {WITH_TOOLS} --mount=type=ssh,uid=0 /tools/ssh-add -L || id -u
 """
 
 
+@row("X68")
 @pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_step_uses_keys_that_it_never_has(place_of, tools, tmp_path, way) -> None:
     place = place_of(way)
@@ -232,8 +234,8 @@ def test_a_required_agent_is_missed_before_any_step_runs(place_of) -> None:
 BAD = [
     (["default"], "SSH_AUTH_SOCK is not set"),
     (["default=missing"], "'missing' can't be looked at: No such file or directory"),
-    (["a=box.tar"], "'box.tar' is no private key"),
-    (["a=empty,box.tar"], "ssh key 'empty' is no private key"),
+    (["a=box.tar"], "'box.tar' is not a private key"),
+    (["a=empty,box.tar"], "ssh key 'empty' is not a private key"),
     (["a,b=box.tar"], "the form is default"),
 ]
 

@@ -64,7 +64,7 @@ def test_patterns(text, out, kept):
         ("a\n!\n", "line 2: a pattern is missing"),
         ("[a", "line 1: bad pattern '[a' (a closing ] is missing)"),
         ("# c\n\nb\n!x[a-", "line 4: bad pattern 'x[a-' (a closing ] is missing)"),
-        ("[]", "a ] in [ ] stands for itself after a \\ alone"),
+        ("[]", "a ] in [ ] stands for itself only after a \\"),
         ("[^]a]", "a ] in [ ] stands for itself"),
         ("[a-]", "a ] in [ ] stands for itself"),
         ("[-a]", "a - in [ ] stands for itself"),

@@ -161,7 +161,7 @@ def test_forms(line, kind, expected):
         ("ARG 1a", "the form is NAME or NAME=DEFAULT"),
         ("ARG =1", "the form is NAME or NAME=DEFAULT"),
         ("CMD --x", "unknown flag --x for CMD"),
-        ('CMD ["a", 1]', "must hold strings alone"),
+        ('CMD ["a", 1]', "must hold only strings"),
         ("VOLUME []", "VOLUME needs at least one path"),
         ("SHELL /bin/sh", "SHELL needs a JSON array"),
         ("SHELL []", "SHELL needs a JSON array"),

@@ -593,6 +593,6 @@ def test_what_is_made_for_a_workdir_belongs_to_the_user():
 
 @pytest.mark.parametrize("name", ["1BAD", "A-B", "ä"])
 def test_a_variable_of_a_secret_has_a_name(name):
-    with pytest.raises(BuildError, match=f"env='{name}' of a secret is no name of a variable") as caught:
+    with pytest.raises(BuildError, match=f"env='{name}' of a secret is not the name of a variable") as caught:
         graph(f"FROM a\nRUN true\nRUN --mount=type=secret,id=s,env={name} true")
     assert caught.value.where.start == 3

@@ -180,6 +180,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.root
 @pytest.mark.parametrize("form", FORMS, ids=" ".join)
 def test_what_GNU_tar_writes_is_read(tmp_path, form) -> None:
     source, target = grown(tmp_path / "in"), tmp_path / "out"
@@ -217,6 +218,7 @@ def _tidy(tmp_path):
     remove_tree(str(tmp_path / "in"))
 
 
+@pytest.mark.root
 def test_busybox_tar_is_read(tmp_path) -> None:
     grown(tmp_path / "in")
     data = subprocess.run(

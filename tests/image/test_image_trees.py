@@ -41,6 +41,8 @@ def deep(tmp_path):
         remove_tree(str(tmp_path / top))
 
 
+@pytest.mark.no_cover
+@pytest.mark.slow
 @pytest.mark.parametrize("complete", [True, False])
 def test_deep_trees_are_compared_and_written(deep, complete) -> None:
     new, old = os.open(deep / "new", FLAGS), os.open(deep / "old", FLAGS)
@@ -59,6 +61,7 @@ def test_deep_trees_are_compared_and_written(deep, complete) -> None:
     os.close(old)
 
 
+@pytest.mark.slow
 def test_a_deep_tree_is_removed_by_a_whiteout(deep) -> None:
     from hostile_archives import END, member
 
@@ -110,6 +113,7 @@ def test_entries_are_read_back(tmp_path) -> None:
     log.close()
 
 
+@pytest.mark.root
 def test_times_of_directories_are_those_of_the_tar_whatever_comes_later(tmp_path) -> None:
     from hostile_archives import END, header, member
 

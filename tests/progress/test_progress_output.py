@@ -155,6 +155,7 @@ def test_a_label_of_mermaid_is_text() -> None:
     assert 's1["RUN echo #quot;#lt;b#gt;#quot; #35;1"]' in to_mermaid(graph)
 
 
+@pytest.mark.no_cover
 def test_thousands_of_steps_are_shown_soon() -> None:
     graph = build_graph(parse("FROM scratch\n" + "RUN a\n" * 9990), GraphOptions(), {})
     began = time.monotonic()

@@ -64,10 +64,10 @@ def test_any_header_is_understood_or_ends(texts) -> None:
     "piece", ['"', "\\", '"\\', "=", "a=", 'a="', "a ", ", ", "a,", '\\"', 'a="b"', "a==", "\t"]
 )
 def test_no_header_takes_long(piece) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     for start in ("", "Bearer ", 'Bearer realm="'):
         challenges([start + piece * (16_000 // len(piece))])
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 @given(

@@ -18,7 +18,7 @@ from busybox_root import why_not_run
 from ways import RemoteStep
 
 from run_step import probe
-from run_step.isolation.oci import find
+from run_step.helper_programs import find_runtime
 
 LINE = 'umount -R -l /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup; exec "$@"'
 PREFIX = ["unshare", "-m", "sh", "-ec", LINE, "sh"]
@@ -47,7 +47,7 @@ def filters():
 
 def missing():
     """Why there are no steps of crun; empty when there are."""
-    if not find("crun"):
+    if not find_runtime("crun"):
         return "crun is not installed"
     return why_not_run() or (
         "" if filters() or shutil.which("gcc") else "crun needs help here, and there is no gcc"
@@ -66,7 +66,7 @@ def runtime():
         stream.write(LIBRARY)
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", library, source], check=True)
     with open(path, "w", encoding="ascii") as stream:
-        stream.write(f'#!/bin/sh\nLD_PRELOAD={library} exec {find("crun")} "$@"\n')
+        stream.write(f'#!/bin/sh\nLD_PRELOAD={library} exec {find_runtime("crun")} "$@"\n')
     os.chmod(path, 0o755)
     return path
 

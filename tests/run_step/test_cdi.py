@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 import yaml
+from rows import row
 
 from run_step import HostError, RequestError, look_up, plan
 from run_step.host import DeviceFact, PathFact, TextFile
@@ -101,7 +102,8 @@ def rules(made):
     return others
 
 
-def test_X35_a_vendors_example(ask, facts):
+@row("X35")
+def test_a_vendors_example(ask, facts):
     made = plan(ask(devices=("vendor.com/gpu=1",)), facts)
     assert {"VENDOR_DRIVER=550.54=x", "VENDOR_VISIBLE_DEVICES=void", "VENDOR_INDEX=1"} <= set(
         made.spec["process"]["env"]
@@ -129,7 +131,8 @@ def test_X35_a_vendors_example(ask, facts):
     assert "annotations" not in made.spec and made.warnings == ()
 
 
-def test_X35_two_devices_of_a_file_have_its_own_edits_once(ask, facts):
+@row("X35")
+def test_two_devices_of_a_file_have_its_own_edits_once(ask, facts):
     made = plan(ask(devices=("vendor.com/gpu=0", "vendor.com/gpu=1", "vendor.com/gpu=0")), facts)
     assert len(made.spec["hooks"]["createContainer"]) == 1
     assert list(devices(made)) == [
@@ -138,7 +141,8 @@ def test_X35_two_devices_of_a_file_have_its_own_edits_once(ask, facts):
     assert made.spec["process"]["env"].count("VENDOR_INDEX=1") == 1
 
 
-def test_X35_yaml_says_the_same(ask, facts):
+@row("X35")
+def test_yaml_says_the_same(ask, facts):
     wanted = ask(devices=("vendor.com/gpu=0",))
     text = "# made by the driver\n---\n" + yaml.safe_dump(GPU)
     by_yaml = replace(facts, cdi_specs=(TextFile("/etc/cdi/vendor.yaml", text),))
@@ -151,7 +155,8 @@ def test_X35_yaml_says_the_same(ask, facts):
     )
 
 
-def test_X35_what_is_null_is_not_there(ask, facts):
+@row("X35")
+def test_what_is_null_is_not_there(ask, facts):
     spec = edited(mounts=None, hooks=None, additionalGIDs=[7]) | {"annotations": None}
     made = plan(ask(devices=("vendor.com/gpu=0",)), replace(facts, cdi_specs=files(spec)))
     assert "hooks" not in made.spec
@@ -162,10 +167,11 @@ def wrong(**changes):
     return {**copy.deepcopy(GPU), **changes}
 
 
+@row("X35")
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ("{", "it is no JSON"),
+        ("{", "it is not JSON"),
         ("[]", "[] is not of type 'object'"),
         ({"kind": "vendor.com/gpu"}, "required property"),
         (wrong(cdiVersion="0.2.0"), "cdiVersion: '0.2.0' is not one of"),
@@ -215,7 +221,7 @@ def wrong(**changes):
         (edited(intelRdt={"closID": 1}), "intelRdt.closID: 1 is not of type"),
     ],
 )
-def test_X35_what_is_no_specification_is_told_with_its_place(ask, facts, spec, words):
+def test_what_is_no_specification_is_told_with_its_place(ask, facts, spec, words):
     broken = replace(facts, cdi_specs=files(spec))
     with pytest.raises(HostError) as caught:
         plan(ask(devices=("vendor.com/gpu=0",)), broken)
@@ -223,10 +229,11 @@ def test_X35_what_is_no_specification_is_told_with_its_place(ask, facts, spec, w
     assert words in str(caught.value)
 
 
+@row("X35")
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("a: [", "it is no YAML that JSON could hold: while parsing"),
+        ("a: [", "it is not YAML that can be written as JSON: while parsing"),
         ("!!python/object/apply:os.system [id]", "could not determine a constructor"),
         ("&a [*a]", "Circular reference"),
         ("kind: 2026-01-01", "not JSON serializable"),
@@ -235,7 +242,7 @@ def test_X35_what_is_no_specification_is_told_with_its_place(ask, facts, spec, w
         ("", "None is not of type 'object'"),
     ],
 )
-def test_X35_yaml_is_data_alone(ask, facts, text, words):
+def test_yaml_is_data_alone(ask, facts, text, words):
     broken = replace(facts, cdi_specs=(TextFile("/etc/cdi/a.yaml", text),))
     with pytest.raises(HostError) as caught:
         plan(ask(devices=("vendor.com/gpu=0",)), broken)
@@ -243,6 +250,7 @@ def test_X35_yaml_is_data_alone(ask, facts, text, words):
     assert words in str(caught.value)
 
 
+@row("X35")
 @pytest.mark.parametrize(
     ("version", "spec", "what"),
     [
@@ -271,7 +279,7 @@ def test_X35_yaml_is_data_alone(ask, facts, text, words):
         ),
     ],
 )
-def test_X35_what_a_version_has_not_yet_is_refused(ask, facts, version, spec, what):
+def test_what_a_version_has_not_yet_is_refused(ask, facts, version, spec, what):
     known = ("0.3.0", "0.4.0", "0.5.0", "0.6.0", "0.7.0", "0.8.0", "1.0.0")
     spec = {key: value for key, value in spec.items() if key != "annotations" or what == "annotations"}
     if what in ("the type of a mount", "hostPath"):
@@ -289,7 +297,8 @@ def test_X35_what_a_version_has_not_yet_is_refused(ask, facts, version, spec, wh
         )
 
 
-def test_X35_a_broken_file_is_no_harm_to_others(ask, facts):
+@row("X35")
+def test_a_broken_file_is_no_harm_to_others(ask, facts):
     unread = TextFile("/etc/cdi/b.json", "", "it can't be read: Permission denied")
     beside = replace(
         facts,
@@ -300,23 +309,25 @@ def test_X35_a_broken_file_is_no_harm_to_others(ask, facts):
         plan(ask(devices=("vendor.com/gpu=7",)), beside)
     for words in (
         "the device 'vendor.com/gpu=7' is not known to CDI: known are vendor.com/gpu=0, vendor.com/gpu=1;",
-        "/etc/cdi/0.json can't be used: it is no JSON",
+        "/etc/cdi/0.json can't be used: it is not JSON",
         "/etc/cdi/1.json can't be used: devices: 0 is not of type 'array'",
         "/etc/cdi/b.json can't be used: it can't be read: Permission denied",
     ):
         assert words in str(caught.value)
 
 
-def test_X35_a_broken_file_of_the_same_kind_is_told(ask, facts):
+@row("X35")
+def test_a_broken_file_of_the_same_kind_is_told(ask, facts):
     beside = replace(facts, cdi_specs=(*files(wrong(devices=[])), *files(GPU, directory="/x")))
     (warning,) = plan(ask(devices=("vendor.com/gpu=0",)), beside).warnings
     assert (
         warning
-        == "the CDI specification /etc/cdi/0.json can't be used: devices: [] should be non-empty; it is left aside"
+        == "the CDI specification /etc/cdi/0.json can't be used: devices: [] should be non-empty; it is left out"
     )
 
 
-def test_X35_an_unknown_kind_says_where_was_looked(ask, facts):
+@row("X35")
+def test_an_unknown_kind_says_where_was_looked(ask, facts):
     with pytest.raises(HostError, match="no CDI specification of that kind is in /etc/cdi, /var/run/cdi"):
         plan(ask(devices=("other.com/gpu=0",)), facts)
     with pytest.raises(HostError, match=r"no CDI specification of that kind is in /srv/cdi$"):
@@ -331,13 +342,15 @@ def one(value, **more):
     }
 
 
-def test_X35_the_last_directory_counts(ask, facts):
+@row("X35")
+def test_the_last_directory_counts(ask, facts):
     specs = (*files(one("etc"), directory="/etc/cdi"), *files(one("run"), directory="/var/run/cdi"))
     made = plan(ask(devices=("vendor.com/net=a",)), replace(facts, cdi_specs=specs))
     assert "FROM=run" in made.spec["process"]["env"] and "FROM=etc" not in made.spec["process"]["env"]
 
 
-def test_X35_two_files_of_a_directory_must_not_have_the_same_device(ask, facts):
+@row("X35")
+def test_two_files_of_a_directory_must_not_have_the_same_device(ask, facts):
     specs = files(one("x"), one("y"))
     with pytest.raises(
         HostError, match=r"'vendor.com/net=a' is in /etc/cdi/0.json and /etc/cdi/1.json: .*remove it"
@@ -352,6 +365,7 @@ def test_X35_two_files_of_a_directory_must_not_have_the_same_device(ask, facts):
     assert plan(ask(devices=("vendor.com/gpu=0",)), replace(facts, cdi_specs=other)).warnings == ()
 
 
+@row("X35")
 @pytest.mark.parametrize(
     "name",
     [
@@ -363,10 +377,11 @@ def test_X35_two_files_of_a_directory_must_not_have_the_same_device(ask, facts):
         "v/" + "c" * 63 + "=a",
     ],
 )
-def test_X35_names(name):
+def test_a_qualified_name_is_taken_for_one(name):
     assert parse(name) == (name, "", "")
 
 
+@row("X35")
 @pytest.mark.parametrize(
     "name",
     [
@@ -392,13 +407,14 @@ def test_X35_names(name):
         *("v/" + "c" * 64 + "=a", "v/c=a\n"),
     ],
 )
-def test_X35_what_is_no_name(name):
+def test_what_is_no_name(name):
     with pytest.raises(RequestError) as caught:
         parse(name)
     assert repr(name) in str(caught.value) and "vendor.com/class=name" in str(caught.value)
 
 
-def test_X35_a_devices_edits_replace_those_of_all(ask, facts):
+@row("X35")
+def test_a_devices_edits_replace_those_of_all(ask, facts):
     node = {"path": "/dev/a", "hostPath": "/dev/vendor0"}
     mount = {"hostPath": "/run/vendor", "containerPath": "/m/"}
     spec = wrong(
@@ -428,7 +444,8 @@ def node_of(ask, facts, **node):
     return plan(ask(devices=("vendor.com/gpu=x",), user="bob"), replace(facts, cdi_specs=files(spec)))
 
 
-def test_X35_what_a_node_leaves_out(ask, facts):
+@row("X35")
+def test_what_a_node_leaves_out(ask, facts):
     made = node_of(ask, facts, path="/dev/a", hostPath="/dev/vendor0")
     assert devices(made)["/dev/a"] == {
         "type": "c", "path": "/dev/a", "major": 195, "minor": 0, "fileMode": 0o666, "uid": 1000, "gid": 1000,
@@ -455,7 +472,8 @@ def test_X35_what_a_node_leaves_out(ask, facts):
     assert rules(pipe) == []
 
 
-def test_X35_a_node_that_the_host_lacks_is_told(ask, facts):
+@row("X35")
+def test_a_node_that_the_host_lacks_is_told(ask, facts):
     with pytest.raises(
         HostError, match=r"CDI specification /etc/cdi/0.json: the device /dev/none does not exist on"
     ):
@@ -463,12 +481,13 @@ def test_X35_a_node_that_the_host_lacks_is_told(ask, facts):
     with pytest.raises(HostError, match=r"the device /dev/vendor0 is of type c on this host, not b"):
         node_of(ask, facts, path="/dev/vendor0", type="b")
     with pytest.raises(
-        HostError, match=r"/opt/a is on this host by its number alone, and outside of the step's /dev"
+        HostError, match=r"/opt/a has only a number on this host, and outside of the step's /dev"
     ):
         node_of(ask, facts, path="/opt/a", type="c", major=7)
 
 
-def test_X35_a_mount_that_the_host_lacks_is_told(ask, facts):
+@row("X35")
+def test_a_mount_that_the_host_lacks_is_told(ask, facts):
     spec = edited(mounts=[{"hostPath": "/none", "containerPath": "/a"}])
     with pytest.raises(
         HostError, match=r"specification /etc/cdi/0.json: /none, which it mounts, does not exist"
@@ -479,7 +498,8 @@ def test_X35_a_mount_that_the_host_lacks_is_told(ask, facts):
         plan(ask(devices=("vendor.com/gpu=0",)), replace(facts, cdi_specs=files(root)))
 
 
-def test_X35_mounts_of_other_types(ask, facts):
+@row("X35")
+def test_mounts_of_other_types(ask, facts):
     spec = edited(
         mounts=[
             {"hostPath": "tmpfs", "containerPath": "/a", "type": "tmpfs", "options": ["nosuid", "size=1m"]},
@@ -492,13 +512,15 @@ def test_X35_mounts_of_other_types(ask, facts):
     assert mounts["/b"]["type"] == "bind" and mounts["/b"]["options"] == ["bind", "ro"]
 
 
-def test_X35_a_volume_counts_before_a_mount_of_cdi(ask, facts):
+@row("X35")
+def test_a_volume_counts_before_a_mount_of_cdi(ask, facts):
     request = ask(devices=("vendor.com/gpu=0",), volumes=("/:/run/vendor",))
     made = plan(request, replace(facts, paths=(*PATHS, PathFact("/", True))))
     assert [item["source"] for item in made.spec["mounts"] if item["destination"] == "/run/vendor"] == ["/"]
 
 
-def test_X35_hooks_need_a_runtime(ask, facts):
+@row("X35")
+def test_hooks_need_a_runtime(ask, facts):
     with pytest.raises(HostError) as caught:
         plan(ask(devices=("vendor.com/gpu=0",), isolation="chroot"), facts)
     assert str(caught.value) == (
@@ -507,7 +529,8 @@ def test_X35_hooks_need_a_runtime(ask, facts):
     )
 
 
-def test_X35_intel_rdt_is_refused(ask, facts):
+@row("X35")
+def test_intel_rdt_is_refused(ask, facts):
     spec = wrong(devices=[{"name": "a", "containerEdits": {"intelRdt": {"closID": "x"}}}, {"name": "b"}])
     facts = replace(facts, cdi_specs=files(spec))
     with pytest.raises(
@@ -517,7 +540,8 @@ def test_X35_intel_rdt_is_refused(ask, facts):
     assert plan(ask(devices=("vendor.com/gpu=b",)), facts)
 
 
-def test_X35_additional_groups(ask, facts):
+@row("X35")
+def test_the_additional_groups_of_a_device(ask, facts):
     spec = edited(additionalGids=[0, 7, 44])
     facts = replace(facts, cdi_specs=files(spec))
     made = plan(ask(devices=("vendor.com/gpu=0",), user="bob", group_add=("44",)), facts)
@@ -530,7 +554,8 @@ def test_X35_additional_groups(ask, facts):
         plan(ask(devices=("vendor.com/gpu=0",), isolation="chroot"), one)
 
 
-def test_X35_in_a_user_namespace_the_hosts_nodes_are_shown(ask, facts):
+@row("X35")
+def test_in_a_user_namespace_the_hosts_nodes_are_shown(ask, facts):
     made = plan(ask(devices=("vendor.com/gpu=0",), isolation="rootless"), facts)
     assert "devices" not in made.spec["linux"] and "resources" not in made.spec["linux"]
     bound = {item["destination"]: item for item in made.spec["mounts"] if item["source"].startswith("/dev/v")}
@@ -541,13 +566,14 @@ def test_X35_in_a_user_namespace_the_hosts_nodes_are_shown(ask, facts):
     )
     assert not any("/dev/vendor0" in text for text in made.warnings)
     with pytest.raises(
-        HostError, match="the device /dev/a is on this host by its number alone, and in a user namespace"
+        HostError, match="the device /dev/a has only a number on this host, and in a user namespace"
     ):
         node = edited(deviceNodes=[{"path": "/dev/a", "type": "c", "major": 7}])
         plan(ask(devices=("vendor.com/gpu=0",), isolation="rootless"), replace(facts, cdi_specs=files(node)))
 
 
-def test_X35_a_mount_that_rootless_replaces_is_told(ask, facts):
+@row("X35")
+def test_a_mount_that_rootless_replaces_is_told(ask, facts):
     spec = edited(mounts=[{"hostPath": "/run/vendor", "containerPath": "/dev/vendor"}])
     made = plan(
         ask(devices=("vendor.com/gpu=0",), isolation="rootless"), replace(facts, cdi_specs=files(spec))
@@ -555,7 +581,8 @@ def test_X35_a_mount_that_rootless_replaces_is_told(ask, facts):
     assert "the CDI mount on /dev/vendor is left out: isolation rootless has its own there" in made.warnings
 
 
-def test_X35_files_are_found(ask, host, tmp_path):
+@row("X35")
+def test_files_are_found(ask, host, tmp_path):
     low, high, missing = (str(tmp_path / name) for name in ("low", "high", "missing"))
     node, library = tmp_path / "node", tmp_path / "library"
     library.mkdir()
@@ -580,7 +607,7 @@ def test_X35_files_are_found(ask, host, tmp_path):
     assert [file.error for file in found.cdi_specs] == [
         "",
         "",
-        "it is no UTF-8 text",
+        "it is not UTF-8 text",
         "it can't be read: No such file or directory",
     ]
     assert [(item.path, item.type) for item in found.devices] == [("/dev/full", "c")]
@@ -592,7 +619,8 @@ def test_X35_files_are_found(ask, host, tmp_path):
         plan(unknown, look_up(unknown, host))
 
 
-def test_X35_without_a_cdi_name_nothing_of_it_is_loaded(tmp_path):
+@row("X35")
+def test_without_a_cdi_name_nothing_of_it_is_loaded(tmp_path):
     (tmp_path / "etc").mkdir()
     code = f"""
 import sys

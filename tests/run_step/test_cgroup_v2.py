@@ -8,12 +8,13 @@ import sys
 import pytest
 from busybox_root import why_not_run
 from crun_alone import PREFIX, filters, missing, runtime
+from rows import row
 from watching import groups
 
 SCRIPT = """
 import json, sys
 from run_step import LocalExecutor, RunRequest
-from run_step.isolation.oci import probe_runtimes
+from run_step.host_probe import probe_runtimes
 rootfs, work, name, crun = sys.argv[1:]
 executor = LocalExecutor(work_dir=work)
 facts = executor.host(runtimes=True)
@@ -35,8 +36,9 @@ print(json.dumps(out))
 """
 
 
+@row("X38")
 @pytest.mark.root
-def test_X38_on_version_2_alone(rootfs, tmp_path):
+def test_on_version_2_alone(rootfs, tmp_path):
     reason = why_not_run()
     if reason:
         pytest.skip(reason)

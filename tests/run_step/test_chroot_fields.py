@@ -7,9 +7,10 @@ import re
 
 import pytest
 from busybox_root import listing
+from rows import row
 
 from run_step import HostError, NamespaceOption, execute, look_up, plan
-from run_step.isolation.chroot.fields import BIND_OPTIONS, HONOURED, refused
+from run_step.chroot_fields import BIND_OPTIONS, HONOURED, refused
 from run_step.pipeline import STAGES
 
 REFUSED = {
@@ -62,49 +63,50 @@ REFUSED = {
 HONOURED_BY = {
     "ociVersion": "it says what the others mean",
     "annotations": "for whoever reads the spec",
-    "hostname": "test_S45_hostname",
-    "domainname": "test_S80_the_name_of_the_domain",
+    "hostname": "test_the_hostname_is_set_in_its_own_namespace",
+    "domainname": "test_the_name_of_the_domain",
     "root.path": "every test",
-    "root.readonly": "test_S80_a_root_that_is_read_only",
-    "process.terminal": "test_S75_without_input_it_is_at_its_end",
+    "root.readonly": "test_a_root_that_is_read_only",
+    "process.terminal": "test_without_input_it_is_at_its_end",
     "process.consoleSize": "test_execute_terminal.py",
-    "process.cwd": "test_S13_cwd_is_made_and_owned",
-    "process.env": "test_S10_the_environment_is_exactly_the_plans",
+    "process.cwd": "test_cwd_is_made_and_owned",
+    "process.env": "test_the_environment_is_exactly_the_plans",
     "process.args": "every test",
-    "process.user.uid": "test_S15_user_and_groups",
-    "process.user.gid": "test_S15_user_and_groups",
-    "process.user.umask": "test_X83_a_probe_sees_the_same",
-    "process.user.additionalGids": "test_S15_user_and_groups",
+    "process.user.uid": "test_user_and_groups",
+    "process.user.gid": "test_user_and_groups",
+    "process.user.umask": "test_a_probe_sees_the_same",
+    "process.user.additionalGids": "test_user_and_groups",
     **dict.fromkeys(
         (
             f"process.capabilities.{name}"
             for name in ("bounding effective inheritable permitted ambient".split())
         ),
-        "test_S16_privileges_are_what_the_plan_says",
+        "test_privileges_are_what_the_plan_says",
     ),
-    **dict.fromkeys((f"process.rlimits.{name}" for name in ("type", "soft", "hard")), "test_S19_limits_hold"),
-    "process.noNewPrivileges": "test_X21_no_new_privileges",
+    **dict.fromkeys((f"process.rlimits.{name}" for name in ("type", "soft", "hard")), "test_limits_hold"),
+    "process.noNewPrivileges": "test_no_new_privileges",
     "process.apparmorProfile": "refused by a kernel that has none",
     "process.selinuxLabel": "refused by a kernel that has none",
-    "process.oomScoreAdj": "test_X83_a_probe_sees_the_same",
+    "process.oomScoreAdj": "test_a_probe_sees_the_same",
     **dict.fromkeys(
-        (f"mounts.{name}" for name in ("destination", "type", "source", "options")), "test_S64_volumes"
+        (f"mounts.{name}" for name in ("destination", "type", "source", "options")),
+        "test_volumes_are_bound_as_their_options_say",
     ),
-    "linux.namespaces.type": "test_S40_no_process_of_the_host_is_in_sight",
-    "linux.namespaces.path": "test_S41_an_existing_network_is_joined",
+    "linux.namespaces.type": "test_no_process_of_the_host_is_in_sight",
+    "linux.namespaces.path": "test_an_existing_network_is_joined",
     **dict.fromkeys(
         (
             f"linux.{kind}Mappings.{name}"
             for kind in ("uid", "gid")
             for name in ("containerID", "hostID", "size")
         ),
-        "test_S43_an_identity_of_its_own",
+        "test_an_identity_of_its_own",
     ),
     **dict.fromkeys(
         (f"linux.devices.{name}" for name in "path type major minor fileMode uid gid".split()),
         "test_execute_devices.py",
     ),
-    "linux.cgroupsPath": "test_S30_the_step_is_below_its_parent",
+    "linux.cgroupsPath": "test_the_step_is_below_its_parent",
     "linux.resources.devices": "no node can be opened but those of the plan: test_execute_devices.py",
     **dict.fromkeys(
         (f"linux.resources.cpu.{name}" for name in "shares quota period cpus mems".split()),
@@ -113,18 +115,18 @@ HONOURED_BY = {
     "linux.resources.memory.limit": "test_execute_resources.py",
     "linux.resources.memory.swap": "test_execute_resources.py",
     "linux.resources.pids.limit": "test_execute_resources.py",
-    "linux.sysctl": "test_S44_root_may_ping",
+    "linux.sysctl": "test_root_may_ping",
     **dict.fromkeys(
         (f"linux.seccomp.{name}" for name in "defaultAction defaultErrnoRet architectures".split()),
         "test_seccomp.py",
     ),
-    "linux.seccomp.flags": "test_S80_flags_of_a_filter",
+    "linux.seccomp.flags": "test_flags_of_a_filter",
     **dict.fromkeys(
         (f"linux.seccomp.syscalls.{name}" for name in "names action errnoRet args".split()), "test_seccomp.py"
     ),
-    "linux.rootfsPropagation": "test_S64_nothing_that_a_step_mounts_gets_out",
-    "linux.maskedPaths": "test_S32_masked_paths_are_empty",
-    "linux.readonlyPaths": "test_S32_the_kernels_switches_cannot_be_written",
+    "linux.rootfsPropagation": "test_nothing_that_a_step_mounts_gets_out",
+    "linux.maskedPaths": "test_masked_paths_are_empty",
+    "linux.readonlyPaths": "test_the_kernels_switches_cannot_be_written",
     "linux.mountLabel": "refused by a kernel that has none",
 }
 """Every other field of it for Linux, with what shows that it is."""
@@ -143,14 +145,16 @@ def leaves(tree, place=""):
         yield place
 
 
-def test_S80_the_list_is_complete():
+@row("S80")
+def test_the_list_is_complete():
     """What is honoured is shown somewhere, and is not in the list of what is refused."""
     assert set(leaves(HONOURED)) == set(HONOURED_BY)
     partly = {"linux.seccomp.flags", "linux.sysctl", "linux.rootfsPropagation"}
     assert set(HONOURED_BY) & set(REFUSED) == partly
 
 
-def test_S80_what_shows_it_is_there():
+@row("S80")
+def test_what_shows_it_is_there():
     here = pathlib.Path(__file__).parent
     text = "".join(path.read_text() for path in here.glob("test_*.py"))
     names = {word for reason in HONOURED_BY.values() for word in re.findall(r"test_\w+(?:\.py)?", reason)}
@@ -174,8 +178,9 @@ def setting(place, value):
     return (*STAGES, stage)
 
 
+@row("S80")
 @pytest.mark.parametrize("place", REFUSED)
-def test_S80_a_field_that_is_not_honoured_is_refused(ask, host, place):
+def test_a_field_that_is_not_honoured_is_refused(ask, host, place):
     stages = setting(place, REFUSED[place])
     with pytest.raises(HostError, match="chroot isolation can't honour") as told:
         plan(ask(isolation="chroot"), host, stages=stages)
@@ -184,11 +189,13 @@ def test_S80_a_field_that_is_not_honoured_is_refused(ask, host, place):
     assert plan(ask(isolation="oci"), host, stages=stages)  # the runtime says what it thinks of it
 
 
+@row("S80")
 @pytest.mark.parametrize("place", ["process.scheduler", "linux.timeOffsets", "hooks"])
-def test_S80_an_empty_field_asks_for_nothing(ask, host, place):
+def test_an_empty_field_asks_for_nothing(ask, host, place):
     assert plan(ask(isolation="chroot"), host, stages=setting(place, {}))
 
 
+@row("S80")
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
@@ -216,13 +223,14 @@ def test_S80_an_empty_field_asks_for_nothing(ask, host, place):
         ("linux.sysctl", {"net.ipv4.ip_forward": "1"}, "linux.sysctl"),
     ],
 )
-def test_S80_values_that_are_not_honoured(ask, host, place, value, told):
+def test_values_that_are_not_honoured(ask, host, place, value, told):
     with pytest.raises(HostError, match="can't honour") as error:
         plan(ask(isolation="chroot"), host, stages=setting(place, value))
     assert told in str(error.value)
 
 
-def test_S80_a_plan_that_was_changed_is_refused_before_anything_happens(rootfs, ask, host, tmp_path):
+@row("S80")
+def test_a_plan_that_was_changed_is_refused_before_anything_happens(rootfs, ask, host, tmp_path):
     made = plan(ask(isolation="chroot"), host)
     spec = json.loads(json.dumps(made.spec))
     spec["process"]["ioPriority"] = {"class": "IOPRIO_CLASS_IDLE"}
@@ -232,15 +240,17 @@ def test_S80_a_plan_that_was_changed_is_refused_before_anything_happens(rootfs, 
     assert listing(rootfs) == before
 
 
+@row("S80", "X81")
 @pytest.mark.parametrize("place", ["root.readonly", "linux.maskedPaths", "linux.readonlyPaths"])
-def test_S80_X81_without_mounts_what_needs_them_is_refused(ask, host, place):
+def test_without_mounts_what_needs_them_is_refused(ask, host, place):
     bare = dataclasses.replace(host, has_mounts=False)
     value = True if place == "root.readonly" else ["/etc"]
     with pytest.raises(HostError, match=f"{place} without a mount namespace"):
         plan(ask(isolation="chroot"), bare, stages=setting(place, value))
 
 
-def test_S80_nothing_of_the_pipeline_is_refused(ask, host):
+@row("S80")
+def test_nothing_of_the_pipeline_is_refused(ask, host):
     """Of its own; golden cases have many more."""
     made = plan(ask(isolation="chroot", hostname="box", ulimits=("core=0",), network="none"), host)
     assert refused(made.spec, connected=False) == []
@@ -266,9 +276,10 @@ def read_only(draft, request, host):
 MAPS = {"namespaces": (NamespaceOption("user"),)}
 
 
+@row("S80")
 @pytest.mark.root
 @pytest.mark.parametrize("maps", [{}, MAPS], ids=["", "a user namespace"])
-def test_S80_a_root_that_is_read_only(step, maps):
+def test_a_root_that_is_read_only(step, maps):
     """Nothing in the image can be written; what is mounted in it can, as under the OCI runtimes."""
     before = listing(step.rootfs)
     line = (
@@ -281,8 +292,9 @@ def test_S80_a_root_that_is_read_only(step, maps):
     assert listing(step.rootfs) == before
 
 
+@row("S80")
 @pytest.mark.root
-def test_S80_a_writable_root_is_writable(step):
+def test_a_writable_root_is_writable(step):
     assert execute_with(step, "touch /x && rm /x && echo yes") == (0, "yes\n")
 
 
@@ -291,16 +303,18 @@ def name_domain(draft, request, host):
     draft.spec["ociVersion"] = "1.1.0"
 
 
+@row("S80")
 @pytest.mark.root
-def test_S80_the_name_of_the_domain(step):
+def test_the_name_of_the_domain(step):
     if step.runtime == "runc":
         return  # version 1.1 passes the field over
     assert execute_with(step, "cat /proc/sys/kernel/domainname", name_domain) == (0, "example.net\n")
 
 
+@row("S80")
 @pytest.mark.root
 @pytest.mark.parametrize("maps", [{}, MAPS], ids=["", "a user namespace"])
-def test_S80_bind_options_all_the_way_down(step, tmp_path, maps):
+def test_bind_options_all_the_way_down(step, tmp_path, maps):
     """rro and its like, of a mount that a stage of the user's own made."""
     source = tmp_path / "source"
     (source / "below").mkdir(parents=True)
@@ -317,9 +331,10 @@ def test_S80_bind_options_all_the_way_down(step, tmp_path, maps):
     assert status == 0 and {"ro", "nosuid", "noexec"} <= set(text.split()[5].split(","))
 
 
+@row("S80")
 @pytest.mark.root
 @pytest.mark.parametrize("flag", ["LOG", "SPEC_ALLOW", "TSYNC"])
-def test_S80_flags_of_a_filter(step, flag):
+def test_flags_of_a_filter(step, flag):
     def set_flag(draft, request, host):
         draft.linux["seccomp"]["flags"] = [f"SECCOMP_FILTER_FLAG_{flag}"]
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import row
 
 from run_step import HostError, HostFacts, RequestError, RunRequest, decide, option_checks, plan
 from run_step.host import RuntimeFact
@@ -80,18 +81,20 @@ SHORT = {
     "the host's nodes, bound": "bound",
     "nodes made for the time of the step": "made",
     "what the image has": "image",
-    "ulimits alone": "ulimits",
+    "only ulimits": "ulimits",
     "": "-",
 }
 
 
+@row("X04")
 @pytest.mark.parametrize("name", TABLE)
-def test_X04_the_whole_automatic_choice(name):
+def test_the_whole_automatic_choice(name):
     facts, wanted = TABLE[name]
     assert " ".join(SHORT.get(choice.taken, choice.taken) for choice in decide(facts)) == wanted
 
 
-def test_X04_each_alternative_says_why_it_was_not_taken():
+@row("X04")
+def test_each_alternative_says_why_it_was_not_taken():
     chosen = decide(replace(INSIDE, no_tun=TUN, has_pasta=False))
     assert chosen.isolation.others == (("oci", "it needs root of the machine"),)
     assert chosen.network.others == (("slirp4netns", TUN), ("pasta", "not found (install passt)"))
@@ -102,7 +105,8 @@ def test_X04_each_alternative_says_why_it_was_not_taken():
     assert decide(CONTAINER).user_namespace.others == (("own", "they are forbidden"),)
 
 
-def test_X04_what_is_lost_is_noted_and_nothing_else():
+@row("X04")
+def test_what_is_lost_is_noted_and_nothing_else():
     assert decide(ROOT).notes == decide(INSIDE).notes == decide(ONE_ID).notes == ()
     assert decide(replace(INSIDE, no_tun=TUN)).notes == (f"steps share the host's network: {TUN}",)
     (note,) = decide(replace(INSIDE, has_slirp4netns=False, has_pasta=False)).notes
@@ -114,16 +118,18 @@ def test_X04_what_is_lost_is_noted_and_nothing_else():
     assert any("no CAP_SYS_ADMIN" in note for note in decide(replace(CONTAINER, no_userns="")).notes)
 
 
-def test_X04_root_without_any_capability_is_told_what_would_help(ask):
+@row("X04")
+def test_root_without_any_capability_is_told_what_would_help(ask):
     with pytest.raises(HostError) as caught:
         plan(ask(isolation="chroot"), POWERLESS)
     for word in ("CAP_SYS_ADMIN", "CAP_SYS_CHROOT", "CAP_SETFCAP", "as an ordinary user"):
         assert word in str(caught.value)
 
 
+@row("S77")
 @pytest.mark.parametrize("network", ["private", "slirp4netns", "pasta"])
 @pytest.mark.parametrize("isolation", ["rootless", "chroot"])
-def test_S77_what_was_asked_for_stays_an_error(ask, network, isolation):
+def test_what_was_asked_for_stays_an_error(ask, network, isolation):
     with pytest.raises(HostError) as caught:
         plan(ask(isolation=isolation, network=network), replace(INSIDE, no_tun=TUN))
     assert f"needs a tap device, but {TUN}" in str(caught.value)
@@ -147,9 +153,10 @@ FACTS = st.builds(
 )
 
 
+@row("X04")
 @given(facts=FACTS)
 @settings(deadline=None)
-def test_X04_the_plan_is_what_was_decided(golden_rootfs, facts):
+def test_the_plan_is_what_was_decided(golden_rootfs, facts):
     """And a plan can always be made, unless the decision says that there is none."""
     chosen = decide(facts)
     request = RunRequest(("/bin/true",), golden_rootfs, isolation=chosen.isolation.taken or "chroot")
@@ -171,15 +178,17 @@ def golden_rootfs():
     return str(golden_cases.ROOTFS)
 
 
+@row("S51")
 @pytest.mark.parametrize("dns", [("none", "1.1.1.1"), ("1.1.1.1", "NONE"), ("none", "1.1.1.1", "none")])
 @pytest.mark.parametrize("network", ["host", "none", "bridge"])
-def test_S51_none_beside_a_server_is_told(ask, host, dns, network):
+def test_none_beside_a_server_is_told(ask, host, dns, network):
     for attempt in (lambda request: plan(request, host), option_checks.options):
         with pytest.raises(RequestError) as caught:
             attempt(ask(dns=dns, network=network))
         assert "keeps the image's own /etc/resolv.conf, so it can't stand beside 1.1.1.1" in str(caught.value)
 
 
-def test_S51_none_may_be_said_twice(ask, host):
+@row("S51")
+def test_none_may_be_said_twice(ask, host):
     made = plan(ask(dns=("none", "None")), host)
     assert "resolv.conf" not in {item.name for item in made.files}

@@ -13,6 +13,7 @@ import pytest
 from busybox_root import make_rootfs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import row
 from ways import made_up_host
 
 from run_step import (
@@ -61,7 +62,7 @@ def test_what_is_no_JSON(text):
         ("[" * 101 + "]" * 101, "deeper than 100"),
         ('{"a":' * 200 + "1" + "}" * 200, "deeper than 100"),
         ("[" * 100_000, "deeper than 100"),
-        (b"\xff", "no UTF-8"),
+        (b"\xff", "not UTF-8"),
         (" " * (17 << 20), "larger than"),
     ],
 )
@@ -175,7 +176,7 @@ def test_any_YAML_is_a_value_or_a_ValueError(text):
 def test_a_pipe_without_a_writer_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     assert d.read(str(tmp_path / "pipe"), 100) == b""
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         d.read(str(tmp_path / "pipe"), 100, regular=True)
 
 
@@ -191,7 +192,7 @@ def test_a_pipe_with_a_writer_is_read_to_its_end():
 def test_what_has_no_end_is_too_large():
     with pytest.raises(d.TooLarge, match="larger than 1000 bytes"):
         d.read("/dev/zero", 1000)
-    with pytest.raises(OSError, match="no regular file"):
+    with pytest.raises(OSError, match="not a regular file"):
         d.read("/dev/zero", 1000, regular=True)
 
 
@@ -525,7 +526,7 @@ HOSTILE = {
     "deep": (DEEP.encode(), b"nested deeper"),
     "deep objects": (b'{"args":' * 50_000, b"nested deeper"),
     "large": (b" " * (20 << 20), b"larger than"),
-    "no text": (b"\xff\xfe", b"no UTF-8"),
+    "no text": (b"\xff\xfe", b"not UTF-8"),
     "null": (b"\0" * 1000, b"no JSON"),
     "twice": (b'{"args": ["a"], "args": ["b"], "rootfs": "/"}', b"the key 'args' twice"),
     "NaN": (b'{"args": ["a"], "rootfs": "/", "oom_score_adj": NaN}', b"NaN is no number"),
@@ -632,9 +633,10 @@ with Root(sys.argv[1]) as root:
 """
 
 
+@row("S15")
 @pytest.mark.root
 @pytest.mark.parametrize("kind", KINDS)
-def test_S15_users_of_a_hostile_image(tmp_path, kind):
+def test_users_of_a_hostile_image(tmp_path, kind):
     """Nothing is decided by the beginning of a file."""
     (tmp_path / "etc").mkdir()
     make_passwd(tmp_path / "etc/passwd", kind)
@@ -653,9 +655,10 @@ def test_S15_users_of_a_hostile_image(tmp_path, kind):
     assert done.stdout.startswith(f"{wanted}\n" if isinstance(wanted, int) else wanted)
 
 
+@row("S15")
 @pytest.mark.root
 @pytest.mark.parametrize("kind", ["large", "line", "entries", "members", "pipe", "device", "directory"])
-def test_S15_groups_of_a_hostile_image(tmp_path, kind):
+def test_groups_of_a_hostile_image(tmp_path, kind):
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc/passwd").write_text("bob:x:7:7::/home/bob:/bin/sh\n")
     make_passwd(tmp_path / "etc/group", kind)
@@ -720,8 +723,9 @@ EXPRESSIONS = [
 ]
 
 
+@row("X36")
 @pytest.mark.parametrize("number", range(len(EXPRESSIONS)))
-def test_X36_any_expression_of_a_hook_is_used_or_told(place, number):
+def test_any_expression_of_a_hook_is_used_or_told(place, number):
     pattern = EXPRESSIONS[number]
     document = {**HOOK, "when": {"commands": [pattern]}}
     facts = HostFacts(**vars(made_up_host()) | {"hooks": (TextFile("/h/a.json", json.dumps(document)),)})
@@ -730,7 +734,8 @@ def test_X36_any_expression_of_a_hook_is_used_or_told(place, number):
     assert time.monotonic() - began < 60
 
 
-def test_X35_many_devices_of_one_file(place):
+@row("X35")
+def test_many_devices_of_one_file(place):
     many = [{"name": f"d{number}", "containerEdits": {}} for number in range(20_000)]
     facts = HostFacts(
         **vars(made_up_host()) | {"cdi_specs": (TextFile("/a.json", json.dumps({**CDI, "devices": many})),)}

@@ -8,11 +8,13 @@ from pathlib import Path
 import as_user
 import pytest
 from busybox_root import listing, why_not_run
+from rows import row
 from ways import RemoteStep, Step, isolations
 
 from run_step import HostError, IDMapping, LocalExecutor, look_up, plan
-from run_step.host import PathFact, _default_mounts
+from run_step.host import PathFact
 from run_step.host_copy import copy
+from run_step.host_probe import _default_mounts
 from run_step.pipeline.default_mounts import parse
 
 pytestmark = pytest.mark.root
@@ -69,7 +71,8 @@ def warnings(step, **fields):
     return step.ask(step.request("true", **fields), run=False)["warnings"]
 
 
-def test_S66_a_directory_is_seen_and_private(step, entitlement, tmp_path):
+@row("S66")
+def test_a_directory_is_seen_and_private(step, entitlement, tmp_path):
     with_defaults(step, f"{entitlement}:/run/secrets", owned=[entitlement])
     before, mine = listing(step.rootfs), listing(tmp_path / "entitlement")
     line = "cd /run/secrets; cat key.pem deep/cert.pem repo; stat -c '%a %u %g' . key.pem deep; ls"
@@ -82,7 +85,8 @@ def test_S66_a_directory_is_seen_and_private(step, entitlement, tmp_path):
     assert os.listdir(step.work_dir) == []
 
 
-def test_S66_a_file_is_seen_and_private(step, entitlement, tmp_path):
+@row("S66")
+def test_a_file_is_seen_and_private(step, entitlement, tmp_path):
     key = entitlement / "key.pem"
     with open(f"{step.rootfs}/root/there", "w", encoding="ascii") as stream:
         stream.write("of the image")
@@ -96,14 +100,16 @@ def test_S66_a_file_is_seen_and_private(step, entitlement, tmp_path):
     assert key.read_text() == "key"
 
 
-def test_S66_others_than_the_steps_root_see_what_its_mode_lets_them(step, entitlement):
+@row("S66")
+def test_others_than_the_steps_root_see_what_its_mode_lets_them(step, entitlement):
     entitlement.chmod(0o755)
     with_defaults(step, f"{entitlement}:/run/secrets", owned=[entitlement])
     line = "cat /run/secrets/deep/cert.pem; cat /run/secrets/key.pem 2>/dev/null || echo; echo closed"
     assert step.text(line, user="bob") == "cert\nclosed\n"
 
 
-def test_S66_what_can_not_be_read_is_left_out_with_a_warning(step, tmp_path, entitlement):
+@row("S66")
+def test_what_can_not_be_read_is_left_out_with_a_warning(step, tmp_path, entitlement):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").mkdir()
     (tmp_path / "loop/again").symlink_to(tmp_path / "loop")
@@ -133,7 +139,8 @@ def test_S66_what_can_not_be_read_is_left_out_with_a_warning(step, tmp_path, ent
     ]
 
 
-def test_S66_nothing_is_left_of_a_step_that_fails(step, entitlement):
+@row("S66")
+def test_nothing_is_left_of_a_step_that_fails(step, entitlement):
     with_defaults(step, f"{entitlement}:/run/secrets", f"{entitlement}/key.pem:/opt/key", owned=[entitlement])
     before = listing(step.rootfs)
     assert step.run("cp /run/secrets/key.pem /run/secrets/copy; exit 7").status == 7
@@ -143,7 +150,8 @@ def test_S66_nothing_is_left_of_a_step_that_fails(step, entitlement):
     assert os.listdir(step.work_dir) == []
 
 
-def test_S66_a_volume_counts_before_them(step, entitlement, tmp_path):
+@row("S66")
+def test_a_volume_counts_before_them(step, entitlement, tmp_path):
     with_defaults(
         step, f"{entitlement}:/run/secrets", f"{entitlement}/deep:/run/secrets/deeper", owned=[entitlement]
     )
@@ -155,8 +163,9 @@ def test_S66_a_volume_counts_before_them(step, entitlement, tmp_path):
     assert text == "/run/secrets:\ndeeper\nfile\n\n/run/secrets/deeper:\ncert.pem\n"
 
 
+@row("S43")
 @pytest.mark.parametrize("runtime_step", [*isolations(), "oci of crun"], indirect=True)
-def test_S43_with_id_maps_they_are_the_steps_roots(runtime_step, entitlement):
+def test_with_id_maps_they_are_the_steps_roots(runtime_step, entitlement):
     step = with_defaults(runtime_step, f"{entitlement}:/run/secrets", f"{entitlement}/key.pem:/opt/key")
     before = listing(step.rootfs)
     line = "cat /run/secrets/key.pem /opt/key; stat -c '%a %u %g' /run/secrets /opt/key; echo x > /opt/key"
@@ -165,8 +174,9 @@ def test_S43_with_id_maps_they_are_the_steps_roots(runtime_step, entitlement):
     assert (entitlement / "key.pem").read_text() == "key"
 
 
+@row("S66")
 @pytest.mark.parametrize("every_step", ["chroot in a container"], indirect=True)
-def test_S66_where_nothing_can_be_mounted_it_is_told(every_step, entitlement):
+def test_where_nothing_can_be_mounted_it_is_told(every_step, entitlement):
     step = with_defaults(every_step, f"{entitlement}:/run/secrets")
     assert step.text("ls /run/secrets 2>/dev/null || echo none") == "none\n"
     assert any("the secrets of mounts.conf are not there" in text for text in step.warnings)
@@ -175,8 +185,9 @@ def test_S66_where_nothing_can_be_mounted_it_is_told(every_step, entitlement):
 # Where the lines come from
 
 
+@row("S66")
 @pytest.mark.parametrize("isolation", ["chroot", "oci"])
-def test_S66_the_machines_file_is_read(rootfs, tmp_path, host, entitlement, isolation):
+def test_the_machines_file_is_read(rootfs, tmp_path, host, entitlement, isolation):
     """In a mount namespace that has a mounts.conf; the machine is not changed."""
     reason = why_not_run() or ("" if Path("/etc/containers").is_dir() else "there is no /etc/containers")
     if reason:
@@ -197,8 +208,9 @@ def test_S66_the_machines_file_is_read(rootfs, tmp_path, host, entitlement, isol
         step.close()
 
 
+@row("S66")
 @pytest.mark.parametrize("confined_step", ["rootless", "chroot as a user"], indirect=True)
-def test_S66_a_users_own_file_is_read(confined_step, tmp_path, entitlement):
+def test_a_users_own_file_is_read(confined_step, tmp_path, entitlement):
     as_user.give(entitlement)
     conf = tmp_path / "user/.config/containers"
     conf.mkdir(parents=True)
@@ -206,7 +218,8 @@ def test_S66_a_users_own_file_is_read(confined_step, tmp_path, entitlement):
     assert confined_step.text("cat /run/secrets/key.pem") == "key"
 
 
-def test_S66_the_first_file_that_is_there_counts(tmp_path):
+@row("S66")
+def test_the_first_file_that_is_there_counts(tmp_path):
     first, second = (tmp_path / name for name in ("first", "second"))
     second.write_text("/a:/b\n  # nothing\n\n/c # and this\n")
     files = (str(first), str(second))
@@ -215,6 +228,7 @@ def test_S66_the_first_file_that_is_there_counts(tmp_path):
     assert _default_mounts(files) == ()
 
 
+@row("S66")
 @pytest.mark.parametrize(
     ("line", "parsed"),
     [
@@ -230,11 +244,12 @@ def test_S66_the_first_file_that_is_there_counts(tmp_path):
         (":", None),
     ],
 )
-def test_S66_lines(line, parsed):
+def test_a_line_of_mounts_conf_is_parsed(line, parsed):
     assert parse(line) == parsed
 
 
-def test_S66_the_facts_say_what_can_be_copied(ask, host, entitlement):
+@row("S66")
+def test_the_facts_say_what_can_be_copied(ask, host, entitlement):
     lines = (f"{entitlement}:/x", f"{entitlement}/key.pem", "/none:/y")
     facts = look_up(ask(), replace(host, default_mounts=lines))
     assert facts.paths == (PathFact(str(entitlement), True), PathFact(f"{entitlement}/key.pem", False))
@@ -244,7 +259,8 @@ def test_S66_the_facts_say_what_can_be_copied(ask, host, entitlement):
     assert sources[f"{entitlement}/key.pem"] == "@bundle@/secrets/files/1"
 
 
-def test_S66_what_changed_since_is_told(tmp_path):
+@row("S66")
+def test_what_changed_since_is_told(tmp_path):
     (tmp_path / "source").mkdir()
     os.mkfifo(tmp_path / "source/pipe")
     with pytest.raises(HostError) as caught:

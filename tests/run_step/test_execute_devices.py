@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from busybox_root import listing, why_not_run
 from crun_alone import crun, missing
+from rows import row
 from ways import Step, isolations
 
 from run_step import HostError, IDMapping, RequestError, look_up, plan, probe
@@ -27,7 +28,7 @@ OPENED = "(: < {0}) 2>/dev/null && echo read; (: >> {0}) 2>/dev/null && echo wri
 
 
 NOT_HELD = (
-    "the device /dev/mine has the permissions {!r}, which nothing keeps the step to: isolation {} has no device cgroup "
+    "the device /dev/mine has the permissions {!r}, which can't be enforced: isolation {} has no device cgroup "
     "here, only the node's mode counts"
 )
 
@@ -69,7 +70,8 @@ def warnings(step, *args, **fields):
     return step.ask(step.request(*args, **fields), run=False)["warnings"]
 
 
-def test_S31_a_device_is_where_it_is_wanted(runtime_step, node):
+@row("S31")
+def test_a_device_is_where_it_is_wanted(runtime_step, node):
     step = runtime_step
     with open(f"{step.rootfs}/root/there", "w", encoding="ascii") as stream:
         stream.write("kept")
@@ -80,20 +82,23 @@ def test_S31_a_device_is_where_it_is_wanted(runtime_step, node):
         assert listing(step.rootfs) == before, place
 
 
-def test_S31_without_a_place_it_is_where_the_host_has_it(step, node):
+@row("S31")
+def test_without_a_place_it_is_where_the_host_has_it(step, node):
     device = node("full")
     before = listing(step.rootfs)
     assert step.text(FULL.format(device), devices=(device,)) == SEEN
     assert listing(step.rootfs) == before
 
 
-def test_S31_a_block_device_and_a_link_to_one(step, node, tmp_path):
+@row("S31")
+def test_a_block_device_and_a_link_to_one(step, node, tmp_path):
     os.symlink(node("block"), tmp_path / "by-name")
     line = "stat -c '%F %t %T' /dev/disk; head -c 1 /dev/disk | wc -c"
     assert step.text(line, devices=(f"{tmp_path}/by-name:/dev/disk:r",)) == "block special file 7 0\n0\n"
 
 
-def test_X35_a_directory_stands_for_its_devices(step, node, tmp_path):
+@row("X35")
+def test_a_directory_stands_for_its_devices(step, node, tmp_path):
     for name in ("one", "deep/two", "pts/0", "deep/fd/9"):
         node("full", f"devices/{name}")
     os.symlink("one", tmp_path / "devices/link")
@@ -104,13 +109,15 @@ def test_X35_a_directory_stands_for_its_devices(step, node, tmp_path):
     assert step.text(line, devices=(f"{tmp_path}/devices:/dev/all",)) == "./deep/two\n./one\n2\n"
 
 
-def test_X35_a_later_device_replaces_an_earlier_one(step, node, tmp_path):
+@row("X35")
+def test_a_later_device_replaces_an_earlier_one(step, node, tmp_path):
     node("fuse", "devices/x")
     devices = (f"{tmp_path}/devices:/dev/all", f"{node('full')}:/dev/all/x")
     assert step.text(FULL.format("/dev/all/x"), devices=devices) == SEEN
 
 
-def test_S31_permissions_hold_where_there_is_a_device_cgroup(runtime_step, node):
+@row("S31")
+def test_permissions_hold_where_there_is_a_device_cgroup(runtime_step, node):
     step = runtime_step
     device = node("fuse")
     for permissions in ("r", "w", "rw", "rm", "rwm"):
@@ -125,7 +132,8 @@ def test_S31_permissions_hold_where_there_is_a_device_cgroup(runtime_step, node)
         assert told == ([] if held else [NOT_HELD.format(permissions, step.isolation)])
 
 
-def test_S31_a_device_that_was_not_given_can_not_be_opened(runtime_step, node):
+@row("S31")
+def test_a_device_that_was_not_given_can_not_be_opened(runtime_step, node):
     """With devices and without, whoever makes the node. What an image brings is made by the user who unpacks it."""
     step = runtime_step
     places = ["/tmp/made", "/dev/fuse"]
@@ -140,7 +148,8 @@ def test_S31_a_device_that_was_not_given_can_not_be_opened(runtime_step, node):
         assert step.text(line, devices=devices) == "end\n"
 
 
-def test_S31_a_nodes_mode_counts(step, node):
+@row("S31")
+def test_a_nodes_mode_counts(step, node):
     """The host's root may open all; in a user namespace nobody is that."""
     devices = (f"{node('fuse', mode=0o600)}:/dev/mine",)
     assert step.text(OPENED.format("/dev/mine"), devices=devices, user="bob") == ""
@@ -148,7 +157,8 @@ def test_S31_a_nodes_mode_counts(step, node):
     assert step.text(OPENED.format("/dev/mine"), devices=devices) == ("read\nwritten\n" if by_root else "")
 
 
-def test_S31_the_hosts_own_node_stays_as_it_is(runtime_step, node):
+@row("S31")
+def test_the_hosts_own_node_stays_as_it_is(runtime_step, node):
     step = runtime_step
     path = node("full")
     before = os.stat(path)
@@ -162,7 +172,8 @@ def test_S31_the_hosts_own_node_stays_as_it_is(runtime_step, node):
         assert after.st_mtime_ns == before.st_mtime_ns
 
 
-def test_S31_in_a_volume_no_node_stays(step, node, tmp_path):
+@row("S31")
+def test_in_a_volume_no_node_stays(step, node, tmp_path):
     volume = tmp_path / "volume"
     volume.mkdir(mode=0o777)
     volume.chmod(0o777)
@@ -171,27 +182,31 @@ def test_S31_in_a_volume_no_node_stays(step, node, tmp_path):
     assert not [path for path in volume.iterdir() if not path.is_file()]
 
 
-def test_S31_a_volume_counts_before_a_device(step, node, tmp_path):
+@row("S31")
+def test_a_volume_counts_before_a_device(step, node, tmp_path):
     (tmp_path / "file").write_text("of the volume")
     devices, volumes = (f"{node('full')}:/opt/mine",), (f"{tmp_path}/file:/opt/mine",)
     assert step.text("cat /opt/mine", devices=devices, volumes=volumes) == "of the volume"
 
 
-def test_S31_the_usual_devices_may_be_given(step):
+@row("S31")
+def test_the_usual_devices_may_be_given(step):
     line = "echo x > /dev/null; head -c 2 /dev/zero | wc -c; head -c 1 /dev/urandom | wc -c; ls -l /dev/ptmx | wc -l"
     devices = ("/dev/null", "/dev/zero:r", "/dev/urandom", "/dev/ptmx")
     assert step.text(line, devices=devices) == "2\n1\n1\n"
 
 
-def test_S31_a_command_that_cannot_be_run_leaves_no_place(step, node):
+@row("S31")
+def test_a_command_that_cannot_be_run_leaves_no_place(step, node):
     before = listing(step.rootfs)
     with pytest.raises(HostError):
         step.run("/none", "x", devices=(f"{node('full')}:/opt/a/mine",))
     assert listing(step.rootfs) == before
 
 
+@row("S43")
 @pytest.mark.parametrize("runtime_step", [*isolations(), "oci of crun"], indirect=True)
-def test_S43_with_id_maps(runtime_step, node):
+def test_with_id_maps(runtime_step, node):
     """Root with a user namespace for the step: the host's node, as an ordinary user has it."""
     step = runtime_step
     maps = {"uid_map": (IDMapping(0, 200_000, 65536),), "gid_map": (IDMapping(0, 300_000, 65536),)}
@@ -205,6 +220,7 @@ def test_S43_with_id_maps(runtime_step, node):
     assert listing(step.rootfs) == before
 
 
+@row("S31")
 @pytest.mark.parametrize(
     ("device", "error", "words"),
     [
@@ -227,7 +243,7 @@ def test_S43_with_id_maps(runtime_step, node):
     ],
 )
 @pytest.mark.parametrize("isolation", ["oci", "chroot", "rootless"])
-def test_S31_what_can_not_be_given_is_told(ask, host, node, tmp_path, isolation, device, error, words):
+def test_what_can_not_be_given_is_told(ask, host, node, tmp_path, isolation, device, error, words):
     (tmp_path / "empty").mkdir()
     device = device.format(node=node("fuse"), empty=tmp_path / "empty")
     request = ask(devices=(device,), isolation=isolation)
@@ -236,7 +252,8 @@ def test_S31_what_can_not_be_given_is_told(ask, host, node, tmp_path, isolation,
     assert words in str(caught.value)
 
 
-def test_S31_a_directory_that_a_user_can_not_read_is_told(confined_step, tmp_path):
+@row("S31")
+def test_a_directory_that_a_user_can_not_read_is_told(confined_step, tmp_path):
     (tmp_path / "closed/a").mkdir(parents=True)
     (tmp_path / "closed").chmod(0o711)
     (tmp_path / "closed/a").chmod(0o700)
@@ -248,7 +265,8 @@ def test_S31_a_directory_that_a_user_can_not_read_is_told(confined_step, tmp_pat
         confined_step.run("true", devices=(f"{tmp_path}/closed/a",))
 
 
-def test_S31_where_no_node_can_be_made_the_hosts_is_shown(ask, host, node):
+@row("S31")
+def test_where_no_node_can_be_made_the_hosts_is_shown(ask, host, node):
     """Root without CAP_MKNOD: a container that may mount."""
     request = ask(devices=(f"{node('full')}:/dev/mine",))
     less = replace(host, capabilities=tuple(name for name in host.capabilities if name != "MKNOD"))
@@ -326,7 +344,8 @@ echo changed > /run/vendor/socket
 """
 
 
-def test_X35_a_vendors_device(runtime_step, vendor, tmp_path):
+@row("X35")
+def test_a_vendors_device(runtime_step, vendor, tmp_path):
     step = runtime_step
     asked = vendor()
     before = listing(step.rootfs)
@@ -338,7 +357,8 @@ def test_X35_a_vendors_device(runtime_step, vendor, tmp_path):
     assert groups == ("0\n" if step.isolation == "rootless" else "0 44\n")
 
 
-def test_X35_a_vendors_hook_runs(runtime_step, vendor, tmp_path):
+@row("X35")
+def test_a_vendors_hook_runs(runtime_step, vendor, tmp_path):
     step = runtime_step
     hook = {
         "hookName": "createRuntime",
@@ -361,7 +381,8 @@ def test_X35_a_vendors_hook_runs(runtime_step, vendor, tmp_path):
     assert json.loads("{" + state)["pid"] > 0
 
 
-def test_S31_crun_says_what_it_needs(rootfs, tmp_path, host):
+@row("S31")
+def test_crun_says_what_it_needs(rootfs, tmp_path, host):
     """Without the privilege for its filter no step runs, rather than one that has all devices."""
     reason = why_not_run() or missing()
     if reason:

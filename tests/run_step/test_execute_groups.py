@@ -2,9 +2,11 @@
 
 import os
 import signal
+import threading
 
 import pytest
 from busybox_root import host_mounts, listing, marker, processes
+from rows import row
 from watching import clear, groups, parent_of
 
 from run_step import HostError, NamespaceOption, Resources
@@ -33,9 +35,10 @@ def place(controller, pid="self"):
 # Where it lies
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize("absolute", [False, True])
-def test_S30_a_group_below_a_parent(name, absolute):
+def test_a_group_below_a_parent(name, absolute):
     parent = f"/{name}/inner" if absolute else f"{name}/inner"
     group = Group.create("step", {"memory": {"limit": 64 << 20}}, parent)
     point, own = place("memory")
@@ -46,8 +49,9 @@ def test_S30_a_group_below_a_parent(name, absolute):
     assert groups(name) == []
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_only_what_was_made_of_a_parent_is_removed(name):
+def test_only_what_was_made_of_a_parent_is_removed(name):
     """The upper half was there, with limits of somebody else's perhaps."""
     own = place("memory")[1]
     os.mkdir(os.path.join(own, name))
@@ -58,39 +62,43 @@ def test_S30_only_what_was_made_of_a_parent_is_removed(name):
     assert os.path.isdir(os.path.join(own, name)) and not os.path.exists(os.path.join(own, name, "inner"))
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize("resources", [{}, {"memory": {"limit": 64 << 20}}, {"pids": {"limit": 9}}])
 @pytest.mark.parametrize("parent", ["../" * 30 + "tmp", "/..", "/../../../.."])
-def test_S30_a_parent_outside_of_the_hierarchy_is_refused_with_and_without_limits(resources, parent):
+def test_a_parent_outside_of_the_hierarchy_is_refused_with_and_without_limits(resources, parent):
     made = f"buildfront-{unique()}"
     with pytest.raises(CgroupError, match="outside of the cgroup filesystem"):
         Group.create(made, resources, parent)
     assert groups(made) == []
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize("absolute", [False, True])
-def test_S30_the_step_is_below_its_parent(step, name, absolute):
+def test_the_step_is_below_its_parent(step, name, absolute):
     """A relative one is below the builder's own group."""
-    nap, seen = marker(), []
+    nap, seen, cancel = marker(), [], threading.Event()
     parent = f"/{name}" if absolute else name
 
     def look(stream, data):
         seen.extend(place("memory", pid)[1] for pid in processes(nap))
+        cancel.set()
 
     resources = Resources(memory=64 << 20, cgroup_parent=parent)
     result = step.run(
-        "/bin/sh", "-c", "echo; sleep 60; true", nap, resources=resources, output=look, timeout=1
+        "/bin/sh", "-c", "echo; sleep 60; true", nap, resources=resources, output=look, cancel=cancel
     )
     point, own = place("memory")
-    assert result.timed_out and seen
+    assert result.cancelled and seen
     assert {os.path.dirname(path) for path in seen} == {os.path.join(point if absolute else own, name)}
     assert os.path.basename(seen[0]).startswith("buildfront-")
     assert groups(name) == []
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_a_part_of_a_parent_that_was_there_stays(step, name):
+def test_a_part_of_a_parent_that_was_there_stays(step, name):
     own = place("memory")[1]
     os.mkdir(os.path.join(own, name))
     resources = Resources(memory=64 << 20, cgroup_parent=f"{name}/inner")
@@ -99,9 +107,10 @@ def test_S30_a_part_of_a_parent_that_was_there_stays(step, name):
     assert not os.path.exists(os.path.join(own, name, "inner"))
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize("parent", ["../../../../../../../../{0}", "/../../../../../../{0}"])
-def test_S30_a_step_below_a_parent_outside_of_the_hierarchy_is_refused(step, name, parent):
+def test_a_step_below_a_parent_outside_of_the_hierarchy_is_refused(step, name, parent):
     """Neither taken literally nor made to mean another group."""
     request = {"resources": Resources(cgroup_parent=parent.format(name)), "container_id": unique()}
     with pytest.raises(HostError, match=r"cgroup parent .*outside of the cgroup filesystem"):
@@ -114,10 +123,11 @@ def test_S30_a_step_below_a_parent_outside_of_the_hierarchy_is_refused(step, nam
 # When it is left alone
 
 
+@row("X82")
 @pytest.mark.root
 @pytest.mark.parametrize("parent", ["", "{0}", "/{0}/inner"])
 @pytest.mark.parametrize("host_pids", [False, True])
-def test_X82_a_killed_supervised_child_is_told_and_leaves_nothing(step, name, host_pids, parent):
+def test_a_killed_supervised_child_is_told_and_leaves_nothing(step, name, host_pids, parent):
     """The process between the supervisor and the step: there is nobody else who waits for the step."""
     nap, other, identity = marker(), marker(), unique()
     before, mounted = listing(step.rootfs), host_mounts(os.path.dirname(step.rootfs))

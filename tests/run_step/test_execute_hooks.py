@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import listing, marker, processes
+from rows import row
 from watching import groups, until
 from ways import CONFINED
 
@@ -34,7 +35,8 @@ def paths(found, stage="prestart"):
 # Definitions
 
 
-def test_X36_a_definition_that_matches_is_added_as_it_is(ask, host):
+@row("X36")
+def test_a_definition_that_matches_is_added_as_it_is(ask, host):
     found = hooks_of(ask, host, file(stages=["prestart", "poststop", "prestart"]))
     assert found == {"prestart": [HOOK], "poststop": [HOOK]}
     every = ["prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"]
@@ -42,6 +44,7 @@ def test_X36_a_definition_that_matches_is_added_as_it_is(ask, host):
     assert hooks_of(ask, host, file(hook={"path": "/x"})) == {"prestart": [{"path": "/x"}]}
 
 
+@row("X36")
 @pytest.mark.parametrize(
     ("when", "matches"),
     [
@@ -71,11 +74,12 @@ def test_X36_a_definition_that_matches_is_added_as_it_is(ask, host):
         ({"annotations": {"example.a": "no"}, "commands": ["true"]}, False),
     ],
 )
-def test_X36_all_conditions_must_hold(ask, host, when, matches):
+def test_all_conditions_must_hold(ask, host, when, matches):
     annotations = ("org.example.a=yes", "org.example.b=no", "org.example.line=one\n")
     assert bool(hooks_of(ask, host, file(when=when), annotations=annotations)) is matches
 
 
+@row("X36")
 @pytest.mark.parametrize(
     ("fields", "matches"),
     [
@@ -87,13 +91,14 @@ def test_X36_all_conditions_must_hold(ask, host, when, matches):
         ({"shm_size": "1m"}, False),
     ],
 )
-def test_X36_bind_mounts_are_those_asked_for(ask, host, fields, matches):
+def test_bind_mounts_are_those_asked_for(ask, host, fields, matches):
     request = ask(**fields)
     facts = look_up(request, replace(host, hooks=(file(when={"hasBindMounts": True}),)))
     assert ("hooks" in plan(request, facts).spec) is matches
 
 
-def test_X36_a_later_directory_replaces_a_file_of_the_same_name(ask, host):
+@row("X36")
+def test_a_later_directory_replaces_a_file_of_the_same_name(ask, host):
     files = (
         file("/low/20-b.json", hook={"path": "/low-b"}),
         file("/low/10-A.json", hook={"path": "/low-a"}),
@@ -105,7 +110,8 @@ def test_X36_a_later_directory_replaces_a_file_of_the_same_name(ask, host):
     assert paths(hooks_of(ask, host, TextFile("/low/x.json", "{"), file("/high/x.json"))) == [HOOK["path"]]
 
 
-def test_X36_the_order_is_that_of_the_names_in_lower_case(ask, host):
+@row("X36")
+def test_the_order_is_that_of_the_names_in_lower_case(ask, host):
     names = ("01-my-hook", "02-another-hook", "01-UPPERCASE", "01-Zebra", "01-apple")
     files = [file(f"/hooks/{name}.json", hook={"path": f"/{name}"}) for name in names]
     assert paths(hooks_of(ask, host, *files)) == [
@@ -116,10 +122,11 @@ def test_X36_the_order_is_that_of_the_names_in_lower_case(ask, host):
 OLD = {"hook": "/usr/libexec/hook", "arguments": ["--debug"], "hasbindmounts": True, "stages": ["prestart"]}
 
 
+@row("X36")
 @pytest.mark.parametrize(
     ("broken", "words"),
     [
-        (TextFile("/hooks/10-one.json", "{"), "is no JSON: Expecting property name"),
+        (TextFile("/hooks/10-one.json", "{"), "is not JSON: Expecting property name"),
         (TextFile("/hooks/10-one.json", "[]"), "can't be used: [] is not of type 'object'"),
         (
             TextFile("/hooks/10-one.json", "", "it can't be read: Is a directory"),
@@ -156,14 +163,15 @@ OLD = {"hook": "/usr/libexec/hook", "arguments": ["--debug"], "hasbindmounts": T
         (file(stages=["early"]), "can't be used: stages[0]: 'early' is not one of ['prestart', "),
     ],
 )
-def test_X36_a_broken_definition_is_told_with_its_path(ask, host, broken, words):
+def test_a_broken_definition_is_told_with_its_path(ask, host, broken, words):
     with pytest.raises(HostError) as caught:
         hooks_of(ask, host, broken, annotations=("a=b",))
     assert str(caught.value).startswith("the hook definition /hooks/10-one.json ")
     assert words in str(caught.value)
 
 
-def test_X36_directories_are_read(ask, host, tmp_path):
+@row("X36")
+def test_directories_are_read(ask, host, tmp_path):
     for name, text in (
         ("b.json", file().text),
         ("a.json", file(when={"always": False}).text),
@@ -183,7 +191,8 @@ def test_X36_directories_are_read(ask, host, tmp_path):
         look_up(ask(hooks_dirs=("/none",)), host)
 
 
-def test_X36_chroot_isolation_has_no_hooks(ask, host):
+@row("X36")
+def test_chroot_isolation_has_no_hooks(ask, host):
     with pytest.raises(
         HostError, match=r"/hooks/10-one.json is for this step, and hooks need an OCI runtime: use --isol"
     ):
@@ -264,9 +273,10 @@ def watched(runtime_step, tmp_path):
     return Watched(runtime_step, tmp_path)
 
 
+@row("X36")
 @pytest.mark.root
 @with_runtimes
-def test_X36_hooks_are_given_the_containers_state(watched, hook, out):
+def test_hooks_are_given_the_containers_state(watched, hook, out):
     script = 'echo "$state" > $1-$A; echo "$# $PWD ${HOME-none}" > words-$1'
     stages = (*AT_CREATE, "poststart", "poststop")
     for stage in stages:
@@ -290,9 +300,10 @@ def test_X36_hooks_are_given_the_containers_state(watched, hook, out):
         assert files[f"words-{stage}"].endswith(" none\n")
 
 
+@row("X36")
 @pytest.mark.root
 @with_runtimes
-def test_X36_a_hook_of_the_container_runs_in_it(watched, tmp_path):
+def test_a_hook_of_the_container_runs_in_it(watched, tmp_path):
     (tmp_path / "hooks").mkdir()
     entry = {"path": "/bin/busybox", "args": ["busybox", "sh", "-c", "cat > /tmp/started"]}
     definition = {"version": "1.0.0", "hook": entry, "when": {"always": True}, "stages": ["startContainer"]}
@@ -302,9 +313,10 @@ def test_X36_a_hook_of_the_container_runs_in_it(watched, tmp_path):
         assert json.load(stream)["id"].startswith("buildfront-")
 
 
+@row("X36")
 @pytest.mark.root
 @with_runtimes
-def test_X36_only_what_matches_runs_and_in_order(watched, hook, out, tmp_path):
+def test_only_what_matches_runs_and_in_order(watched, hook, out, tmp_path):
     hook("30-command", ["createRuntime"], "echo command >> ran", {"commands": ["/sh$"]})
     hook("10-annotated", ["createRuntime"], "echo annotation >> ran", {"annotations": {"^a\\.b$": "^yes$"}})
     hook("20-bound", ["createRuntime"], "echo bound >> ran", {"hasBindMounts": True})
@@ -320,10 +332,11 @@ def test_X36_only_what_matches_runs_and_in_order(watched, hook, out, tmp_path):
     watched.leaves_nothing()
 
 
+@row("X36")
 @pytest.mark.root
 @with_runtimes
 @pytest.mark.parametrize("stage", AT_CREATE)
-def test_X36_a_hook_that_fails_is_named_and_nothing_is_left(watched, hook, out, stage):
+def test_a_hook_that_fails_is_named_and_nothing_is_left(watched, hook, out, stage):
     hook("good", [stage], "echo good > good")
     script = hook("other", [stage], "echo oh no >&2; exit 3")
     words = watched.failure("echo ran > /tmp/ran")
@@ -331,9 +344,10 @@ def test_X36_a_hook_that_fails_is_named_and_nothing_is_left(watched, hook, out, 
     assert out() == {"good": "good\n"}
 
 
+@row("X36")
 @pytest.mark.root
 @with_runtimes
-def test_X36_a_hook_that_takes_too_long_is_stopped(watched, hook):
+def test_a_hook_that_takes_too_long_is_stopped(watched, hook):
     nap = marker()
     script = hook("slow", ["createRuntime"], f"exec sleep {nap}", timeout=1)
     words = watched.failure("true")
@@ -341,17 +355,19 @@ def test_X36_a_hook_that_takes_too_long_is_stopped(watched, hook):
     assert until(lambda: processes(nap) == [])
 
 
+@row("X36")
 @pytest.mark.root
 @with_runtimes
-def test_X36_a_hook_that_is_not_there_is_named(watched, hook):
+def test_a_hook_that_is_not_there_is_named(watched, hook):
     script = hook("gone", ["prestart"], "true")
     os.unlink(script)
     assert script in watched.failure("true")
 
 
+@row("X36")
 @pytest.mark.root
 @with_runtimes
-def test_X36_after_the_step_a_hooks_failure_is_a_warning_at_most(watched, hook, tmp_path):
+def test_after_the_step_a_hooks_failure_is_a_warning_at_most(watched, hook, tmp_path):
     """It must not undo what the step has done (runtime-spec, runtime.md, "Lifecycle"); crun says nothing of it."""
     script = hook("after", ["poststop"], "echo oh no >&2; touch ran; exit 3")
     result = watched.run("exit 5")
@@ -363,9 +379,10 @@ def test_X36_after_the_step_a_hooks_failure_is_a_warning_at_most(watched, hook, 
     assert all(script in text for text in told)
 
 
+@row("X36")
 @pytest.mark.root
 @pytest.mark.parametrize("runtime_step", [way for way in WITH_RUNTIME if way != "rootless"], indirect=True)
-def test_X36_a_hook_without_a_time_of_its_own_can_not_hang_the_build(watched, hook):
+def test_a_hook_without_a_time_of_its_own_can_not_hang_the_build(watched, hook):
     nap = marker()
     hook("slow", ["prestart"], f"sleep {nap}; true")
     words = watched.failure("true", runtime_timeout=1)
@@ -378,9 +395,10 @@ def test_X36_a_hook_without_a_time_of_its_own_can_not_hang_the_build(watched, ho
     watched.leaves_nothing()
 
 
+@row("X36")
 @pytest.mark.root
 @pytest.mark.parametrize("runtime_step", ["chroot", "chroot as a user"], indirect=True)
-def test_X36_chroot_isolation_says_that_it_runs_none(watched, hook, out):
+def test_chroot_isolation_says_that_it_runs_none(watched, hook, out):
     hook("one", ["prestart"], "touch ran")
     assert "hooks/one.json is for this step, and hooks need an OCI runtime" in watched.failure("true")
     assert out() == {}

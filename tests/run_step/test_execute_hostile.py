@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import host_mounts, listing, marker, processes, why_not_run
+from rows import row
 from ways import Step, isolations
 
 from run_step import HostError, NamespaceOption, RequestError, Resources
@@ -26,6 +27,7 @@ def step(confined_step):
     return confined_step
 
 
+@row("S32")
 @pytest.mark.parametrize(
     "path",
     [
@@ -35,17 +37,19 @@ def step(confined_step):
         "/sys/kernel/uevent_helper",
     ],
 )
-def test_S32_the_kernels_switches_cannot_be_written(step, path):
+def test_the_kernels_switches_cannot_be_written(step, path):
     for network in ("host", "none"):
         assert step.text(f"echo 1 > {path} || echo refused", network=network) == "refused\n"
 
 
-def test_S32_masked_paths_are_empty(step):
+@row("S32")
+def test_masked_paths_are_empty(step):
     assert step.text("head -c 1 /proc/kcore | wc -c; cat /proc/keys /proc/timer_list") == "0\n"
     assert step.text("ls -A /sys/firmware; ls -A /sys/dev; ls -A /sys/fs/selinux 2>/dev/null; true") == ""
 
 
-def test_S32_what_tells_of_others_load_is_masked(step):
+@row("S32")
+def test_what_tells_of_others_load_is_masked(step):
     """Files and directories, at whatever depth; one that this machine lacks is nothing to hide."""
     others = "/sys/devices/virtual/powercap /proc/asound /sys/devices/system/cpu/cpu*/thermal_throttle"
     line = f"cat /proc/interrupts; for p in {others}; do [ ! -e $p ] || ls -A $p; done; echo end"
@@ -56,6 +60,7 @@ def test_S32_what_tells_of_others_load_is_masked(step):
     assert step.text("cat /proc/interrupts", unmask=("/proc/inter*",)) != ""
 
 
+@row("S16")
 @pytest.mark.parametrize(
     "command",
     [
@@ -72,7 +77,7 @@ def test_S32_what_tells_of_others_load_is_masked(step):
         "chroot /proc/1/root/../../.. true && false",
     ],
 )
-def test_S16_privileged_calls_are_refused(step, command):
+def test_privileged_calls_are_refused(step, command):
     before = host_mounts(os.path.dirname(step.rootfs))
     assert step.run(command).status != 0
     assert host_mounts(os.path.dirname(step.rootfs)) == before
@@ -82,9 +87,10 @@ def disks():
     return [name for name in os.listdir("/dev") if stat.S_ISBLK(os.stat(f"/dev/{name}").st_mode)]
 
 
+@row("S31")
 @pytest.mark.parametrize("place", ["/tmp/disk", "/dev/disk", "/dev/shm/disk", "/v/disk", "/home/disk"])
 @pytest.mark.parametrize("device", ["b 7 0", "c 1 1", "disk"])
-def test_S31_a_node_of_a_device_of_the_host_is_of_no_use(step, tmp_path, place, device):
+def test_a_node_of_a_device_of_the_host_is_of_no_use(step, tmp_path, place, device):
     """A step may make nodes, as Dockerfiles do. What it must not do is read the host's disks and memory."""
     if device == "disk":
         names = [name for name in disks() if name.startswith(("vd", "sd", "nvme", "xvd"))]
@@ -97,17 +103,20 @@ def test_S31_a_node_of_a_device_of_the_host_is_of_no_use(step, tmp_path, place, 
     assert step.text(line, volumes=(f"{tmp_path}/v:/v",)) == "end\n"
 
 
-def test_S31_a_node_that_the_image_brings_is_of_no_use(step):
+@row("S31")
+def test_a_node_that_the_image_brings_is_of_no_use(step):
     os.mknod(step.rootfs + "/memory", stat.S_IFCHR | 0o666, os.makedev(1, 1))
     assert step.text("head -c 1 /memory || echo refused") == "refused\n"
 
 
-def test_S31_the_usual_devices_still_work(step):
+@row("S31")
+def test_the_usual_devices_still_work(step):
     line = "head -c 2 /dev/urandom | wc -c; echo x > /dev/null; (mknod /tmp/node c 1 3 && [ -e /tmp/node ]) || id -u"
     assert step.text(line) == ("2\n" if isinstance(step, Step) else "2\n0\n")  # no nodes in a user namespace
 
 
-def test_S40_killing_everything_harms_nobody_outside(step):
+@row("S40")
+def test_killing_everything_harms_nobody_outside(step):
     bystander = subprocess.Popen(
         [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE
     )
@@ -118,7 +127,8 @@ def test_S40_killing_everything_harms_nobody_outside(step):
     assert step.text("echo still here") == "still here\n"
 
 
-def test_S40_no_process_of_the_host_is_in_sight(step):
+@row("S40")
+def test_no_process_of_the_host_is_in_sight(step):
     text = step.text("for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline; echo; done")
     assert "python" not in text
 
@@ -130,9 +140,10 @@ def test_the_way_up_ends_at_the_root(step):
     assert step.run("ls", "-d", f"/proc/1/root{outside}").status != 0
 
 
+@row("S54")
 @pytest.mark.parametrize("name", ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname", "/run/.containerenv"])
 @pytest.mark.parametrize("there", [True, False])
-def test_S54_a_file_that_is_a_link_to_a_place_of_the_host(step, tmp_path, name, there):
+def test_a_file_that_is_a_link_to_a_place_of_the_host(step, tmp_path, name, there):
     """The link is the image's, so it is resolved inside the image; the host's file is none of its business."""
     target = tmp_path / "target"
     if there:
@@ -147,9 +158,10 @@ def test_S54_a_file_that_is_a_link_to_a_place_of_the_host(step, tmp_path, name, 
     assert listing(step.rootfs) == before
 
 
+@row("S54")
 @pytest.mark.parametrize("name", ["/proc", "/dev", "/sys", "/run", "/etc"])
 @pytest.mark.parametrize("target", ["/", "/tmp", "../../../../../../tmp", "loop"])
-def test_S54_a_mount_point_that_is_a_link(step, tmp_path, name, target):
+def test_a_mount_point_that_is_a_link(step, tmp_path, name, target):
     """Whatever the outcome, nothing is mounted, made or changed outside of the root filesystem."""
     mounted = host_mounts(os.path.dirname(step.rootfs))
     aside = tmp_path / "aside"
@@ -170,7 +182,8 @@ def test_S54_a_mount_point_that_is_a_link(step, tmp_path, name, target):
     assert listing(step.rootfs) == before
 
 
-def test_S54_a_volume_on_a_link_stays_inside(step, tmp_path):
+@row("S54")
+def test_a_volume_on_a_link_stays_inside(step, tmp_path):
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume").chmod(0o777)
     (tmp_path / "victim").mkdir()
@@ -181,7 +194,8 @@ def test_S54_a_volume_on_a_link_stays_inside(step, tmp_path):
     assert os.listdir(tmp_path / "victim") == []
 
 
-def test_S15_the_hosts_users_are_not_asked(step, tmp_path):
+@row("S15")
+def test_the_hosts_users_are_not_asked(step, tmp_path):
     (tmp_path / "passwd").write_text("evil:x:0:0::/:/bin/sh\n")
     os.unlink(step.rootfs + "/etc/passwd")
     os.symlink(str(tmp_path / "passwd"), step.rootfs + "/etc/passwd")
@@ -243,7 +257,8 @@ def install(step, program, name):
     os.chmod(f"{step.rootfs}/bin/{name}", 0o755)
 
 
-def test_S16_the_builder_cannot_be_traced(step, tracer):
+@row("S16")
+def test_the_builder_cannot_be_traced(step, tracer):
     """Not even by a step that shares the host's processes, where an isolation gives it that."""
     install(step, tracer, "tracer")
     builder = os.getpid() if isinstance(step, Step) else step.process.pid
@@ -257,7 +272,8 @@ def test_S16_the_builder_cannot_be_traced(step, tracer):
 BOMB = "b() { b | b & b; }; b 2>/dev/null; echo over"
 
 
-def test_S19_a_fork_bomb_ends_at_its_limit(step):
+@row("S19")
+def test_a_fork_bomb_ends_at_its_limit(step):
     """What is left of it dies with the step."""
     nap = marker()
     line = f"sleep {nap} & " * 30 + "echo bombed; exit 3"
@@ -267,7 +283,8 @@ def test_S19_a_fork_bomb_ends_at_its_limit(step):
     assert processes(nap) == []
 
 
-def test_S30_a_fork_bomb_ends_at_its_cgroups_limit(step):
+@row("S30")
+def test_a_fork_bomb_ends_at_its_cgroups_limit(step):
     if not isinstance(step, Step):
         assert step.isolation in (
             "rootless",
@@ -279,7 +296,8 @@ def test_S30_a_fork_bomb_ends_at_its_cgroups_limit(step):
     assert processes(nap) == []
 
 
-def test_S61_filling_shared_memory_ends_at_its_size(step):
+@row("S61")
+def test_filling_shared_memory_ends_at_its_size(step):
     before = os.statvfs("/dev/shm").f_bfree if os.path.isdir("/dev/shm") else 0
     line = "head -c 200000000 /dev/zero > /dev/shm/x 2>/dev/null || echo full; stat -c %s /dev/shm/x"
     full, size = step.text(line).split()
@@ -291,7 +309,8 @@ def test_S61_filling_shared_memory_ends_at_its_size(step):
     )
 
 
-def test_X82_daemons_do_not_outlive_the_step(step):
+@row("X82")
+def test_daemons_do_not_outlive_the_step(step):
     nap = marker()
     line = f"(setsid sleep {nap} &) ; (trap '' TERM HUP INT; setsid setsid sleep {nap} >/dev/null 2>&1 &) ; "
     result = step.run(line + "echo started; exit 5")
@@ -302,15 +321,17 @@ def test_X82_daemons_do_not_outlive_the_step(step):
 # What holds with chroot alone, too
 
 
-def test_X82_daemons_do_not_outlive_a_step_in_a_container(every_step):
+@row("X82")
+def test_daemons_do_not_outlive_a_step_in_a_container(every_step):
     nap = marker()
     line = f"(setsid sleep {nap} >/dev/null 2>&1 &) ; (setsid setsid yes >/dev/null &) ; echo started"
     assert every_step.text(line) == "started\n"
     assert processes(nap) == []
 
 
+@row("S54")
 @pytest.mark.parametrize("name", ["/etc/resolv.conf", "/etc/hosts", "/etc/hostname", "/run/.containerenv"])
-def test_S54_a_step_that_leaves_a_link_to_the_host_for_the_next(every_step, tmp_path, name):
+def test_a_step_that_leaves_a_link_to_the_host_for_the_next(every_step, tmp_path, name):
     """The first step has none of the files bound, so that it can put links in their places."""
     target = tmp_path / "target"
     target.write_text("the host's own\n")
@@ -330,8 +351,9 @@ def test_S54_a_step_that_leaves_a_link_to_the_host_for_the_next(every_step, tmp_
     assert listing(every_step.rootfs) == before
 
 
+@row("S15")
 @pytest.mark.parametrize("name", ["passwd", "group"])
-def test_S15_a_step_that_links_passwd_to_the_hosts_for_the_next(every_step, tmp_path, name):
+def test_a_step_that_links_passwd_to_the_hosts_for_the_next(every_step, tmp_path, name):
     (tmp_path / name).write_text("evil:x:0:0:evil:/:/bin/sh\n")
     (tmp_path / name).chmod(0o644)
     every_step.text(f"ln -sf {tmp_path}/{name} /etc/{name}")
@@ -340,7 +362,8 @@ def test_S15_a_step_that_links_passwd_to_the_hosts_for_the_next(every_step, tmp_
     assert (tmp_path / name).read_text().startswith("evil")
 
 
-def test_S13_a_step_that_links_the_next_ones_directory_to_the_host(every_step, tmp_path):
+@row("S13")
+def test_a_step_that_links_the_next_ones_directory_to_the_host(every_step, tmp_path):
     victim = tmp_path / "victim"
     victim.mkdir()
     victim.chmod(0o777)
@@ -351,7 +374,8 @@ def test_S13_a_step_that_links_the_next_ones_directory_to_the_host(every_step, t
     assert os.path.exists(f"{every_step.rootfs}{victim}/deep/made")
 
 
-def test_S64_a_step_that_links_the_next_ones_volume_to_the_host(step, tmp_path):
+@row("S64")
+def test_a_step_that_links_the_next_ones_volume_to_the_host(step, tmp_path):
     for name in ("victim", "other", "volume"):
         (tmp_path / name).mkdir()
         (tmp_path / name).chmod(0o777)
@@ -367,13 +391,15 @@ def test_only_the_standard_streams_are_open(every_step):
     assert every_step.text(line) == "end\n"
 
 
-def test_S10_nothing_of_the_builders_environment_is_in_the_step(every_step):
+@row("S10")
+def test_nothing_of_the_builders_environment_is_in_the_step(every_step):
     names = sorted(line.split("=")[0] for line in every_step.text("/bin/env", "-u", "X").splitlines())
     assert set(names) <= {"HOME", "HOSTNAME", "PATH"}
     assert "PYTHONPATH" not in names
 
 
-def test_S16_privileges_are_what_the_plan_says(every_step):
+@row("S16")
+def test_privileges_are_what_the_plan_says(every_step):
     """Also where the kernel's own file can't be read: a group's permission, another user's file."""
     assert every_step.run("chown 7:7 /etc/group", cap_drop=("CHOWN",)).status != 0
     assert (
@@ -386,7 +412,8 @@ def test_the_way_up_ends_at_the_root_without_mounts_too(every_step):
     assert sorted(every_step.text("ls", "-a", "/../../..").split()) == sorted(top)
 
 
-def test_S67_the_hosts_own_devices_stay_as_they_are(rootfs, tmp_path, host):
+@row("S67")
+def test_the_hosts_own_devices_stay_as_they_are(rootfs, tmp_path, host):
     """Rootless steps of the machine's root have its IDs, and runtimes bind its device nodes."""
     if why_not_run() or "oci-runc" not in isolations():
         pytest.skip(why_not_run() or "runc does not work here")

@@ -9,6 +9,7 @@ import stat
 
 import pytest
 from busybox_root import host_mounts, listing
+from rows import row
 from ways import RemoteStep
 
 from run_step import HostError, ImageDefaults, RequestError, RunMount
@@ -98,7 +99,8 @@ WORKS = "echo x > /dev/null && test -d /proc/self/fd && test -d /sys/class && te
 WORKS += "test -c /dev/full && echo fine"
 
 
-def test_S60_a_directory_of_the_kernels_that_is_a_link(step, canary):
+@row("S60")
+def test_a_directory_of_the_kernels_that_is_a_link(step, canary):
     """The step has its own there for its time, the image its link afterwards."""
     for spelling in SPELLINGS:
         for name in ("/dev", "/proc", "/sys"):
@@ -108,8 +110,9 @@ def test_S60_a_directory_of_the_kernels_that_is_a_link(step, canary):
         assert attempt(step, canary, "test -c /dev/ptmx && echo fine", terminal="with") == "fine\r\n"
 
 
+@row("S60")
 @pytest.mark.parametrize("kind", ["file", "pipe", "node"])
-def test_S60_a_directory_of_the_kernels_that_is_none(step, canary, kind):
+def test_a_directory_of_the_kernels_that_is_none(step, canary, kind):
     for name in ("/dev", "/proc", "/sys"):
         path = step.rootfs + name
         if kind == "file":
@@ -128,7 +131,8 @@ def test_S60_a_directory_of_the_kernels_that_is_none(step, canary, kind):
         assert said == "fine\n"
 
 
-def test_S60_places_below_that_are_links(step, canary):
+@row("S60")
+def test_places_below_that_are_links(step, canary):
     """Below what the step has of its own the image's links are not seen."""
     for spelling in ("absolute", "up", "dangling"):
         for name in (
@@ -147,8 +151,9 @@ def test_S60_places_below_that_are_links(step, canary):
         assert attempt(step, canary, WORKS, terminal="with", network="none") == "fine\r\n"
 
 
+@row("S54")
 @pytest.mark.parametrize("name", ["/etc", "/run", "/run/secrets", "/mnt", "/etc/hosts", "/etc/resolv.conf"])
-def test_S54_where_files_of_the_step_belong_is_a_link(step, canary, tmp_path, name):
+def test_where_files_of_the_step_belong_is_a_link(step, canary, tmp_path, name):
     """Followed inside the image; where that leads to nothing at all, that is told."""
     (tmp_path / "rootfs-sources").mkdir()  # see agent.py
     (tmp_path / "rootfs-sources").chmod(0o777)
@@ -169,7 +174,8 @@ def test_S54_where_files_of_the_step_belong_is_a_link(step, canary, tmp_path, na
             assert spelling != "loop" or name in ("/run/secrets", "/mnt")
 
 
-def test_S64_volumes_on_links(step, canary, tmp_path):
+@row("S64")
+def test_volumes_on_links(step, canary, tmp_path):
     (tmp_path / "volume").mkdir()
     (tmp_path / "file").write_text("of the volume\n")
     for spelling in SPELLINGS:
@@ -184,8 +190,9 @@ def test_S64_volumes_on_links(step, canary, tmp_path):
         assert said == "fine\n" or (spelling == "loop" and said.startswith("error: ")), said
 
 
+@row("S64")
 @pytest.mark.parametrize("target", ["/dev", "/proc/sys", "/sys/fs", "/proc", "/", "/dev/null"])
-def test_S64_a_volume_that_leads_to_what_is_the_kernels(step, canary, tmp_path, target):
+def test_a_volume_that_leads_to_what_is_the_kernels(step, canary, tmp_path, target):
     """The same for each isolation: some would mount it there, others below what comes after."""
     (tmp_path / "volume").mkdir()
     os.symlink(target, step.rootfs + "/link")
@@ -193,13 +200,15 @@ def test_S64_a_volume_that_leads_to_what_is_the_kernels(step, canary, tmp_path, 
     assert said.startswith(f"error: /link leads to {target} by links: the target"), said
 
 
-def test_S50_a_file_of_the_step_that_leads_to_what_is_the_kernels(step, canary):
+@row("S50")
+def test_a_file_of_the_step_that_leads_to_what_is_the_kernels(step, canary):
     """As machines with their root on a network have it (nfsroot.rst)."""
     os.symlink("/proc/self/comm", step.rootfs + "/etc/resolv.conf")
     assert attempt(step, canary, "cat /etc/resolv.conf") == "cat\n"
 
 
-def test_S63_volumes_of_the_image_on_links(step, canary):
+@row("S63")
+def test_volumes_of_the_image_on_links(step, canary):
     for spelling in SPELLINGS:
         link(step, "/link", spelling, canary)
         image = ImageDefaults(env=("PATH=/bin",), volumes=("/link", "/link/deep"))
@@ -207,7 +216,8 @@ def test_S63_volumes_of_the_image_on_links(step, canary):
         assert said == "fine\n" or (spelling in ("loop", "root") and said.startswith("error: ")), said
 
 
-def test_S64_a_link_in_a_volume_for_what_lies_in_it(step, canary, tmp_path):
+@row("S64")
+def test_a_link_in_a_volume_for_what_lies_in_it(step, canary, tmp_path):
     """What the host shows at a volume has been written by somebody, too."""
     for name in ("volume", "inner", "volume/dev"):
         (tmp_path / name).mkdir()
@@ -225,8 +235,9 @@ def test_S64_a_link_in_a_volume_for_what_lies_in_it(step, canary, tmp_path):
     assert sorted(os.listdir(tmp_path / "volume")) == before
 
 
+@row("S64")
 @pytest.mark.parametrize("name", ["/dev", "/sys", "/proc"])
-def test_S64_a_volume_in_the_place_of_what_is_the_kernels(step, canary, tmp_path, name):
+def test_a_volume_in_the_place_of_what_is_the_kernels(step, canary, tmp_path, name):
     """Runtimes make what belongs into /dev, and cgroups into /sys, by their names: in the volume, or nowhere."""
     (tmp_path / "volume").mkdir()
     for place in ("fs", "fd", "pts", "shm"):
@@ -235,7 +246,8 @@ def test_S64_a_volume_in_the_place_of_what_is_the_kernels(step, canary, tmp_path
     attempt(step, canary, "echo fine", volumes=(f"{tmp_path}/volume:{name}",), network="none")
 
 
-def test_S31_devices_on_links(step, canary):
+@row("S31")
+def test_devices_on_links(step, canary):
     for spelling in SPELLINGS:
         link(step, "/link", spelling, canary)
         link(step, "/dev", spelling, canary)
@@ -246,8 +258,9 @@ def test_S31_devices_on_links(step, canary):
             ), said
 
 
+@row("X35")
 @pytest.mark.parametrize("kind", ["", "tmpfs", "proc", "sysfs"])
-def test_X35_mounts_of_CDI_on_links(step, canary, tmp_path, kind):
+def test_mounts_of_CDI_on_links(step, canary, tmp_path, kind):
     """A proc or sysfs is mounted by runtimes without a look at the links above."""
     mount = {
         "hostPath": kind or "/usr",
@@ -272,7 +285,8 @@ def test_X35_mounts_of_CDI_on_links(step, canary, tmp_path, kind):
             assert said == "fine\n", said
 
 
-def test_S13_a_working_directory_on_links(step, canary):
+@row("S13")
+def test_a_working_directory_on_links(step, canary):
     """It stays, in the image; the host's is another."""
     for spelling in SPELLINGS:
         link(step, "/link", spelling, canary)

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from busybox_root import make_rootfs, marker, processes
+from rows import row
 from watching import clear, group_file, groups, until
 
 from run_step import HostError, NamespaceOption, Resources, recover
@@ -89,8 +90,9 @@ class Held:
 # What is measured
 
 
+@row("X38")
 @pytest.mark.root
-def test_X38_processor_time_that_nobody_waited_for_counts(step):
+def test_processor_time_that_nobody_waited_for_counts(step):
     """A process in the background notes down what it has used, and is killed by the end of the step."""
     work = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; read -r line < /proc/self/stat"
     work += "; set -- $line; echo $((${14}+${15})) > /new; mv /new /ticks; exec sleep 1000"
@@ -103,8 +105,9 @@ def test_X38_processor_time_that_nobody_waited_for_counts(step):
     assert result.user_us + result.system_us >= used // 2  # both are sampled
 
 
+@row("X38")
 @pytest.mark.root
-def test_X38_the_peak_of_memory_is_that_of_all_processes(step):
+def test_the_peak_of_memory_is_that_of_all_processes(step):
     """Two processes hold 40 MB each at the same time; tail keeps what has no line end."""
     hold = "{ head -c 40000000 /dev/zero; touch /full.$n; while [ ! -e /go ]; do sleep 0.05; done; } | tail"
     line = f"for n in 1 2; do {hold} >/dev/null & done"
@@ -115,8 +118,9 @@ def test_X38_the_peak_of_memory_is_that_of_all_processes(step):
     assert 38_000_000 < result.max_rss < 78_000_000
 
 
+@row("X38")
 @pytest.mark.root
-def test_X38_bytes_that_reach_the_disk_are_known_or_left_out(step):
+def test_bytes_that_reach_the_disk_are_known_or_left_out(step):
     """There are kernels that count no block I/O of version 1: to claim that there was none would be wrong."""
     size = 8 << 20
     line = f"dd if=/dev/zero of=/big bs=1048576 count={size >> 20} conv=fsync 2>/dev/null"
@@ -127,7 +131,8 @@ def test_X38_bytes_that_reach_the_disk_are_known_or_left_out(step):
     assert ("write_bytes" in known) == ("read_bytes" in known)
 
 
-def test_X38_block_io_of_version_1_is_added_up(tmp_path):
+@row("X38")
+def test_block_io_of_version_1_is_added_up(tmp_path):
     text = "8:0 Read 4096\n8:0 Write 8192\n8:0 Sync 8192\n8:0 Async 4096\n8:0 Discard 0\n8:0 Total 12288\n"
     text += "254:16 Read 100\n254:16 Write 1\n254:16 Total 101\nTotal 12389\n"
     (tmp_path / "blkio.throttle.io_service_bytes_recursive").write_text(text)
@@ -135,7 +140,8 @@ def test_X38_block_io_of_version_1_is_added_up(tmp_path):
     assert Group({"blkio": str(tmp_path)}).usage() == {"read_bytes": 4196, "write_bytes": 8193}
 
 
-def test_X38_what_version_2_tells(tmp_path):
+@row("X38")
+def test_what_version_2_tells(tmp_path):
     files = {
         "cgroup.controllers": "cpu io memory\n",
         "cpu.stat": "usage_usec 300\nuser_usec 200\nsystem_usec 100\nnr_periods 0\n",
@@ -151,13 +157,15 @@ def test_X38_what_version_2_tells(tmp_path):
     }  # fmt: skip
 
 
-def test_X38_an_empty_group_tells_nothing(tmp_path):
+@row("X38")
+def test_an_empty_group_tells_nothing(tmp_path):
     names = ("cpu", "cpuacct", "memory", "io", "blkio", UNIFIED)
     assert Group(dict.fromkeys(names, str(tmp_path / "gone"))).usage() == {}
 
 
+@row("X38")
 @pytest.mark.root
-def test_X38_each_step_is_measured_for_itself(step):
+def test_each_step_is_measured_for_itself(step):
     big = step.run("head -c 40000000 /dev/zero | tail > /dev/null")
     small = step.run("true")
     assert small.peak_memory < 30_000_000 < big.peak_memory
@@ -166,16 +174,18 @@ def test_X38_each_step_is_measured_for_itself(step):
 # Memory
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_a_command_that_runs_out_of_memory_says_so(step):
+def test_a_command_that_runs_out_of_memory_says_so(step):
     result = step.run("tail", "/dev/zero", resources=Resources(memory=24 << 20))
     assert (result.status, result.oom_kills) == (-signal.SIGKILL, 1)
     text = "killed by SIGKILL: the step ran into its memory limit of 24MiB, and the kernel killed a process of it"
     assert result.describe() == text
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_several_are_counted(step):
+def test_several_are_counted(step):
     line = "tail /dev/zero; tail /dev/zero; exit 3"
     result = step.run(line, resources=Resources(memory=24 << 20))
     assert (result.status, result.oom_kills) == (3, 2)
@@ -183,14 +193,16 @@ def test_S30_several_are_counted(step):
     assert "2 processes" in result.describe()
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_a_success_says_nothing_of_it(step):
+def test_a_success_says_nothing_of_it(step):
     result = step.run("tail /dev/zero; true", resources=Resources(memory=24 << 20))
     assert (result.status, result.oom_kills, result.describe()) == (0, 1, "exit status 0")
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_a_failure_of_another_kind_says_nothing_of_it(step):
+def test_a_failure_of_another_kind_says_nothing_of_it(step):
     result = step.run("exit 4", resources=Resources(memory=24 << 20))
     assert result.describe() == "exit status 4"
 
@@ -217,13 +229,14 @@ LIMITS = [
 ]  # fmt: skip
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize(
     ("resources", "controller", "v1", "value1", "v2", "value2"),
     LIMITS,
     ids=["quota", "no-quota", "period", "shares", "cpus", "mems", "memory", "swap", "pids"],
 )
-def test_S30_the_group_has_the_limit(step, resources, controller, v1, value1, v2, value2):
+def test_the_group_has_the_limit(step, resources, controller, v1, value1, v2, value2):
     held = Held(step, resources=resources)
     try:
         wanted = value1 if controller in layout_of() else value2
@@ -232,8 +245,9 @@ def test_S30_the_group_has_the_limit(step, resources, controller, v1, value1, v2
         assert held.let_go().status == 1  # its input is at its end
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_all_limits_at_once(step):
+def test_all_limits_at_once(step):
     resources = Resources(
         cpu_period=100_000,
         cpu_quota=150_000,
@@ -248,8 +262,9 @@ def test_S30_all_limits_at_once(step):
     assert text.split() == ["Cpus_allowed_list:", "0"]
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_a_quota_is_enforced(step):
+def test_a_quota_is_enforced(step):
     held = Held(
         step, line="echo ready; while :; do :; done", resources=Resources(cpu_quota=5000, cpu_period=100_000)
     )
@@ -264,12 +279,13 @@ def test_S30_a_quota_is_enforced(step):
         assert held.stop().cancelled
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize(
     ("resources", "words"),
     [(Resources(cpuset_cpus="4000"), "cpuset"), (Resources(cpuset_mems="60"), "cpuset")],
 )
-def test_S30_a_limit_that_this_machine_cannot_set_is_told(step, resources, words):
+def test_a_limit_that_this_machine_cannot_set_is_told(step, resources, words):
     name = container_id()
     with pytest.raises(HostError, match=words):
         step.run("true", resources=resources, container_id=name)
@@ -280,8 +296,9 @@ def test_S30_a_limit_that_this_machine_cannot_set_is_told(step, resources, words
 # Processes
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_processes_are_limited(step):
+def test_processes_are_limited(step):
     nap = marker()
     line = f"i=0; while [ $i -lt 60 ]; do sleep {nap} & i=$((i+1)); done"
     result = step.run(line, resources=Resources(pids=25))
@@ -290,9 +307,10 @@ def test_S30_processes_are_limited(step):
     assert processes(nap) == []
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize("host_pids", [False, True])
-def test_S30_a_fork_bomb_is_harmless(step, host_pids):
+def test_a_fork_bomb_is_harmless(step, host_pids):
     """It goes on until the step ends: what is forked while the others are killed must go as well."""
     nap, name = marker(), container_id()
     line = "bomb() { bomb | bomb & }; bomb 2>&1; while :; do read -t 1 x; done"
@@ -330,8 +348,9 @@ def below(pid, name):
     return os.path.basename(path)
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_two_steps_at_once_below_one_parent(step, parent, tmp_path):
+def test_two_steps_at_once_below_one_parent(step, parent, tmp_path):
     """Each has a group of its own there, with its own limits; the parent stays, and is empty afterwards."""
     other = make_rootfs(str(tmp_path / "other"))
     one = Held(step, resources=Resources(memory=64 << 20, cgroup_parent=parent))
@@ -350,8 +369,9 @@ def test_S30_two_steps_at_once_below_one_parent(step, parent, tmp_path):
         assert [entry.name for entry in os.scandir(point + parent) if entry.is_dir()] == []
 
 
+@row("S30")
 @pytest.mark.root
-def test_S30_a_parent_that_was_made_for_two_steps_is_gone_with_the_last(step, tmp_path):
+def test_a_parent_that_was_made_for_two_steps_is_gone_with_the_last(step, tmp_path):
     """The first to end neither waits for the other nor takes the group away from under it."""
     name = f"tests-{container_id()}"
     other = make_rootfs(str(tmp_path / "other"))
@@ -365,7 +385,7 @@ def test_S30_a_parent_that_was_made_for_two_steps_is_gone_with_the_last(step, tm
     try:
         below(two.pid, "/" + name)
         os.close(one.writer)
-        one.thread.join(8)
+        one.thread.join(30)
         waited = one.thread.is_alive()
         below(two.pid, "/" + name)
     finally:
@@ -378,9 +398,10 @@ def test_S30_a_parent_that_was_made_for_two_steps_is_gone_with_the_last(step, tm
     assert left == []
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize("deep", ["{0}", "/{0}/inner/most"])
-def test_S30_a_parent_that_was_not_there_is_gone_afterwards(step, deep):
+def test_a_parent_that_was_not_there_is_gone_afterwards(step, deep):
     name = f"tests-{container_id()}"
     result = step.run("exit 3", resources=Resources(memory=64 << 20, cgroup_parent=deep.format(name)))
     left = groups(name)
@@ -416,11 +437,12 @@ def ends(step, name):
     yield "receiver", lambda: step.run(f"sleep {nap} & echo; sleep {nap}", output=fail, **common)
 
 
+@row("S30")
 @pytest.mark.root
 @pytest.mark.parametrize(
     "how", ["success", "failure", "no memory", "killed", "time limit", "cancelled", "not begun", "receiver"]
 )
-def test_S30_no_group_remains(step, how):
+def test_no_group_remains(step, how):
     name = container_id()
     try:
         dict(ends(step, name))[how]()
@@ -454,8 +476,9 @@ def builder(step, name, line, host_pids=False):
     return process, supervisor
 
 
+@row("S30", "X82")
 @pytest.mark.root
-def test_S30_X82_a_killed_builder_leaves_no_group(step):
+def test_a_killed_builder_leaves_no_group(step):
     name, nap = container_id(), marker()
     process, _ = builder(step, name, f"setsid sleep {nap} & echo started; sleep {nap}; true")
     assert groups(f"buildfront-{name}")
@@ -467,9 +490,10 @@ def test_S30_X82_a_killed_builder_leaves_no_group(step):
     recover(step.work_dir)
 
 
+@row("S30", "X82")
 @pytest.mark.root
 @pytest.mark.parametrize("host_pids", [False, True])
-def test_S30_X82_what_nobody_removed_is_removed_by_the_next_build(step, host_pids):
+def test_what_nobody_removed_is_removed_by_the_next_build(step, host_pids):
     """Builder and supervisor are killed at once, as by a machine that runs out of memory."""
     name, nap = container_id(), marker()
     line = f"(setsid sleep {nap} &); echo started; sleep {nap}; true"
@@ -508,9 +532,10 @@ GONE = "umount -R /sys/fs/cgroup"
 READ_ONLY = "for point in /sys/fs/cgroup /sys/fs/cgroup/*/; do mount -o remount,bind,ro $point || true; done"
 
 
+@row("S30", "X38")
 @pytest.mark.root
 @pytest.mark.parametrize(("prepare", "why"), [(GONE, ""), (READ_ONLY, "Read-only file system")])
-def test_S30_X38_a_machine_where_no_group_can_be_made(rootfs, tmp_path, prepare, why):
+def test_a_machine_where_no_group_can_be_made(rootfs, tmp_path, prepare, why):
     (tmp_path / "work").mkdir()
 
     def run(memory):
@@ -532,7 +557,8 @@ def test_S30_X38_a_machine_where_no_group_can_be_made(rootfs, tmp_path, prepare,
     assert os.listdir(tmp_path / "work") == []
 
 
-def test_S30_without_a_cgroup_filesystem_a_limit_is_an_error(monkeypatch):
+@row("S30")
+def test_without_a_cgroup_filesystem_a_limit_is_an_error(monkeypatch):
     monkeypatch.setattr(cgroup, "layout_of", lambda pid="self": {})
     group = Group.create("step", {})
     assert (group.directories, group.made, group.usage()) == ({}, [], {})
@@ -549,13 +575,15 @@ def test_S30_without_a_cgroup_filesystem_a_limit_is_an_error(monkeypatch):
     assert Group.create("step", unlimited).directories == {}
 
 
-def test_S30_a_process_that_has_ended_has_no_group_to_read():
+@row("S30")
+def test_a_process_that_has_ended_has_no_group_to_read():
     ended = subprocess.Popen(["true"])
     ended.wait()
     assert Group.of(ended.pid).directories == {}
 
 
-def test_S30_the_group_that_is_ours_too_is_not_the_steps():
+@row("S30")
+def test_the_group_that_is_ours_too_is_not_the_steps():
     assert Group.of(os.getpid()).directories == {}
 
 
@@ -578,7 +606,8 @@ def unified(tmp_path, monkeypatch):
     return top
 
 
-def test_S30_version_2_is_told_its_limits(unified):
+@row("S30")
+def test_version_2_is_told_its_limits(unified):
     resources = {
         "cpu": {"quota": 50_000, "period": 200_000, "shares": 1024, "cpus": "0-1", "mems": "0"},
         "memory": {"limit": 64 << 20, "swap": 96 << 20},
@@ -601,20 +630,23 @@ def test_S30_version_2_is_told_its_limits(unified):
     assert (unified / "step" / "cgroup.procs").read_text() == "77"
 
 
-def test_S30_version_2_without_limits_is_measured(unified):
+@row("S30")
+def test_version_2_without_limits_is_measured(unified):
     group = Group.create("step", {})
     assert group.directories == dict.fromkeys((UNIFIED, "cpu", "io", "memory"), str(unified / "step"))
     assert not any((unified / "step" / name).read_text() for name in FILES)
 
 
-def test_S30_a_controller_that_version_2_does_not_hand_on_is_told(unified):
+@row("S30")
+def test_a_controller_that_version_2_does_not_hand_on_is_told(unified):
     (unified / "step" / "cgroup.controllers").write_text("cpu pids\n")
     with pytest.raises(CgroupError, match="a memory limit was asked for"):
         Group.create("step", {"memory": {"limit": 64 << 20}})
     assert Group.create("step", {"pids": {"limit": 7}}).directories["pids"] == str(unified / "step")
 
 
-def test_S30_a_file_that_the_kernel_lacks_is_told(unified):
+@row("S30")
+def test_a_file_that_the_kernel_lacks_is_told(unified):
     (unified / "step" / "memory.swap.max").unlink()
     resources = {"memory": {"limit": 64 << 20, "swap": 96 << 20}}
     with pytest.raises(
@@ -628,7 +660,8 @@ def test_S30_a_file_that_the_kernel_lacks_is_told(unified):
 # The tables
 
 
-def test_S30_what_is_written_for_version_1():
+@row("S30")
+def test_what_is_written_for_version_1():
     resources = {
         "cpu": {"quota": 50_000, "period": 100_000, "shares": 2, "cpus": "0", "mems": "0"},
         "memory": {"limit": 64 << 20, "swap": 96 << 20},
@@ -652,6 +685,7 @@ def test_S30_what_is_written_for_version_1():
     assert names.index("cpu.cfs_period_us") < names.index("cpu.cfs_quota_us")
 
 
+@row("S30")
 @pytest.mark.parametrize(
     ("resources", "version", "rows"),
     [
@@ -684,15 +718,16 @@ def test_S30_what_is_written_for_version_1():
         ({"pids": {"limit": -1}}, 1, [("pids", "pids.max", "max", True)]),
     ],
 )
-def test_S30_what_is_written_for(resources, version, rows):
+def test_what_is_written_for(resources, version, rows):
     assert settings(resources, version) == rows
 
 
+@row("S30")
 @pytest.mark.parametrize(
     ("shares", "weight"),
     [(0, 1), (1, 1), (2, 1), (28, 1), (29, 2), (1024, 39), (262143, 9999), (262144, 10000), (1 << 40, 10000)],
 )
-def test_S30_shares_and_weight(shares, weight):
+def test_shares_and_weight(shares, weight):
     assert shares_to_weight(shares) == weight
 
 
@@ -730,7 +765,8 @@ DOCKER_V1_INFO = """\
 """
 
 
-def test_S30_layout_of_version_1():
+@row("S30")
+def test_layout_of_version_1():
     base = "/sys/fs/cgroup"
     session = "/user.slice/user-1000.slice/session-2.scope"
     assert parse_layout(V1_INFO, V1_OWN) == {
@@ -742,20 +778,23 @@ def test_S30_layout_of_version_1():
     }  # hugetlb is mounted nowhere
 
 
-def test_S30_layout_of_version_2():
+@row("S30")
+def test_layout_of_version_2():
     own = "0::/user.slice/user-1000.slice/session-2.scope\n"
     top = "/sys/fs/cgroup"
     assert parse_layout(V2_INFO, own) == {UNIFIED: (top, top + "/user.slice/user-1000.slice/session-2.scope")}
     assert parse_layout(V2_INFO, "0::/\n") == {UNIFIED: (top, top)}
 
 
-def test_S30_layout_of_both():
+@row("S30")
+def test_layout_of_both():
     layout = parse_layout(HYBRID_INFO, V1_OWN + "0::/user.slice/x\n")
     assert layout[UNIFIED] == ("/sys/fs/cgroup/unified", "/sys/fs/cgroup/unified/user.slice/x")
     assert layout["memory"] == ("/sys/fs/cgroup/memory", "/sys/fs/cgroup/memory/user.slice")
 
 
-def test_S30_layout_in_a_container_of_version_1():
+@row("S30")
+def test_layout_in_a_container_of_version_1():
     """Its part of each hierarchy is mounted, and the paths of its processes are the host's."""
     own = "4:pids:/docker/f00d\n3:memory:/docker/f00d/inner/most\n2:cpu,cpuacct:/docker/f00d\n"
     base = "/sys/fs/cgroup"
@@ -766,7 +805,8 @@ def test_S30_layout_in_a_container_of_version_1():
     }  # of pids another container's part is mounted, whose name this one's begins with
 
 
-def test_S30_layout_in_a_cgroup_namespace():
+@row("S30")
+def test_layout_in_a_cgroup_namespace():
     """Paths and roots are told from the namespace's root on; what lies above it begins with two dots."""
     inside = V2_INFO.replace("0:27 / /sys", "0:27 / /sys")
     assert parse_layout(inside, "0::/\n") == {UNIFIED: ("/sys/fs/cgroup", "/sys/fs/cgroup")}
@@ -777,17 +817,20 @@ def test_S30_layout_in_a_cgroup_namespace():
     assert parse_layout(outside, "0::/\n") == {}
 
 
-def test_S30_layout_of_names_that_need_escaping():
+@row("S30")
+def test_layout_of_names_that_need_escaping():
     info = "31 23 0:27 /a\\040b /mnt/with\\040space\\134and\\011tab rw - cgroup2 cgroup2 rw\n"
     point = "/mnt/with space\\and\ttab"
     assert parse_layout(info, "0::/a b/c d:e\n") == {UNIFIED: (point, point + "/c d:e")}
 
 
-def test_S30_layout_takes_the_first_of_two_mounts():
+@row("S30")
+def test_layout_takes_the_first_of_two_mounts():
     info = V2_INFO + "90 23 0:27 / /mnt/again rw,relatime - cgroup2 cgroup2 rw\n"
     assert parse_layout(info, "0::/x\n") == {UNIFIED: ("/sys/fs/cgroup", "/sys/fs/cgroup/x")}
 
 
+@row("S30")
 @pytest.mark.parametrize(
     ("info", "own"),
     [
@@ -798,5 +841,5 @@ def test_S30_layout_takes_the_first_of_two_mounts():
         ("garbage - cgroup2 a b\n", "0::/\n"),
     ],
 )
-def test_S30_layout_of_nothing(info, own):
+def test_layout_of_nothing(info, own):
     assert parse_layout(info, own) == {}

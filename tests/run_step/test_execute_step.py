@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import HOST_HOSTS, host_mounts, listing, make_rootfs, marker, processes
+from rows import row
 from watching import until
 from ways import isolations
 
@@ -42,42 +43,48 @@ def mask(names):
 # Outcome
 
 
+@row("S73")
 @pytest.mark.parametrize("status", [0, 1, 2, 126, 127, 255])
-def test_S73_the_exit_status_is_passed_through(step, status):
+def test_the_exit_status_is_passed_through(step, status):
     result = step.run(f"exit {status}")
     assert result.status == result.exit_status == status
     assert result.describe() == f"exit status {status}"
     assert not (result.cancelled or result.timed_out)
 
 
-def test_S73_a_death_by_signal_is_told_by_name(step):
+@row("S73")
+def test_a_death_by_signal_is_told_by_name(step):
     """With the host's PID namespace the command is no init, which a signal of its own could not kill."""
     result = step.run("kill -TERM $$", namespaces=(NamespaceOption("pid", host=True),))
     assert (result.status, result.exit_status) == (-signal.SIGTERM, 143)
     assert result.describe() == "killed by SIGTERM"
 
 
+@row("S73")
 @pytest.mark.slow
-def test_S73_a_death_of_the_init_by_a_signal_is_told(step):
+def test_a_death_of_the_init_by_a_signal_is_told(step):
     result = step.run("while :; do :; done", ulimits=("cpu=1",))
     assert result.describe() == "killed by SIGKILL"
     assert result.exit_status == 137
 
 
-def test_X38_resource_use_is_told(step):
+@row("X38")
+def test_resource_use_is_told(step):
     result = step.run("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done")
     assert result.wall_us > 0 and result.max_rss > 0
     assert result.user_us + result.system_us > 0
 
 
+@row("S71")
 @pytest.mark.parametrize("command", ["nosuch-command", "/no/such/command", "./nosuch", "/etc/passwd", "/etc"])
-def test_S71_a_command_that_cannot_be_run_is_told(step, command):
+def test_a_command_that_cannot_be_run_is_told(step, command):
     with pytest.raises(HostError) as caught:
         step.run(command, "argument")
     assert command.rsplit("/", 1)[-1] in str(caught.value)
 
 
-def test_S14_a_plain_name_is_not_looked_for_in_the_working_directory(step):
+@row("S14")
+def test_a_plain_name_is_not_looked_for_in_the_working_directory(step):
     with open(step.rootfs + "/tool", "w", encoding="ascii") as stream:
         stream.write("#!/bin/sh\n")
     os.chmod(step.rootfs + "/tool", 0o755)
@@ -102,17 +109,20 @@ def test_run_plans_and_executes(step):
 # Streams
 
 
-def test_S74_both_streams_are_complete(step):
+@row("S74")
+def test_both_streams_are_complete(step):
     step.run("printf out; printf err >&2; printf ' more'; printf ' more' >&2")
     assert (step.stdout, step.stderr) == (b"out more", b"err more")
 
 
-def test_S74_stdin_is_at_its_end(step):
+@row("S74")
+def test_stdin_is_at_its_end(step):
     assert step.text("cat; echo done") == "done\n"
 
 
+@row("S74")
 @pytest.mark.slow
-def test_S74_much_output(step):
+def test_much_output_is_complete(step):
     size = 50 << 20
     total = {"stdout": 0, "stderr": 0}
 
@@ -124,14 +134,16 @@ def test_S74_much_output(step):
     assert total == {"stdout": size, "stderr": size}
 
 
-def test_S74_a_background_process_cannot_hang_the_build(step):
+@row("S74")
+def test_a_background_process_cannot_hang_the_build(step):
     nap = marker()
     result = step.run(f"sleep {nap} & echo started")
     assert (result.status, step.stdout) == (0, b"started\n")
     assert processes(nap) == []
 
 
-def test_S74_neither_with_the_hosts_processes(step):
+@row("S74")
+def test_neither_with_the_hosts_processes(step):
     nap = marker()
     step.run(
         f"(setsid sleep {nap} &) ; setsid yes >/dev/null & echo",
@@ -140,7 +152,8 @@ def test_S74_neither_with_the_hosts_processes(step):
     assert processes(nap) == []
 
 
-def test_S74_a_receiver_that_fails_ends_the_step_first(step):
+@row("S74")
+def test_a_receiver_that_fails_ends_the_step_first(step):
     """When the error arrives, nothing of the step runs any more."""
     nap = marker()
 
@@ -156,7 +169,8 @@ def test_S74_a_receiver_that_fails_ends_the_step_first(step):
 # Identity
 
 
-def test_S15_user_and_groups(step):
+@row("S15")
+def test_user_and_groups(step):
     assert step.text("id", "-u", user="bob") == "1000\n"
     seen = status_of(step, user="bob")
     assert seen["Uid"] == seen["Gid"] == ["1000"] * 4
@@ -166,7 +180,8 @@ def test_S15_user_and_groups(step):
     assert status_of(step)["Groups"] == []
 
 
-def test_S16_capabilities_of_root(step):
+@row("S16")
+def test_capabilities_of_root(step):
     seen = status_of(step)
     have = {name: int(seen[name][0], 16) for name in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb")}
     assert have == {
@@ -174,19 +189,22 @@ def test_S16_capabilities_of_root(step):
     }  # fmt: skip
 
 
-def test_S16_added_and_dropped(step):
+@row("S16")
+def test_added_and_dropped(step):
     seen = status_of(step, cap_add=("sys_ptrace",), cap_drop=("CHOWN",))
     assert int(seen["CapEff"][0], 16) == mask({*DEFAULT, "SYS_PTRACE"} - {"CHOWN"})
     assert int(status_of(step, cap_drop=("all",))["CapBnd"][0], 16) == 0
 
 
-def test_S17_a_user_has_the_bounding_set_alone(step):
+@row("S17")
+def test_a_user_has_the_bounding_set_alone(step):
     seen = status_of(step, user="bob")
     assert int(seen["CapBnd"][0], 16) == mask(DEFAULT)
     assert not any(int(seen[name][0], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapAmb"))
 
 
-def test_X21_no_new_privileges(step):
+@row("X21")
+def test_no_new_privileges(step):
     assert status_of(step)["NoNewPrivs"] == ["0"]
     assert status_of(step, no_new_privileges=True)["NoNewPrivs"] == ["1"]
 
@@ -207,12 +225,14 @@ def test_umask_is_not_the_builders(step):
         os.umask(old)
 
 
+@row("S19")
 @pytest.mark.parametrize(("text", "flag", "wanted"), [("nofile=77:88", "n", "77"), ("core=0", "c", "0")])
-def test_S19_limits_hold(step, text, flag, wanted):
+def test_limits_hold(step, text, flag, wanted):
     assert step.text(f"ulimit -{flag}", ulimits=(text,)) == f"{wanted}\n"
 
 
-def test_S19_a_limit_that_the_interpreter_does_not_know(step):
+@row("S19")
+def test_a_limit_that_the_interpreter_does_not_know(step):
     text = step.text("cat", "/proc/self/limits", ulimits=("locks=5:6",))
     assert [line.split()[3:5] for line in text.splitlines() if line.startswith("Max file locks")] == [
         ["5", "6"]
@@ -222,7 +242,8 @@ def test_S19_a_limit_that_the_interpreter_does_not_know(step):
 # Surroundings
 
 
-def test_S10_the_environment_is_exactly_the_plans(step, monkeypatch):
+@row("S10")
+def test_the_environment_is_exactly_the_plans(step, monkeypatch):
     monkeypatch.setenv("BUILDER_SECRET", "leaked")
     fields = {"env": ("A=1", "B=x=y", "EMPTY="), "hostname": "box"}
     want = plan(step.request("/bin/env", **fields), step.executor.host(runtimes=False)).spec["process"]["env"]
@@ -230,12 +251,14 @@ def test_S10_the_environment_is_exactly_the_plans(step, monkeypatch):
     assert "HOSTNAME=box" in want
 
 
-def test_S10_a_token_of_the_plan_in_a_command_is_text(step):
+@row("S10")
+def test_a_token_of_the_plan_in_a_command_is_text(step):
     assert step.text("/bin/echo", "@rootfs@/x", "@bundle@") == "@rootfs@/x @bundle@\n"
     assert step.text("echo $A", env=("A=@bundle@",)) == "@bundle@\n"
 
 
-def test_S13_cwd_is_made_and_owned(step):
+@row("S13")
+def test_cwd_is_made_and_owned(step):
     assert (
         step.text("pwd; stat -c '%u %g %a' .; touch mine", cwd="/new/deep", user="bob")
         == "/new/deep\n1000 1000 755\n"
@@ -245,7 +268,8 @@ def test_S13_cwd_is_made_and_owned(step):
     assert os.stat(step.rootfs + "/new/deep/mine").st_uid == 1000
 
 
-def test_S13_cwd_never_escapes(step, tmp_path):
+@row("S13")
+def test_cwd_never_escapes(step, tmp_path):
     os.symlink(str(tmp_path), step.rootfs + "/absolute")
     os.symlink("../../../../..", step.rootfs + "/relative")
     step.text("pwd", cwd="/absolute/made")
@@ -255,45 +279,52 @@ def test_S13_cwd_never_escapes(step, tmp_path):
     assert os.path.isdir(step.rootfs + "/tmp/made")
 
 
-def test_S13_a_file_in_the_way_is_told(step):
+@row("S13")
+def test_a_file_in_the_way_is_told(step):
     for path in ("/etc/passwd", "/etc/passwd/x"):
         with pytest.raises((HostError, OSError), match="passwd"):
             step.run("true", cwd=path)
 
 
-def test_S45_hostname(step):
+@row("S45")
+def test_the_hostname_is_set_in_its_own_namespace(step):
     ours = os.uname().nodename
     assert step.text("hostname; cat /etc/hostname; echo $HOSTNAME", hostname="box") == "box\n" * 3
     assert os.uname().nodename == ours
     assert step.text("hostname", namespaces=(NamespaceOption("uts", host=True),)) == f"{ours}\n"
 
 
-def test_S50_hosts_file(step):
+@row("S50")
+def test_the_hosts_file_of_a_step(step):
     text = step.text("cat", "/etc/hosts", hostname="box", add_hosts=("db:10.1.2.3",))
     assert HOST_HOSTS in text
     assert text.endswith("10.1.2.3\tdb\n127.0.0.1 box\n::1 box\n")
     assert step.text("stat", "-c", "%u %g %a", "/etc/hosts") == "0 0 644\n"
 
 
-def test_S51_resolv_conf(step):
+@row("S51")
+def test_the_resolv_conf_of_a_step(step):
     text = step.text(
         "cat", "/etc/resolv.conf", dns=("1.1.1.1",), dns_search=("s.example",), dns_options=("rotate",)
     )
     assert text == "search s.example\nnameserver 1.1.1.1\noptions rotate\n"
 
 
-def test_S51_none_shows_the_images_file(step):
+@row("S51")
+def test_none_shows_the_images_file(step):
     with open(step.rootfs + "/etc/resolv.conf", "w", encoding="ascii") as stream:
         stream.write("nameserver 7.7.7.7\n")
     assert step.text("cat", "/etc/resolv.conf", dns=("none",)) == "nameserver 7.7.7.7\n"
     assert "7.7.7.7" not in step.text("cat", "/etc/resolv.conf", dns=("1.1.1.1",))
 
 
-def test_S53_containerenv(step):
+@row("S53")
+def test_containerenv_is_an_empty_file(step):
     assert step.text("stat", "-c", "%s %F", "/run/.containerenv") == "0 regular empty file\n"
 
 
-def test_S30_a_memory_limit_holds(step):
+@row("S30", "X38")
+def test_a_memory_limit_holds(step):
     """busybox's tail keeps what has no line end in memory."""
     result = step.run("tail /dev/zero; echo after; exit 3", resources=Resources(memory=32 << 20))
     assert (result.status, step.stdout, result.oom_kills) == (3, b"after\n", 1)
@@ -301,7 +332,8 @@ def test_S30_a_memory_limit_holds(step):
     assert 30 << 20 < result.peak_memory <= 32 << 20
 
 
-def test_S31_default_devices(step):
+@row("S31")
+def test_the_default_devices_are_there(step):
     names = step.text("ls /dev").split()
     assert {
         "null",
@@ -326,20 +358,23 @@ def test_S31_default_devices(step):
     assert step.text("echo x > /dev/full || echo full 2>/dev/null", user="bob") == "full\n"
 
 
-def test_S40_processes_are_its_own(step):
+@row("S40")
+def test_processes_are_its_own(step):
     assert step.text("echo $$") == "1\n"
     assert step.text("ls", "-d", "/proc/1", f"/proc/{'self'}") == "/proc/1\n/proc/self\n"
     inside = step.text("ls /proc | grep -c '^[0-9]'")
     assert int(inside) < 6
 
 
-def test_S41_the_network_none_has_the_loopback_alone(step):
+@row("S41")
+def test_the_network_none_has_the_loopback_alone(step):
     text = step.text("cat /proc/net/dev; ping -c 1 -w 2 127.0.0.1 >/dev/null && echo up", network="none")
     assert [line.split(":")[0].strip() for line in text.splitlines() if ":" in line] == ["lo"]
     assert "up" in text
 
 
-def test_S41_the_hosts_network_is_the_builders(step):
+@row("S41")
+def test_the_hosts_network_is_the_builders(step):
     with open("/proc/net/dev", encoding="ascii") as stream:
         ours = [line.split(":")[0] for line in stream if ":" in line]
     text = step.text("cat", "/proc/net/dev", network="host")
@@ -359,17 +394,20 @@ def netns():
     process.stdout.close()
 
 
-def test_S41_an_existing_network_is_joined(step, netns):
+@row("S41")
+def test_an_existing_network_is_joined(step, netns):
     path, inode = netns
     assert step.text("readlink", "/proc/self/ns/net", network=f"ns:{path}") == f"{inode}\n"
 
 
-def test_S61_shm_has_the_size_asked_for(step):
+@row("S61")
+def test_shm_has_the_size_asked_for(step):
     assert "size=1024k" in step.text("grep /dev/shm /proc/mounts", shm_size="1m")
 
 
+@row("S62")
 @pytest.mark.parametrize("network", ["host", "none"])
-def test_S62_sys_cannot_be_written(step, network):
+def test_sys_cannot_be_written(step, network):
     """Neither the top nor the cgroups below it: a step that leaves its cgroup is rid of its limits."""
     line = "(find /sys -maxdepth 3 -type f; find /sys/fs/cgroup -maxdepth 3 -name cgroup.procs)"
     line += " | while read -r file; do (: >> $file) 2>/dev/null && echo $file; done; true"
@@ -377,7 +415,8 @@ def test_S62_sys_cannot_be_written(step, network):
     assert step.text("ls", "/sys/class/net", network=network).split()
 
 
-def test_S63_an_image_volume_is_a_copy(step):
+@row("S63")
+def test_an_image_volume_is_a_copy(step):
     os.makedirs(step.rootfs + "/srv/sub")
     os.chown(step.rootfs + "/srv", 1000, 50)
     os.chmod(step.rootfs + "/srv", 0o1770)
@@ -401,7 +440,8 @@ def test_S63_an_image_volume_is_a_copy(step):
     assert listing(step.rootfs) == before
 
 
-def test_S63_a_missing_image_volume_is_made_for_all(step):
+@row("S63")
+def test_a_missing_image_volume_is_made_for_all(step):
     request = replace(step.request("/bin/stat", "-c", "%a", "/made"), image=ImageDefaults(volumes=("/made",)))
     old, out = os.umask(0o077), []
     try:
@@ -414,7 +454,8 @@ def test_S63_a_missing_image_volume_is_made_for_all(step):
     assert not os.path.exists(step.rootfs + "/made")
 
 
-def test_S64_volumes(step, tmp_path):
+@row("S64")
+def test_volumes_are_bound_as_their_options_say(step, tmp_path):
     (tmp_path / "volume").mkdir()
     (tmp_path / "volume" / "file").write_text("host")
     volumes = (f"{tmp_path}/volume:/rw", f"{tmp_path}/volume:/deep/ro:ro", f"{tmp_path}/volume/file:/one:ro")
@@ -425,7 +466,8 @@ def test_S64_volumes(step, tmp_path):
     assert not {"rw", "deep", "one"} & set(os.listdir(step.rootfs))
 
 
-def test_S64_S65_an_overlay_volume_is_thrown_away(step, tmp_path):
+@row("S64", "S65")
+def test_an_overlay_volume_is_thrown_away(step, tmp_path):
     volume = tmp_path / "with:colon, comma"
     volume.mkdir()
     (volume / "file").write_text("host\n")
@@ -441,7 +483,8 @@ def test_S64_S65_an_overlay_volume_is_thrown_away(step, tmp_path):
     assert "v" not in os.listdir(step.rootfs)
 
 
-def test_S64_an_overlay_keeps_what_it_collects_where_asked(step, tmp_path):
+@row("S64")
+def test_an_overlay_keeps_what_it_collects_where_asked(step, tmp_path):
     for name in ("low,er", "upper", "scratch"):
         (tmp_path / name).mkdir()
     volume = f"{tmp_path}/low,er:/v:O,upperdir={tmp_path}/upper,workdir={tmp_path}/scratch"
@@ -451,7 +494,8 @@ def test_S64_an_overlay_keeps_what_it_collects_where_asked(step, tmp_path):
     assert os.listdir(tmp_path / "low,er") == []
 
 
-def test_S64_a_volume_is_given_to_the_user(step, tmp_path):
+@row("S64")
+def test_a_volume_is_given_to_the_user(step, tmp_path):
     outside = tmp_path / "outside"
     outside.touch()
     volume = tmp_path / "volume"
@@ -463,7 +507,8 @@ def test_S64_a_volume_is_given_to_the_user(step, tmp_path):
     assert outside.stat().st_uid == 0
 
 
-def test_S64_a_volume_is_relabelled(step, tmp_path, host):
+@row("S64")
+def test_a_volume_is_relabelled(step, tmp_path, host):
     """The kernel keeps a label that nobody enforces as well, so that it can be read back anywhere."""
     volume = tmp_path / "volume"
     volume.mkdir()
@@ -480,7 +525,8 @@ def test_S64_a_volume_is_relabelled(step, tmp_path, host):
         assert label == b"system_u:object_r:container_file_t:s0:c3,c4\0"
 
 
-def test_S64_a_tmpfs_volume(step):
+@row("S64")
+def test_a_tmpfs_volume(step):
     mount = "type=tmpfs,target=/fast,tmpfs-size=1m,tmpfs-mode=1700"
     line = "stat -c %a /fast; head -c 2000000 /dev/zero > /fast/x || echo full; mount | grep ' /fast '"
     seen = step.text(line, mounts=(mount,)).splitlines()
@@ -489,7 +535,8 @@ def test_S64_a_tmpfs_volume(step):
     assert "fast" not in os.listdir(step.rootfs)
 
 
-def test_S64_a_read_only_volume_is_so_all_the_way_down(step, tmp_path):
+@row("S64")
+def test_a_read_only_volume_is_so_all_the_way_down(step, tmp_path):
     """A bind of a tree with another mount in it: remounting the top alone would leave that writable."""
     inner = tmp_path / "volume" / "inner"
     inner.mkdir(parents=True)
@@ -518,7 +565,8 @@ def test_only_three_descriptors_are_open(step):
 # What remains
 
 
-def test_S54_nothing_of_a_step_remains(step):
+@row("S54")
+def test_nothing_of_a_step_remains(step):
     mounted = host_mounts(os.path.dirname(step.rootfs))
     before = listing(step.rootfs)
     assert step.run("true").status == 0
@@ -527,15 +575,17 @@ def test_S54_nothing_of_a_step_remains(step):
     assert os.listdir(step.work_dir) == []
 
 
+@row("S54")
 @pytest.mark.parametrize("line", ["exit 3", "kill -9 -1", "nosuch"])
-def test_S54_nor_of_one_that_fails(step, line):
+def test_nor_of_one_that_fails(step, line):
     before = listing(step.rootfs)
     step.run(line)
     assert listing(step.rootfs) == before
     assert os.listdir(step.work_dir) == []
 
 
-def test_S54_nor_of_one_that_never_began(step):
+@row("S54")
+def test_nor_of_one_that_never_began(step):
     before, mounted = listing(step.rootfs), host_mounts(os.path.dirname(step.rootfs))
     with pytest.raises(HostError):
         step.run("/no/such", "x")
@@ -544,13 +594,15 @@ def test_S54_nor_of_one_that_never_began(step):
     assert os.listdir(step.work_dir) == []
 
 
-def test_S54_what_the_step_wrote_stays(step):
+@row("S54")
+def test_what_the_step_wrote_stays(step):
     step.text("echo mine > /tmp/file; mkdir -p /run/lock; echo x > /run/lock/y")
     assert open(step.rootfs + "/tmp/file", encoding="ascii").read() == "mine\n"
     assert sorted(os.listdir(step.rootfs + "/run")) == ["lock"]
 
 
-def test_S70_nothing_is_left_in_the_temporary_directory(step, tmp_path, monkeypatch):
+@row("S70")
+def test_nothing_is_left_in_the_temporary_directory(step, tmp_path, monkeypatch):
     import tempfile
 
     place = tmp_path / "temporary"
@@ -563,7 +615,8 @@ def test_S70_nothing_is_left_in_the_temporary_directory(step, tmp_path, monkeypa
 # Stopping
 
 
-def test_X82_a_timeout_kills(step):
+@row("X82")
+def test_a_timeout_kills(step):
     nap = marker()
     result = step.run(f"sleep {nap} & sleep {nap}", timeout=0.5)
     assert result.timed_out
@@ -571,7 +624,8 @@ def test_X82_a_timeout_kills(step):
     assert processes(nap) == []
 
 
-def test_X82_cancelling_kills(step):
+@row("X82")
+def test_cancelling_kills(step):
     nap, cancel = marker(), threading.Event()
 
     def when_started(stream, data):
@@ -583,7 +637,8 @@ def test_X82_cancelling_kills(step):
     assert os.listdir(step.work_dir) == []
 
 
-def test_X82_cancelling_before_the_start(step):
+@row("X82")
+def test_cancelling_before_the_start(step):
     cancel = threading.Event()
     cancel.set()
     nap = marker()
@@ -591,7 +646,8 @@ def test_X82_cancelling_before_the_start(step):
     assert processes(nap) == []
 
 
-def test_X82_cancelling_what_has_ended_changes_nothing(step):
+@row("X82")
+def test_cancelling_what_has_ended_changes_nothing(step):
     cancel = threading.Event()
     result = step.run("exit 4", cancel=cancel)
     cancel.set()
@@ -619,7 +675,8 @@ def test_several_steps_at_once(step, tmp_path):
     assert results == {number: (number, b"%d\n" % number) for number in range(6)}
 
 
-def test_S72_the_caller_has_no_foreign_children(step):
+@row("S72")
+def test_the_caller_has_no_foreign_children(step):
     before = children()
     step.run("true; sleep 0.01 &")
     assert children() - before == {step.executor.supervisor._process.pid}
@@ -652,7 +709,8 @@ executor.execute(executor.plan(request), rootfs)
 """
 
 
-def test_X82_a_killed_builder_leaves_nothing(step):
+@row("X82")
+def test_a_killed_builder_leaves_nothing(step):
     nap, mounted = marker(), host_mounts(os.path.dirname(step.rootfs))
     command = [sys.executable, "-c", BUILDER, step.isolation, step.runtime, step.rootfs, step.work_dir, nap]
     builder = subprocess.Popen(command, stdout=subprocess.PIPE)
@@ -671,7 +729,8 @@ def test_X82_a_killed_builder_leaves_nothing(step):
     ]
 
 
-def test_X82_a_killed_supervisor_is_told_and_leaves_nothing(step):
+@row("X82")
+def test_a_killed_supervisor_is_told_and_leaves_nothing(step):
     nap, killed = marker(), []
 
     def kill(stream, data):
@@ -684,10 +743,11 @@ def test_X82_a_killed_supervisor_is_told_and_leaves_nothing(step):
     assert processes(nap) == []
 
 
+@row("S33")
 @pytest.mark.parametrize(
     ("field", "value"), [("apparmorProfile", "no-such-profile"), ("selinuxLabel", "a:b:c:d")]
 )
-def test_S33_a_label_that_the_kernel_refuses_is_told(step, field, value):
+def test_a_label_that_the_kernel_refuses_is_told(step, field, value):
     """No step runs without the label that was asked for."""
     made = step.plan("/bin/echo", "ran")
     made.spec["process"][field] = value
@@ -718,8 +778,9 @@ def open_step(request, open_path, host):
 MAPS = {"uid_map": (IDMapping(0, 200_000, 65_536),), "gid_map": (IDMapping(0, 300_000, 65_536),)}
 
 
+@row("S43", "S80")
 @pytest.mark.parametrize("open_step", isolations(), indirect=True)
-def test_S43_an_identity_of_its_own(open_step):
+def test_an_identity_of_its_own(open_step):
     """Root of the step is nobody on the host; what it makes belongs to it, and so do its namespaces."""
     step = open_step
     line = "id -u; id -g; cat /proc/self/uid_map /proc/self/gid_map; touch /tmp/made; ls -ln /dev | grep -c ' 65534 '"
@@ -734,9 +795,10 @@ def test_S43_an_identity_of_its_own(open_step):
     assert step.text("cat /etc/hostname", hostname="box", network="private", **MAPS) == "box\n"
 
 
+@row("S43")
 @pytest.mark.parametrize("open_step", isolations(), indirect=True)
 @pytest.mark.parametrize("network", ["host", "none"])
-def test_S43_the_hosts_files_are_out_of_reach(open_step, tmp_path, network):
+def test_the_hosts_files_are_out_of_reach(open_step, tmp_path, network):
     step = open_step
     secret = step.rootfs + "/secret"
     with open(secret, "w", encoding="ascii") as stream:
@@ -748,8 +810,9 @@ def test_S43_the_hosts_files_are_out_of_reach(open_step, tmp_path, network):
     assert os.path.exists(step.rootfs + "/etc/passwd")
 
 
+@row("S43")
 @pytest.mark.parametrize("open_step", isolations(), indirect=True)
-def test_S43_a_user_that_is_not_mapped_is_told(open_step):
+def test_a_user_that_is_not_mapped_is_told(open_step):
     small = {"uid_map": (IDMapping(0, 200_000, 10),), "gid_map": (IDMapping(0, 300_000, 10),)}
     with pytest.raises(HostError, match="uid 1000 does not exist in its user namespace"):
         open_step.run("id", user="bob", **small)

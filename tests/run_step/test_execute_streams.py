@@ -8,6 +8,7 @@ import tty
 
 import pytest
 from busybox_root import marker, processes
+from rows import row
 from watching import fed
 
 from run_step import HostError, NamespaceOption
@@ -38,8 +39,9 @@ def open_now():
 # Much
 
 
+@row("S74")
 @pytest.mark.slow
-def test_S74_much_goes_out_while_much_goes_in(step):
+def test_much_goes_out_while_much_goes_in(step):
     out, count = {"stdout": 0}, []
 
     def receive(stream, data):
@@ -55,7 +57,8 @@ def test_S74_much_goes_out_while_much_goes_in(step):
     assert int(b"".join(count)) == 50 << 20
 
 
-def test_S74_input_comes_back_byte_for_byte(step):
+@row("S74")
+def test_input_comes_back_byte_for_byte(step):
     data = bytes(range(256)) * 16 + os.urandom(3 << 20) + b"\0\xff\r\n\x04"
     with fed(data) as stdin:
         assert step.run("tee /dev/stderr", stdin=stdin).status == 0
@@ -63,29 +66,34 @@ def test_S74_input_comes_back_byte_for_byte(step):
     assert step.stderr == data
 
 
-def test_S74_output_that_has_no_last_newline(step):
+@row("S74")
+def test_output_that_has_no_last_newline(step):
     step.run("printf 'a\\nlast'; printf 'b\\nwords' >&2")
     assert (step.stdout, step.stderr) == (b"a\nlast", b"b\nwords")
 
 
-def test_S74_single_bytes_are_complete(step):
+@row("S74")
+def test_single_bytes_are_complete(step):
     """Each write is one byte, and each stream has its own."""
     step.run("i=0; while [ $i -lt 500 ]; do printf o; printf e >&2; i=$((i+1)); done")
     assert (step.stdout, step.stderr) == (b"o" * 500, b"e" * 500)
 
 
-def test_S74_much_on_stderr_alone(step):
+@row("S74")
+def test_much_on_stderr_alone(step):
     total = {}
     assert step.run("head -c 31457281 /dev/zero >&2; exit 5", output=sizes(total)).status == 5
     assert total == {"stderr": 31457281}
 
 
-def test_S74_streams_that_the_step_closes(step):
+@row("S74")
+def test_streams_that_the_step_closes(step):
     assert step.run("echo out; exec >&- 2>&-; exit 4").status == 4
     assert (step.stdout, step.stderr) == (b"out\n", b"")
 
 
-def test_S74_the_order_of_two_streams_is_kept_where_the_step_waits(step):
+@row("S74")
+def test_the_order_of_two_streams_is_kept_where_the_step_waits(step):
     seen = []
     reader, writer = os.pipe()
 
@@ -106,7 +114,8 @@ def test_S74_the_order_of_two_streams_is_kept_where_the_step_waits(step):
 # Where input comes from
 
 
-def test_S74_input_from_a_file_begins_where_the_descriptor_stands(step, tmp_path):
+@row("S74")
+def test_input_from_a_file_begins_where_the_descriptor_stands(step, tmp_path):
     path = tmp_path / "input"
     path.write_bytes(b"skipped" + b"kept\n" * 100_000)
     with open(path, "rb") as stream:
@@ -115,6 +124,7 @@ def test_S74_input_from_a_file_begins_where_the_descriptor_stands(step, tmp_path
         assert not stream.closed and os.fstat(stream.fileno())
 
 
+@row("S74")
 @pytest.mark.parametrize(
     ("path", "line", "wanted"),
     [
@@ -123,7 +133,7 @@ def test_S74_input_from_a_file_begins_where_the_descriptor_stands(step, tmp_path
         ("/", "wc -c", "0\n"),  # a directory can be opened and not read
     ],
 )
-def test_S74_input_from_a_device_or_a_directory(step, path, line, wanted):
+def test_input_from_a_device_or_a_directory(step, path, line, wanted):
     fd = os.open(path, os.O_RDONLY)
     try:
         assert step.text(line, stdin=fd) == wanted
@@ -131,21 +141,24 @@ def test_S74_input_from_a_device_or_a_directory(step, path, line, wanted):
         os.close(fd)
 
 
-def test_S74_a_file_that_nobody_reads(step, tmp_path):
+@row("S74")
+def test_a_file_that_nobody_reads(step, tmp_path):
     path = tmp_path / "input"
     path.write_bytes(bytes(10 << 20))
     with open(path, "rb") as stream:
         assert step.text("echo done", stdin=stream.fileno()) == "done\n"
 
 
-def test_S74_input_from_a_pipe_is_passed_on_up_to_its_end(step):
+@row("S74")
+def test_input_from_a_pipe_is_passed_on_up_to_its_end(step):
     with fed(b"one\ntwo") as stdin:
         assert step.text("cat; echo .", stdin=stdin) == "one\ntwo.\n"
     with fed() as stdin:
         assert step.text("cat; echo .", stdin=stdin) == ".\n"
 
 
-def test_S74_input_from_a_terminal_for_a_step_without_one(step):
+@row("S74")
+def test_input_from_a_terminal_for_a_step_without_one(step):
     controller, terminal = pty.openpty()
     before = termios.tcgetattr(terminal)
     try:
@@ -158,7 +171,8 @@ def test_S74_input_from_a_terminal_for_a_step_without_one(step):
         os.close(terminal)
 
 
-def test_S74_input_from_a_terminal_that_is_hung_up(step):
+@row("S74")
+def test_input_from_a_terminal_that_is_hung_up(step):
     controller, terminal = pty.openpty()
     tty.setraw(terminal)
     os.write(controller, b"last words")
@@ -178,8 +192,9 @@ def test_S74_input_from_a_terminal_that_is_hung_up(step):
         os.close(terminal)
 
 
+@row("S74")
 @pytest.mark.parametrize("kind", ["none", "closed"])
-def test_S74_no_input(step, kind):
+def test_a_missing_input_is_an_empty_one(step, kind):
     number = None
     if kind == "closed":
         number = os.open("/", os.O_RDONLY)
@@ -187,7 +202,8 @@ def test_S74_no_input(step, kind):
     assert step.text("cat; echo .", stdin=number) == ".\n"
 
 
-def test_S74_what_cannot_be_read_is_an_empty_input(step):
+@row("S74")
+def test_what_cannot_be_read_is_an_empty_input(step):
     reader, writer = os.pipe()
     try:
         assert step.run("cat; echo .", stdin=writer, timeout=10).status == 0
@@ -197,7 +213,8 @@ def test_S74_what_cannot_be_read_is_an_empty_input(step):
         os.close(writer)
 
 
-def test_S74_the_callers_descriptor_stays_as_it_was(step):
+@row("S74")
+def test_the_callers_descriptor_stays_as_it_was(step):
     with fed(b"x", ends=False) as stdin:
         assert step.text("head -c 1", stdin=stdin) == "x"
         assert os.get_blocking(stdin)
@@ -206,26 +223,30 @@ def test_S74_the_callers_descriptor_stays_as_it_was(step):
 # Ends
 
 
-def test_S74_a_step_that_never_reads_is_not_hung(step):
+@row("S74")
+def test_a_step_that_never_reads_is_not_hung(step):
     with fed(size=50 << 20) as stdin:
         assert step.text("echo done", stdin=stdin) == "done\n"
 
 
-def test_S74_a_step_that_closes_its_input_early_goes_on(step):
+@row("S74")
+def test_a_step_that_closes_its_input_early_goes_on(step):
     with fed(b"first line\n", size=50 << 20) as stdin:
         line = "head -c 6; exec <&-; head -c 3000000 /dev/zero | wc -c; exit 6"
         assert step.run(line, stdin=stdin).status == 6
     assert step.stdout == b"first 3000000\n"
 
 
-def test_S74_a_step_ends_before_its_input_does(step):
+@row("S74")
+def test_a_step_ends_before_its_input_does(step):
     with fed(b"a line\n", ends=False) as stdin:
         assert step.text("read x; echo got $x", stdin=stdin) == "got a line\n"
     with fed(ends=False) as stdin:
         assert step.run("exit 9", stdin=stdin).status == 9
 
 
-def test_S74_a_background_process_that_holds_all_streams(step):
+@row("S74")
+def test_a_background_process_that_holds_all_streams(step):
     nap = marker()
     with fed(size=1 << 20) as stdin:
         line = f"exec 3<&0; sleep {nap} <&3 & (while :; do echo more; done) & echo started >&2"
@@ -234,7 +255,8 @@ def test_S74_a_background_process_that_holds_all_streams(step):
     assert processes(nap) == []
 
 
-def test_S74_neither_does_one_of_the_hosts_processes(step):
+@row("S74")
+def test_neither_does_one_of_the_hosts_processes(step):
     nap = marker()
     pid = (NamespaceOption("pid", host=True),)
     with fed(ends=False) as stdin:
@@ -244,7 +266,8 @@ def test_S74_neither_does_one_of_the_hosts_processes(step):
     assert processes(nap) == []
 
 
-def test_S74_X82_cancelling_while_input_waits(step):
+@row("S74", "X82")
+def test_cancelling_while_input_waits(step):
     nap, cancel = marker(), threading.Event()
     with fed(size=50 << 20) as stdin:
         result = step.run(f"echo; sleep {nap}", stdin=stdin, cancel=cancel, output=lambda *_: cancel.set())
@@ -252,7 +275,8 @@ def test_S74_X82_cancelling_while_input_waits(step):
     assert processes(nap) == []
 
 
-def test_S74_a_receiver_that_fails_while_input_waits(step):
+@row("S74")
+def test_a_receiver_that_fails_while_input_waits(step):
     def fail(stream, data):
         raise ZeroDivisionError
 
@@ -264,7 +288,8 @@ def test_S74_a_receiver_that_fails_while_input_waits(step):
     assert os.listdir(step.work_dir) == []
 
 
-def test_S74_nothing_stays_open(step):
+@row("S74")
+def test_nothing_stays_open(step):
     step.run("true")
     before = open_now()
     for line, fields in (
@@ -283,32 +308,37 @@ def test_S74_nothing_stays_open(step):
 # quiet, and who owns the streams
 
 
-def test_S74_quiet_drops_stdout_alone(step):
+@row("S74")
+def test_quiet_drops_stdout_alone(step):
     result = step.run("echo out; head -c 3000000 /dev/zero; echo err >&2; exit 3", quiet=True)
     assert (result.status, step.stdout, step.stderr) == (3, b"", b"err\n")
 
 
-def test_S74_quiet_with_a_terminal_shows_nothing(step):
+@row("S74")
+def test_quiet_with_a_terminal_shows_nothing(step):
     """There both streams are one."""
     assert step.run("echo out; echo err >&2", quiet=True, terminal="with").status == 0
     assert (step.stdout, step.stderr) == (b"", b"")
 
 
+@row("S74")
 @pytest.mark.parametrize("user", ["root", "bob", "1234:5678"])
-def test_S74_the_streams_can_be_opened_by_name(step, user):
+def test_the_streams_can_be_opened_by_name(step, user):
     line = "cat /dev/stdin; echo out > /dev/stdout; echo err > /dev/stderr; echo fd > /proc/self/fd/2"
     with fed(b"in\n") as stdin:
         assert step.run(line, stdin=stdin, user=user).status == 0
     assert (step.stdout, step.stderr) == (b"in\nout\n", b"err\nfd\n")
 
 
-def test_S74_a_quiet_step_can_open_them_too(step):
+@row("S74")
+def test_a_quiet_step_can_open_them_too(step):
     line = "cat /dev/stdin; echo out > /dev/stdout && echo err > /dev/stderr"
     assert step.run(line, user="bob", quiet=True).status == 0
     assert (step.stdout, step.stderr) == (b"", b"err\n")
 
 
-def test_S74_a_user_does_not_become_owner_of_the_hosts_null_device(step):
+@row("S74")
+def test_a_user_does_not_become_owner_of_the_hosts_null_device(step):
     before = os.stat("/dev/null")
     step.run("cat", user="bob", quiet=True)
     after = os.stat("/dev/null")
@@ -318,7 +348,8 @@ def test_S74_a_user_does_not_become_owner_of_the_hosts_null_device(step):
 # Threads
 
 
-def test_S74_a_thread_that_is_not_the_main_one(step):
+@row("S74")
+def test_a_thread_that_is_not_the_main_one(step):
     found = []
 
     def run():

@@ -18,6 +18,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import marker, processes
+from rows import row
 from watching import fed, until
 
 from run_step import HostError, NamespaceOption
@@ -29,7 +30,7 @@ pytestmark = pytest.mark.root
 DRIVER = """
 import fcntl, json, os, sys, termios, threading
 from run_step import HostError, HostFacts, LocalExecutor, RunRequest
-from run_step.host import probe
+from run_step.host_probe import probe
 asked = json.loads(sys.argv[1])
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 request = RunRequest.from_json(asked["request"])
@@ -172,19 +173,22 @@ def seat(step):
 # Its size
 
 
-def test_S18_the_size_is_that_of_our_terminal(seat):
+@row("S18")
+def test_the_size_is_that_of_our_terminal(seat):
     at = seat("stty size", size=(101, 31))
     assert at.end() == "exit status 0"
     assert at.shown == b"31 101\r\n"
 
 
-def test_S18_a_terminal_without_a_size_gives_the_usual_one(seat):
+@row("S18")
+def test_a_terminal_without_a_size_gives_the_usual_one(seat):
     at = seat("stty size", size=(0, 0))
     assert at.end() == "exit status 0"
     assert at.shown == b"24 80\r\n"
 
 
-def test_S18_a_size_that_is_asked_for_wins_and_stays(seat):
+@row("S18")
+def test_a_size_that_is_asked_for_wins_and_stays(seat):
     at = seat("stty size; read x; stty size", console_size=ConsoleSize(111, 22))
     at.see(rb"22 111\r\n")
     at.resize(50, 15)
@@ -193,8 +197,9 @@ def test_S18_a_size_that_is_asked_for_wins_and_stays(seat):
     assert at.shown == b"\r\n22 111\r\n"
 
 
+@row("S75")
 @pytest.mark.parametrize("thread", [False, True])
-def test_S75_a_change_of_size_reaches_the_command(seat, thread):
+def test_a_change_of_size_reaches_the_command(seat, thread):
     line = 'trap "echo winch; stty size" WINCH; echo ready; while ! read -t 1 x; do :; done; echo last $x'
     at = seat(line, thread=thread)
     at.see(rb"ready\r\n")
@@ -210,7 +215,8 @@ def test_S75_a_change_of_size_reaches_the_command(seat, thread):
 # Our own terminal
 
 
-def test_S75_our_terminal_is_raw_meanwhile_and_then_as_it_was(seat):
+@row("S75")
+def test_our_terminal_is_raw_meanwhile_and_then_as_it_was(seat):
     at = seat("echo ready; read x; exit 3")
     at.see(rb"ready")
     assert at.is_raw
@@ -227,8 +233,9 @@ def unusual(modes):
     return modes
 
 
+@row("S75")
 @pytest.mark.parametrize("thread", [False, True])
-def test_S75_settings_of_the_users_own_come_back(seat, thread):
+def test_settings_of_the_users_own_come_back(seat, thread):
     at = seat("echo ready; read x", thread=thread, modes=unusual)
     at.see(rb"ready")
     assert at.is_raw
@@ -237,7 +244,8 @@ def test_S75_settings_of_the_users_own_come_back(seat, thread):
     assert at.is_restored
 
 
-def test_S75_after_the_command_was_killed_from_outside(seat):
+@row("S75")
+def test_after_the_command_was_killed_from_outside(seat):
     nap = marker()
     at = seat("/bin/sh", "-c", "echo ready; read x", nap)
     at.see(rb"ready")
@@ -248,7 +256,8 @@ def test_S75_after_the_command_was_killed_from_outside(seat):
     assert at.is_restored
 
 
-def test_S75_after_the_command_killed_itself(seat):
+@row("S75")
+def test_after_the_command_killed_itself(seat):
     at = seat("echo ready; read x; kill -9 $$", namespaces=(NamespaceOption("pid", host=True),))
     at.see(rb"ready")
     at.type(b"\r")
@@ -256,7 +265,8 @@ def test_S75_after_the_command_killed_itself(seat):
     assert at.is_restored
 
 
-def test_S75_after_an_interrupt_from_outside(step, seat):
+@row("S75")
+def test_after_an_interrupt_from_outside(step, seat):
     nap = marker()
     at = seat(f"echo ready; sleep {nap}")
     at.see(rb"ready")
@@ -268,22 +278,25 @@ def test_S75_after_an_interrupt_from_outside(step, seat):
     assert os.listdir(step.work_dir) == []
 
 
-def test_S75_after_a_timeout(seat):
+@row("S75")
+def test_after_a_timeout(seat):
     at = seat("echo ready; while :; do sleep 1; done", timeout=1)
     at.see(rb"ready")
     assert "time limit" in at.end()
     assert at.is_restored
 
 
+@row("S75")
 @pytest.mark.parametrize("command", ["/no/such/command", "nosuch", "/etc/passwd"])
-def test_S75_after_a_command_that_does_not_exist(seat, command):
+def test_after_a_command_that_does_not_exist(seat, command):
     at = seat(command, "argument")
     said = at.end()
     assert said.startswith("HostError: ") and command in said
     assert at.is_restored
 
 
-def test_S75_our_terminal_is_left_alone_where_the_step_may_not_read_it(seat):
+@row("S75")
+def test_our_terminal_is_left_alone_where_the_step_may_not_read_it(seat):
     at = seat("echo ready; while :; do sleep 0.05; [ -e /go ] && exit 4; done", stdin=None)
     at.see(rb"ready")
     assert at.is_restored
@@ -295,7 +308,8 @@ def test_S75_our_terminal_is_left_alone_where_the_step_may_not_read_it(seat):
     assert at.shown == b""
 
 
-def test_S75_and_where_the_step_has_none(seat):
+@row("S75")
+def test_and_where_the_step_has_none(seat):
     at = seat("echo ready; read x; echo got $x; tty", terminal="without")
     at.see(rb"ready")
     assert at.is_restored
@@ -307,7 +321,8 @@ def test_S75_and_where_the_step_has_none(seat):
 # Typing
 
 
-def test_S75_ctrl_c_is_for_the_command(seat):
+@row("S75")
+def test_ctrl_c_is_for_the_command(seat):
     at = seat("trap 'echo caught; exit 7' INT; echo ready; while :; do sleep 0.05; done")
     at.see(rb"ready")
     at.type(b"\x03")
@@ -316,7 +331,8 @@ def test_S75_ctrl_c_is_for_the_command(seat):
     assert at.is_restored
 
 
-def test_S75_the_quit_character_is_too(seat):
+@row("S75")
+def test_the_quit_character_is_too(seat):
     at = seat("trap 'echo quit; exit 8' QUIT; echo ready; while :; do sleep 0.05; done")
     at.see(rb"ready")
     at.type(b"\x1c")
@@ -324,7 +340,8 @@ def test_S75_the_quit_character_is_too(seat):
     assert b"quit\r\n" in at.shown
 
 
-def test_S75_what_is_typed_is_echoed_once_by_the_steps_terminal(seat):
+@row("S75")
+def test_what_is_typed_is_echoed_once_by_the_steps_terminal(seat):
     at = seat("echo ready; cat; echo end")
     at.see(rb"ready\r\n")
     at.type(b"abc\r")
@@ -336,7 +353,8 @@ def test_S75_what_is_typed_is_echoed_once_by_the_steps_terminal(seat):
     assert at.shown == b"end\r\n"
 
 
-def test_S75_an_interactive_shell(seat):
+@row("S75")
+def test_an_interactive_shell(seat):
     """Jobs are interrupted, stopped and killed, and the shell goes on."""
     nap = marker()
     at = seat("/bin/sh", "-i", env=("PS1=> ", "HOME=/"), cwd="/")
@@ -358,7 +376,8 @@ def test_S75_an_interactive_shell(seat):
     assert at.is_restored
 
 
-def test_S75_a_full_screen_editor(step, seat):
+@row("S75")
+def test_a_full_screen_editor(step, seat):
     with open(step.rootfs + "/file", "w", encoding="ascii") as stream:
         stream.write("first\nsecond\n")
     at = seat("vi", "/file", env=("TERM=vt100",), cwd="/", size=(60, 12))
@@ -375,7 +394,8 @@ def test_S75_a_full_screen_editor(step, seat):
     assert at.is_restored
 
 
-def test_S75_a_paste_that_is_larger_than_a_terminal_holds(seat):
+@row("S75")
+def test_a_paste_that_is_larger_than_a_terminal_holds(seat):
     at = seat("stty -echo; echo ready; wc -l")
     at.see(rb"ready\r\n")
     lines = b"".join(b"line %d of a long paste\r" % number for number in range(4000))
@@ -395,40 +415,46 @@ def write_all(fd, data):
 # What it is inside
 
 
-def test_S75_it_is_a_terminal_with_a_name(step):
+@row("S75")
+def test_it_is_a_terminal_with_a_name(step):
     lines = "tty; [ -t 0 ] && [ -t 1 ] && [ -t 2 ] && echo all; [ -c $(tty) ] && echo there"
     name, *rest = step.text(lines, terminal="with", timeout=20).split("\r\n")
     assert re.fullmatch(r"/dev/pts/\d+", name)
     assert rest == ["all", "there", ""]
 
 
-def test_S75_the_console_and_the_controlling_terminal_are_the_same(step):
+@row("S75")
+def test_the_console_and_the_controlling_terminal_are_the_same(step):
     line = "[ -c /dev/console ] && echo x > /dev/console; echo y > /dev/tty; echo z > $(tty)"
     line += "; stty size < /dev/console"
     size = ConsoleSize(70, 17)
     assert step.text(line, terminal="with", console_size=size, timeout=20) == "x\r\ny\r\nz\r\n17 70\r\n"
 
 
-def test_S75_a_user_owns_it(step):
+@row("S75")
+def test_a_user_owns_it(step):
     line = "stat -c %u $(tty); echo x > $(tty); echo y > /dev/stdout; echo z > /dev/stderr"
     assert step.text(line, terminal="with", user="bob", timeout=20) == "1000\r\nx\r\ny\r\nz\r\n"
 
 
-def test_S75_nothing_of_it_remains(step):
+@row("S75")
+def test_nothing_of_a_terminal_remains(step):
     before = sorted(os.listdir(step.rootfs)), sorted(os.listdir(step.rootfs + "/etc"))
     assert step.run("tty", terminal="with").status == 0
     assert (sorted(os.listdir(step.rootfs)), sorted(os.listdir(step.rootfs + "/etc"))) == before
     assert os.listdir(step.work_dir) == []
 
 
+@row("S18")
 @pytest.mark.parametrize("on", [False, True])
-def test_S18_by_default_there_is_one_where_we_have_one(step, host, on):
+def test_by_default_there_is_one_where_we_have_one(step, host, on):
     step.executor = type(step.executor)(replace(host, stdio_is_terminal=on), step.work_dir)
     assert step.text("[ -t 1 ] && echo yes || echo no", timeout=20).strip() == ("yes" if on else "no")
     assert step.text("[ -t 1 ] && echo yes || echo no", timeout=20, terminal="without") == "no\n"
 
 
-def test_S18_the_default_knows_that_we_sit_at_a_terminal(seat):
+@row("S18")
+def test_the_default_knows_that_we_sit_at_a_terminal(seat):
     at = seat("tty", terminal="default", probe=True)
     assert at.end() == "exit status 0"
     assert at.shown.startswith(b"/dev/pts/")
@@ -437,13 +463,15 @@ def test_S18_the_default_knows_that_we_sit_at_a_terminal(seat):
 # Input that is no terminal
 
 
-def test_S75_without_input_it_is_at_its_end(step):
+@row("S75")
+def test_without_input_it_is_at_its_end(step):
     result = step.run("stty -echo; cat; echo end", terminal="with", timeout=15)
     assert (result.status, step.stdout[-5:]) == (0, b"end\r\n")
 
 
+@row("S75")
 @pytest.mark.parametrize("data", [b"", b"line\n", b"line\nno newline", b"x"])
-def test_S75_the_end_of_a_pipe_is_the_end_of_the_file(step, data):
+def test_the_end_of_a_pipe_is_the_end_of_the_file(step, data):
     with fed(data) as stdin:
         result = step.run("cat > /got; echo end", terminal="with", stdin=stdin, timeout=15)
     assert (result.status, step.stdout[-5:]) == (0, b"end\r\n")
@@ -451,8 +479,9 @@ def test_S75_the_end_of_a_pipe_is_the_end_of_the_file(step, data):
         assert stream.read() == data
 
 
+@row("S75")
 @pytest.mark.parametrize("kind", ["pipe", "file"])
-def test_S75_much_input(step, tmp_path, kind):
+def test_much_input_arrives_complete(step, tmp_path, kind):
     """More than any of the buffers on the way holds."""
     path = tmp_path / "input"
     path.write_bytes(b"".join(b"line number %d\n" % number for number in range(40_000)))
@@ -469,7 +498,8 @@ def test_S75_much_input(step, tmp_path, kind):
         assert stream.read() == wanted
 
 
-def test_S75_a_step_with_a_terminal_is_not_hung_by_its_input(step):
+@row("S75")
+def test_a_step_with_a_terminal_is_not_hung_by_its_input(step):
     with fed(b"line\n" * 1000, size=2 << 20) as stdin:
         assert step.run("echo done", terminal="with", stdin=stdin, timeout=30).status == 0
     assert b"done\r\n" in step.stdout
@@ -480,21 +510,25 @@ def test_S75_a_step_with_a_terminal_is_not_hung_by_its_input(step):
 # Output
 
 
-def test_S75_much_output_is_complete_up_to_its_end(step):
+@row("S75")
+def test_much_output_is_complete_up_to_its_end(step):
     assert step.text("seq 60000", terminal="with").split("\r\n") == [*map(str, range(1, 60001)), ""]
 
 
-def test_S75_the_last_words_are_never_lost(step):
+@row("S75")
+def test_the_last_words_are_never_lost(step):
     for number in range(10):
         assert step.text(f"printf 'last {number}'", terminal="with") == f"last {number}"
 
 
-def test_S75_both_streams_are_stdout(step):
+@row("S75")
+def test_both_streams_are_stdout(step):
     assert step.run("echo out; echo err >&2", terminal="with").status == 0
     assert (step.stdout, step.stderr) == (b"out\r\nerr\r\n", b"")
 
 
-def test_S75_a_background_process_that_holds_it(step):
+@row("S75")
+def test_a_background_process_that_holds_it(step):
     nap = marker()
     with fed(ends=False) as stdin:
         line = f"trap '' HUP; sleep {nap} & echo started"
@@ -503,7 +537,8 @@ def test_S75_a_background_process_that_holds_it(step):
     assert processes(nap) == []
 
 
-def test_S75_a_step_may_let_go_of_its_terminal_for_a_while(step):
+@row("S75")
+def test_a_step_may_let_go_of_its_terminal_for_a_while(step):
     """With nobody at it a terminal seems to have ended; then more comes than it can hold."""
     line = "exec <&- >&- 2>&-; sleep 0.3; exec > /dev/tty; seq 20000; echo end"
     with fed(ends=False) as stdin:
@@ -511,7 +546,8 @@ def test_S75_a_step_may_let_go_of_its_terminal_for_a_while(step):
     assert step.stdout.endswith(b"20000\r\nend\r\n")
 
 
-def test_S75_a_step_that_never_began_has_no_output(step):
+@row("S75")
+def test_a_step_that_never_began_has_no_output(step):
     with fed(b"input\n") as stdin, pytest.raises(HostError):
         step.run("/no/such", "x", terminal="with", stdin=stdin, timeout=30)
     assert os.listdir(step.work_dir) == []

@@ -18,6 +18,7 @@ import as_user
 import crun_alone
 import pytest
 from busybox_root import host_mounts, listing, make_rootfs, marker, processes, why_not_run
+from rows import row
 from watching import until
 from ways import CONFINED, RemoteStep, Step, isolations, made_up_host, prefix_of
 
@@ -189,7 +190,8 @@ def seen(path):
 # Options of a volume
 
 
-def test_S64_what_may_be_written(way):
+@row("S64")
+def test_what_may_be_written(way):
     v = os.path.dirname(way.file("v/file"))
     line = (
         "cat /plain/file /rw/file /ro/file; echo one > /plain/one; echo two > /rw/two; stat -c %u:%g /ro/one"
@@ -201,14 +203,16 @@ def test_S64_what_may_be_written(way):
     assert os.stat(f"{v}/two").st_uid == way.id(0)
 
 
-def test_S64_without_selinux_a_label_changes_nothing(way):
+@row("S64")
+def test_without_selinux_a_label_changes_nothing(way):
     v = os.path.dirname(way.file("v/file"))
     before = listing(v), os.listxattr(v), os.listxattr(f"{v}/file")
     assert way.text("cat /a/file /b/file", volumes=(f"{v}:/a:z", f"{v}:/b:Z")) == "host\n" * 2
     assert (listing(v), os.listxattr(v), os.listxattr(f"{v}/file")) == before
 
 
-def test_S64_the_users_own(way):
+@row("S64")
+def test_the_users_own(way):
     """U: all of it and nothing else, each step anew; what is right already is left alone, set-user-ID bits too."""
     way.file("outside")
     way.file("v/deep/file", mode=0o4755)
@@ -259,8 +263,9 @@ def meanwhile(way, action, line, volumes, **fields):
 RECEIVING = ("slave", "rslave", "shared", "rshared")
 
 
+@row("S64")
 @pytest.mark.parametrize("modes", [("", "private", "rprivate"), RECEIVING], ids=["private", "receiving"])
-def test_S64_what_the_host_mounts_while_the_step_runs(way, modes):
+def test_what_the_host_mounts_while_the_step_runs(way, modes):
     """Below the volume and below another mount in it."""
     if not modes[0] and way.name in ("oci-runc", "rootless"):
         # Outside of a build, whose own mounts are private then, runc shows what is mounted below another mount.
@@ -284,7 +289,8 @@ def test_S64_what_the_host_mounts_while_the_step_runs(way, modes):
     assert text.split() == ["2" if modes == RECEIVING else "0"] * len(modes)
 
 
-def test_S64_nothing_that_a_step_mounts_gets_out(way):
+@row("S64")
+def test_nothing_that_a_step_mounts_gets_out(way):
     """Not even with the capability for that, and with a word that could be taken for it."""
     places = [f"{way.tree}/{path}{mode}" for path in ("in-", "sub/in-") for mode in RECEIVING]
     for path in places:
@@ -326,7 +332,8 @@ def whoami():
             return stream.read()
 
 
-def test_S64_what_may_be_executed(way):
+@row("S64")
+def test_what_may_be_executed(way):
     v = os.path.dirname(way.file("v/script", "#!/bin/sh\necho ran\n", 0o755))
     shutil.copy(f"{way.rootfs}/bin/busybox", f"{v}/echo")
     line = "for d in plain exec noexec; do /$d/script; echo $?; /$d/echo ran; echo $?; done 2>/dev/null"
@@ -334,7 +341,8 @@ def test_S64_what_may_be_executed(way):
     as_asked(way, text, ["ran", "0", "ran", "0"] * 2 + ["126", "126"], ["ran", "0"] * 6)
 
 
-def test_S64_whose_powers_a_program_gets(way):
+@row("S64")
+def test_whose_powers_a_program_gets(way):
     v = way.directory("v")
     with open(f"{v}/whoami", "wb") as stream:
         stream.write(whoami())
@@ -345,7 +353,8 @@ def test_S64_whose_powers_a_program_gets(way):
     as_asked(way, way.text(line, volumes=volumes, user="bob"), ["0", "0", "1000"], ["0"] * 3)
 
 
-def test_S64_device_nodes(way):
+@row("S64")
+def test_device_nodes_in_a_volume(way):
     """With neither word it is the device cgroup that says which may be opened, and nodev where there is none."""
     v = way.directory("v")
     os.mknod(f"{v}/zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
@@ -356,14 +365,16 @@ def test_S64_device_nodes(way):
     as_asked(way, text, ["0" if "chroot" in way.name else "1", "1", "0"], ["1"] * 3)
 
 
-def test_S31_nor_in_what_is_mounted_below_a_volume(way):
+@row("S31")
+def test_nor_in_what_is_mounted_below_a_volume(way):
     """A node of a device that no step may use; an ordinary user can make none."""
     line = "for d in /v /v/sub; do mknod $d/node b 7 0 && head -c 1 $d/node && echo opened; rm -f $d/node; done; true"
     for volume in (f"{way.tree}:/v", f"{way.tree}:/v:nodev"):
         assert way.text(line, volumes=(volume,)) == ""
 
 
-def test_S64_mounts_below_a_volume(way):
+@row("S64")
+def test_mounts_below_a_volume(way):
     open(f"{way.tree}/sub/file", "w").close()
     text = way.text("ls /?/sub/file", volumes=(f"{way.tree}:/a", f"{way.tree}:/b:rbind"))
     assert text.split() == ["/a/sub/file", "/b/sub/file"]
@@ -376,7 +387,8 @@ def test_S64_mounts_below_a_volume(way):
         assert way.text("ls /v/sub", volumes=(f"{way.tree}:/v:bind",)) == ""
 
 
-def test_S64_read_only_all_the_way_down(way):
+@row("S64")
+def test_read_only_all_the_way_down(way):
     line = "for d in /v /v/sub; do touch $d/x || echo refused; done; rm -f /v/sub/x; true"
     text = way.text(line, volumes=(f"{way.tree}:/v:ro",))
     assert text == ("refused\n" if way.crun else "refused\nrefused\n")  # this crun does not say that it can
@@ -387,7 +399,8 @@ def test_S64_read_only_all_the_way_down(way):
 # Sources and destinations
 
 
-def test_S64_a_file(way):
+@row("S64")
+def test_a_volume_that_is_a_file(way):
     one, two = way.file("one"), way.file("two")
     with open(f"{way.rootfs}/etc/motd", "w", encoding="ascii") as stream:
         stream.write("the image's own\n")
@@ -400,12 +413,13 @@ def test_S64_a_file(way):
     assert not {"one", "deep"} & set(os.listdir(way.rootfs))
 
 
-def test_S64_a_file_is_no_directory(way):
+@row("S64")
+def test_a_file_is_no_directory(way):
     file, directory = way.file("file"), way.directory("directory")
     for volume in (f"{file}:/tmp", f"{directory}:/etc/passwd"):
         assert "ot a directory" in way.refused(volumes=(volume,))
     words = way.refused(volumes=(f"{file}:/v:O",))
-    assert words == f"volume '{file}:/v:O': {file} is no directory; an overlay needs one"
+    assert words == f"volume '{file}:/v:O': {file} is not a directory; an overlay needs one"
 
 
 SOURCES = {
@@ -417,7 +431,8 @@ SOURCES = {
 }
 
 
-def test_S64_a_source_that_is_none_is_told_before_anything_is_changed(way):
+@row("S64")
+def test_a_source_that_is_none_is_told_before_anything_is_changed(way):
     way.file("v/file")
     os.symlink("nowhere", f"{way.host}/dangling")
     for name, words in SOURCES.items():
@@ -429,7 +444,8 @@ def test_S64_a_source_that_is_none_is_told_before_anything_is_changed(way):
             assert way.refused(volumes=(first,), mounts=mounts, user="7:8") == expected
 
 
-def test_S64_a_source_may_be_a_link(way):
+@row("S64")
+def test_a_source_may_be_a_link(way):
     way.file("real/deep/file")
     for name, target in (("link", "real"), ("to-file", f"{way.host}/real/deep/file"), ("twice", "link")):
         os.symlink(target, f"{way.host}/{name}")
@@ -465,7 +481,8 @@ LINKS = {
 }
 
 
-def test_S64_destinations_through_links_of_the_image(way):
+@row("S64")
+def test_destinations_through_links_of_the_image(way):
     """Inside of the image, whatever the host has of that name."""
     for name in ("real/in", "real-2", "real-3", "real-4", "far"):
         os.makedirs(f"{way.rootfs}/{name}")
@@ -486,7 +503,8 @@ def test_S64_destinations_through_links_of_the_image(way):
     assert all(os.path.exists(f"{way.host}/{number}/new") for number in range(len(places)))
 
 
-def test_S64_a_destination_that_leads_nowhere_is_refused(way):
+@row("S64")
+def test_a_destination_that_leads_nowhere_is_refused(way):
     v = way.directory("v")
     for name, target in (("top", "/"), ("up", "../.."), ("loop", "loop")):
         os.symlink(target, f"{way.rootfs}/{name}")
@@ -494,7 +512,8 @@ def test_S64_a_destination_that_leads_nowhere_is_refused(way):
         way.refused(volumes=(f"{v}:/{name}",))
 
 
-def test_S64_a_place_in_the_step_s_own_dev(way):
+@row("S64")
+def test_a_place_in_the_step_s_own_dev(way):
     """Beside what is there, and in the place of it: rootless steps have a /dev of another make."""
     v, file = way.directory("v"), way.file("file", "of the host\n")
     way.file("v/in", "in\n")
@@ -506,14 +525,16 @@ def test_S64_a_place_in_the_step_s_own_dev(way):
     assert text.split("\n") == ["in", "of the host", "3072", ""]
 
 
-def test_S64_the_first_of_one_destination_wins(way):
+@row("S64")
+def test_the_first_of_one_destination_wins(way):
     one, two = (os.path.dirname(way.file(f"{name}/{name}")) for name in ("one", "two"))
     volumes = (f"{one}:/v", f"{two}:/v/:U", f"{two}://v:ro")
     with way.nothing_remains():
         assert way.text("ls /v", volumes=volumes, mounts=("type=tmpfs,dst=/v",), user="7:8") == "one\n"
 
 
-def test_S64_volumes_below_volumes(way):
+@row("S64")
+def test_volumes_below_volumes(way):
     """In whatever order they are given; what lies below another mount is in the end where that is."""
     outer = os.path.dirname(way.file("outer/inner/hidden"))
     outer = os.path.dirname(outer)
@@ -535,7 +556,8 @@ def names(path):
     return sorted(os.listdir(path))
 
 
-def test_S64_a_place_below_a_volume_is_made_there(way):
+@row("S64")
+def test_a_place_below_a_volume_is_made_there(way):
     """As with every builder: what is mounted in a directory of the host needs a place in it, and that stays."""
     outer, inner = way.directory("outer"), os.path.dirname(way.file("inner/file"))
     assert way.text("ls /v/made/here", volumes=(f"{outer}:/v", f"{inner}:/v/made/here")) == "file\n"
@@ -550,7 +572,8 @@ def test_S64_a_place_below_a_volume_is_made_there(way):
 # --mount
 
 
-def test_S64_keys_of_a_bind_mount(way):
+@row("S64")
+def test_keys_of_a_bind_mount(way):
     v = os.path.dirname(way.file("v/file"))
     mounts = (
         f"type=bind,source={v},target=/a",
@@ -572,7 +595,8 @@ def test_S64_keys_of_a_bind_mount(way):
         assert way.text("stat -c %u:%g /v /v/file", mounts=(mount,), user="7:8") == "7:8\n7:8\n"
 
 
-def test_S64_keys_of_a_tmpfs_mount(way):
+@row("S64")
+def test_keys_of_a_tmpfs_mount(way):
     mounts = (
         "type=tmpfs,target=/plain",
         "type=tmpfs,target=/small,tmpfs-size=1m,tmpfs-mode=1700",
@@ -588,7 +612,8 @@ def test_S64_keys_of_a_tmpfs_mount(way):
     assert text.split() == "1700 0:0 751 0:0 full full 1048576 65536 refused 2".split()
 
 
-def test_S64_many_at_once(way):
+@row("S64")
+def test_many_at_once(way):
     volumes, mounts, expected = [], [], []
     for number in range(12):
         way.file(f"{number}/file", f"{number}\n")
@@ -606,8 +631,9 @@ def test_S64_many_at_once(way):
 # Row S54
 
 
+@row("S54")
 @pytest.mark.parametrize("line", ["true", "exit 3"])
-def test_S54_places_made_for_volumes_are_gone(way, line):
+def test_places_made_for_volumes_are_gone(way, line):
     """And the directories that they were made in have their times; what was there keeps its content and times."""
     v, file = os.path.dirname(way.file("v/file")), way.file("one")
     os.makedirs(f"{way.rootfs}/there/below")
@@ -633,7 +659,8 @@ def test_S54_places_made_for_volumes_are_gone(way, line):
 # Image volumes, as a frontend asks for them
 
 
-def test_S63_image_volumes_are_copies(way):
+@row("S63")
+def test_image_volumes_are_copies(way):
     """Filled from the image with owners and modes, made where it has none, and gone with the step."""
     os.makedirs(f"{way.rootfs}/srv/sub/closed")
     for path, text, mode in (("srv/sub/file", "kept", 0o4711), ("srv/sub/closed/file", "kept too", 0o600)):
@@ -661,7 +688,8 @@ def test_S63_image_volumes_are_copies(way):
         assert way.text(line, user="bob", image=ImageDefaults(volumes=volumes)) == "/made/deep\n"
 
 
-def test_S63_a_volume_of_the_step_comes_first(way):
+@row("S63")
+def test_a_volume_of_the_step_comes_first(way):
     v = os.path.dirname(way.file("v/file"))
     image = ImageDefaults(volumes=("/tmp", "/home/bob", "/tmp/below"))
     with open(f"{way.rootfs}/tmp/hidden", "w", encoding="ascii"):
@@ -672,15 +700,17 @@ def test_S63_a_volume_of_the_step_comes_first(way):
     assert names(v) == ["below", "file"] and names(f"{v}/below") == []
 
 
-def test_S63_a_file_is_no_image_volume(way):
-    words = "the image declares the volume '/etc/passwd', but that is no directory"
+@row("S63")
+def test_a_file_is_no_image_volume(way):
+    words = "the image declares the volume '/etc/passwd', but that is not a directory"
     assert way.refused(image=ImageDefaults(volumes=("/etc/passwd",))) == words
 
 
 # Overlays, and what remains of a step with all kinds of mounts, however it ends
 
 
-def test_S64_S65_an_overlay_takes_what_is_written(way):
+@row("S64", "S65")
+def test_an_overlay_takes_what_is_written(way):
     way.file("v/deep/file")
     way.file("v/gone")
     os.symlink("deep/file", f"{way.host}/v/link")
@@ -696,7 +726,8 @@ def test_S64_S65_an_overlay_takes_what_is_written(way):
             assert text.split() == "host step link moved new refused 1".split()
 
 
-def test_S64_an_overlay_keeps_what_it_collects(way):
+@row("S64")
+def test_an_overlay_keeps_what_it_collects(way):
     v = os.path.dirname(way.file("v/file"))
     upper, work = way.directory("upper"), way.directory("work")
     kept = f"{v}:/v:O,upperdir={upper},workdir={work}"
@@ -709,7 +740,8 @@ def test_S64_an_overlay_keeps_what_it_collects(way):
     assert names(way.work) == []
 
 
-def test_S64_where_an_overlay_collects_is_checked_before(way):
+@row("S64")
+def test_where_an_overlay_collects_is_checked_before(way):
     v, upper, file = way.directory("v"), way.directory("upper"), way.file("file")
     for option in (f"upperdir={upper},workdir={way.host}/no", f"upperdir={way.host}/no,workdir={upper}"):
         assert (
@@ -718,7 +750,8 @@ def test_S64_where_an_overlay_collects_is_checked_before(way):
         )
     volume = f"{v}:/v:O,upperdir={file},workdir={upper}"
     assert (
-        way.refused(volumes=(volume,)) == f"volume '{volume}': {file} is no directory; an overlay needs one"
+        way.refused(volumes=(volume,))
+        == f"volume '{volume}': {file} is not a directory; an overlay needs one"
     )
 
 
@@ -754,8 +787,9 @@ class Kinds:
             assert not started or seen(f"{self.host}/{name}/file") == "step\n"
 
 
+@row("S65")
 @pytest.mark.parametrize("end", ["true", "exit 3", "sleep NAP & sleep NAP", "/no/such", "mount"])
-def test_S65_whatever_becomes_of_the_step(way, end):
+def test_whatever_becomes_of_the_step(way, end):
     """It succeeds, fails, takes too long, cannot begin for want of its command, or of a place to mount on."""
     kinds = Kinds(way.host, way.rootfs, way.give)
     way._begin()
@@ -770,7 +804,7 @@ def test_S65_whatever_becomes_of_the_step(way, end):
             way.run(*args, **fields)
     else:
         result = way.run(
-            kinds.line + end.replace("NAP", nap), timeout=1.0 if "NAP" in end else 60, **kinds.fields
+            kinds.line + end.replace("NAP", nap), timeout=3 if "NAP" in end else 60, **kinds.fields
         )
         assert way.stdout == "started\n"
         assert (result.timed_out, result.status) == (
@@ -782,8 +816,9 @@ def test_S65_whatever_becomes_of_the_step(way, end):
     assert (host_mounts(way.top), listing(way.rootfs), names(way.work)) == (mounts, image, [])
 
 
+@row("S65", "X82")
 @pytest.mark.parametrize("how", ["builder fails", "cancel", "supervisor"])
-def test_S65_X82_whoever_ends_the_step(step, tmp_path, how):
+def test_whoever_ends_the_step(step, tmp_path, how):
     """A program that takes its output and fails, a cancel, the supervisor killed."""
     kinds = Kinds(str(tmp_path / "host"), step.rootfs)
     mounts, image = host_mounts(str(tmp_path)), listing(step.rootfs)
@@ -824,7 +859,8 @@ executor.execute(executor.plan(request), request.rootfs)
 """
 
 
-def test_S65_X82_a_killed_builder_leaves_nothing_mounted(step, tmp_path):
+@row("S65", "X82")
+def test_a_killed_builder_leaves_nothing_mounted(step, tmp_path):
     """Files are left in its work directory, which the next build takes away: see test_build_volumes.py."""
     kinds = Kinds(str(tmp_path / "host"), step.rootfs)
     mounts, nap = host_mounts(str(tmp_path)), marker()

@@ -20,8 +20,8 @@ import pytest
 from busybox_root import make_rootfs, why_not_run
 
 from run_step import write_bundle
-from run_step.host import probe
-from run_step.isolation.oci import find
+from run_step.helper_programs import find_runtime
+from run_step.host_probe import probe
 from run_step.planning import ForwardAgent, MountPoint, PutSecret, SetSecret, TakeSource
 
 CASES = [
@@ -101,7 +101,7 @@ def place():
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_runtime_takes_the_spec(place, case):
-    runc = find("runc")
+    runc = find_runtime("runc")
     reason = why_not_run() or ("runc is not installed" if not runc else "")
     if reason:
         pytest.skip(reason)

@@ -14,6 +14,7 @@ import crun_alone
 import golden_cases
 import pytest
 from busybox_root import make_rootfs, why_not_run
+from rows import row
 from ways import EVERY, RemoteStep, isolations, prefix_of
 
 from run_step import HostError, NamespaceOption, Resources
@@ -184,8 +185,9 @@ def outcome(step, skin, request, path):
     return (answer["result"]["status"], step.stdout, step.stderr, answer["layer"]), ""
 
 
+@row("X83", "S80")
 @pytest.mark.parametrize(("case", "wanted"), RUNNABLE, ids=[case.name for case, _ in RUNNABLE])
-def test_X83_every_isolation_gives_the_same(skins, case, wanted):
+def test_every_isolation_gives_the_same(skins, case, wanted):
     top, steps = skins
     for number, original in enumerate(wanted):
         results, refused = {}, {}

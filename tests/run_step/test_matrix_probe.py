@@ -16,6 +16,7 @@ import probe
 import pytest
 from busybox_root import make_rootfs, why_not_run
 from crun_alone import crun, missing
+from rows import row
 from ways import EVERY, RemoteStep, isolations, prefix_of
 
 from run_step import HostError, RunMount, RunRequest
@@ -204,8 +205,9 @@ def look(step, way, top, case):
     return found, ""
 
 
+@row("X83")
 @pytest.mark.parametrize("name", CASES)
-def test_X83_a_probe_sees_the_same(steps, name):
+def test_a_probe_sees_the_same(steps, name):
     top, made = steps
     first, *others = made
     wanted, why = look(made[first], first, top, CASES[name])

@@ -15,6 +15,7 @@ import pytest
 from busybox_root import marker, processes, why_not_run
 from lab import HOST4, HOST6, NAME, PRISTINE, ROUTER4, WEB4, WEB6, lab
 from lab_step import WAYS, WEB, LabStep
+from rows import row
 from watching import until
 
 from run_step import HostError
@@ -38,18 +39,21 @@ def step(request, machine, tmp_path_factory):
     assert machine.left() == PRISTINE
 
 
-def test_X79_a_server_is_reached_by_name_over_both_families(step):
+@row("X79")
+def test_a_server_is_reached_by_name_over_both_families(step):
     text = step.text("fetch web a; fetch web6 b", network="bridge", add_hosts=WEB)
     assert text == f"peer=::ffff:{HOST4} path=/a host=web\npeer={HOST6} path=/b host=web6\n"
 
 
-def test_X79_a_private_network_is_the_bridge_where_no_CNI_is_configured(step):
+@row("X79")
+def test_a_private_network_is_the_bridge_where_no_CNI_is_configured(step):
     plan = step.ask(step.request("true", network="private"), run=False)["plan"]
     assert plan["network"]["mode"] == "bridge"
     assert step.text(f"fetch {WEB4}", network="private").startswith(f"peer=::ffff:{HOST4} ")
 
 
-def test_X79_the_step_has_an_address_of_each_family_and_a_way_out(step):
+@row("X79")
+def test_the_step_has_an_address_of_each_family_and_a_way_out(step):
     text = step.text("ip -o addr; ip route; ip -6 route; cat /proc/net/dev", network="bridge")
     assert "inet 10.213." in text and "inet6 fd62:7569:6c64::" in text
     assert "default via 10.213.0.1 dev eth0" in text and "default via fd62:7569:6c64::1 dev eth0" in text
@@ -58,7 +62,8 @@ def test_X79_the_step_has_an_address_of_each_family_and_a_way_out(step):
     assert {"lo", "eth0"} <= names
 
 
-def test_X79_the_machine_forwards_meanwhile(step):
+@row("X79")
+def test_the_machine_forwards_meanwhile(step):
     step.run("true", network="bridge")
     left = step.lab.left()
     assert left["forward"] == ("1", "1")
@@ -67,7 +72,8 @@ def test_X79_the_machine_forwards_meanwhile(step):
     assert [name for name in left["leases"] if name.startswith("lease-")] == []
 
 
-def test_S50_the_machine_is_reached_by_host_gateway(step):
+@row("S50")
+def test_the_machine_is_reached_by_host_gateway(step):
     port = step.lab.serve("::")
     added = ("gw:host-gateway", "host.containers.internal:host-gateway")
     line = f"family=v4 fetch gw:{port}; family=v6 fetch host.containers.internal:{port}; cat /etc/hosts"
@@ -76,7 +82,8 @@ def test_S50_the_machine_is_reached_by_host_gateway(step):
     assert "10.213.0.1\tgw\n" in text and "fd62:7569:6c64::1\tgw\n" in text
 
 
-def test_S50_the_containers_own_name_is_its_address(step):
+@row("S50")
+def test_the_containers_own_name_is_its_address(step):
     text = step.text(
         "cat /etc/hosts; ip -o addr show dev eth0",
         network="bridge",
@@ -89,7 +96,8 @@ def test_S50_the_containers_own_name_is_its_address(step):
         assert f" {address}/" in text
 
 
-def test_S51_a_real_server_answers_with_search_and_options(step):
+@row("S51")
+def test_a_real_server_answers_with_search_and_options(step):
     line = "cat /etc/resolv.conf; fetch web"
     fields = {"dns": ("203.0.113.53",), "dns_search": ("corp.test",), "dns_options": ("timeout:2", "ndots:1")}
     text = step.text(line, network="bridge", **fields)
@@ -98,17 +106,20 @@ def test_S51_a_real_server_answers_with_search_and_options(step):
     assert "host=" + NAME in step.text(f"fetch {NAME}", network="bridge", dns=("2001:db8:80::53",))
 
 
-def test_S51_the_hosts_own_servers_without_options(step):
+@row("S51")
+def test_the_hosts_own_servers_without_options(step):
     assert "host=" + NAME in step.text(f"fetch {NAME}", network="bridge")
 
 
-def test_S44_root_may_ping(step):
+@row("S44")
+def test_root_may_ping(step):
     ping = f"ping -c 1 -W 5 {WEB4} >/dev/null && ping6 -c 1 -W 5 {WEB6} >/dev/null && echo answered"
     assert step.text(ping, network="bridge") == "answered\n"
     assert step.text("cat /proc/sys/net/ipv4/ping_group_range", network="bridge").split() == ["0", "0"]
 
 
-def test_X79_steps_do_not_reach_each_other(step, tmp_path):
+@row("X79")
+def test_steps_do_not_reach_each_other(step, tmp_path):
     """One listens, and says so by answering the machine; another's connection does not come through."""
     other = LabStep(step.lab, tmp_path, step.isolation)
     nap = marker()
@@ -134,8 +145,9 @@ def test_X79_steps_do_not_reach_each_other(step, tmp_path):
         other.close()
 
 
+@row("X79")
 @pytest.mark.parametrize("network", ["none", "host"])
-def test_X79_none_and_host_need_no_bridge(step, network):
+def test_none_and_host_need_no_bridge(step, network):
     line = f"cat /proc/net/dev; ip route; fetch {WEB4}"
     text = step.text(line, network=network)
     if network == "host":
@@ -144,13 +156,15 @@ def test_X79_none_and_host_need_no_bridge(step, network):
         assert "peer=" not in text and "eth0" not in text and "lo:" in text and "default" not in text
 
 
-def test_X79_none_has_its_loopback_up(step):
+@row("X79")
+def test_none_has_its_loopback_up(step):
     line = "nc -l -p 7000 -e echo hi & until nc 127.0.0.1 7000 </dev/null; do :; done; ip route; ip -6 route"
     text = step.text(line, network="none")
     assert text.startswith("hi\n") and "default" not in text and "eth0" not in text
 
 
-def test_X79_a_namespace_by_its_path(step):
+@row("X79")
+def test_a_namespace_by_its_path(step):
     """It is used as it is: somebody else's, and not torn down."""
     path = f"/proc/{step.lab.outside_pid}/ns/net"
     text = step.text(f"fetch {WEB4}", network=f"ns:{path}")
@@ -158,19 +172,22 @@ def test_X79_a_namespace_by_its_path(step):
     assert "up0" in step.text("cat /proc/net/dev", network=f"ns:{path}")
 
 
-def test_X79_a_path_that_is_no_namespace_is_told(step):
+@row("X79")
+def test_a_path_that_is_no_namespace_is_told(step):
     with pytest.raises(HostError, match=r"/etc/passwd|namespace"):
         step.run("true", network="ns:/etc/passwd")
 
 
-def test_X79_a_command_that_fails_or_is_killed_gives_its_address_back(step):
+@row("X79", "S76")
+def test_a_command_that_fails_or_is_killed_gives_its_address_back(step):
     assert step.run("exit 3", network="bridge").status == 3
     assert step.run("sleep 60", network="bridge", timeout=0.5).timed_out
     assert not [name for name in os.listdir(step.lab.state) if name.startswith("lease-")]
     assert not [name for name in step.lab.left()["links"] if name.startswith("bf")]
 
 
-def test_X79_the_settings_come_back_and_what_others_changed_stays(tmp_path):
+@row("X79")
+def test_the_settings_come_back_and_what_others_changed_stays(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/accept_ra")
         step = LabStep(machine, tmp_path, "chroot")
@@ -185,7 +202,8 @@ def test_X79_the_settings_come_back_and_what_others_changed_stays(tmp_path):
         assert machine.left() == PRISTINE | {"forward": ("1", "0")}
 
 
-def test_X79_a_machine_that_somebody_else_forwards_by_meanwhile_goes_on(tmp_path):
+@row("X79")
+def test_a_machine_that_somebody_else_forwards_by_meanwhile_goes_on(tmp_path):
     """As docker, which starts while a build runs: it finds the setting as it wants it, and changes nothing."""
     with lab(tmp_path / "lab", dns=False) as machine:
         step = LabStep(machine, tmp_path, "chroot")
@@ -196,7 +214,8 @@ def test_X79_a_machine_that_somebody_else_forwards_by_meanwhile_goes_on(tmp_path
         assert machine.left() == PRISTINE | {"forward": ("1", "1"), "links": links}
 
 
-def test_X79_a_machine_without_IPv6_gives_IPv4(tmp_path):
+@row("X79")
+def test_a_machine_without_IPv6_gives_IPv4(tmp_path):
     with lab(tmp_path / "lab", ipv6=False, dns=False) as machine:
         machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6")
         step = LabStep(machine, tmp_path, "chroot")
@@ -206,7 +225,8 @@ def test_X79_a_machine_without_IPv6_gives_IPv4(tmp_path):
         assert machine.left() == PRISTINE
 
 
-def test_X79_a_network_in_use_is_passed_over(tmp_path):
+@row("X79")
+def test_a_network_in_use_is_passed_over(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("ip", "link", "add", "taken", "type", "bridge")
         machine.run("ip", "addr", "add", "10.213.7.1/24", "dev", "taken")
@@ -218,7 +238,8 @@ def test_X79_a_network_in_use_is_passed_over(tmp_path):
         assert "inet 10.216." in text and f"peer=::ffff:{HOST4} " in text
 
 
-def test_X79_where_nothing_can_be_translated_that_is_said_and_the_machine_is_reached(tmp_path):
+@row("X79")
+def test_where_nothing_can_be_translated_that_is_said_and_the_machine_is_reached(tmp_path):
     """Tables of the names that we want belong to somebody else (nft(8), "flags owner"), so ours can't be made."""
     with lab(tmp_path / "lab", dns=False) as machine:
         nft = subprocess.Popen(
@@ -237,15 +258,16 @@ def test_X79_where_nothing_can_be_translated_that_is_said_and_the_machine_is_rea
                 f"family=v4 fetch gw:{port}; family=v6 fetch gw:{port}; nc -w 1 {WEB4} 80", **fields
             )
             assert step.stdout.count(b"peer=") == 2
-            said = "steps reach this machine alone over IPv{}: it can't forward for them"
-            said += " (nf_tables: the table buildfront is somebody else's)"
+            said = "steps reach only this machine over IPv{}: it can't forward for them"
+            said += " (nf_tables: the table buildfront is not buildfront's)"
             assert list(result.warnings) == [said.format(4), said.format(6)]
         step.close()
         nft.communicate()
         assert machine.left() == PRISTINE
 
 
-def test_X79_nobody_who_routes_by_this_machine_reaches_a_step(tmp_path):
+@row("X79")
+def test_nobody_who_routes_by_this_machine_reaches_a_step(tmp_path):
     """Its port listens, and the machine itself comes through to it; the router behind it does not."""
     with lab(tmp_path / "lab", dns=False) as machine:
         step = LabStep(machine, tmp_path, "chroot")
@@ -275,8 +297,9 @@ BROAD = {
 }
 
 
+@row("X79")
 @pytest.mark.parametrize("name", BROAD)
-def test_X79_a_way_for_half_of_all_addresses_takes_no_pool(tmp_path, name):
+def test_a_way_for_half_of_all_addresses_takes_no_pool(tmp_path, name):
     with lab(tmp_path / "lab", dns=False) as machine:
         for route in BROAD[name]:
             machine.run("ip", "route", "add", route, "via", ROUTER4)
@@ -285,7 +308,8 @@ def test_X79_a_way_for_half_of_all_addresses_takes_no_pool(tmp_path, name):
         step.close()
 
 
-def test_X79_the_second_pool_of_IPv6_where_the_first_is_in_use(tmp_path):
+@row("X79")
+def test_the_second_pool_of_IPv6_where_the_first_is_in_use(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("ip", "-6", "addr", "add", "fd62:7569:6c64::5/64", "dev", "eth0", "nodad")
         step = LabStep(machine, tmp_path, "chroot")
@@ -300,21 +324,23 @@ OTHERS = {
 }
 
 
+@row("X79")
 @pytest.mark.parametrize("name", OTHERS)
-def test_X79_a_device_of_that_name_that_is_somebody_else_s_is_left(tmp_path, name):
+def test_a_device_of_that_name_that_is_somebody_else_s_is_left(tmp_path, name):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("ip", *OTHERS[name])
         machine.run("ip", "addr", "add", "10.9.9.1/24", "dev", "buildfront0")
         before = machine.left()
         step = LabStep(machine, tmp_path, "chroot")
-        with pytest.raises(HostError, match="device buildfront0 that is somebody else's; rename it, or use"):
+        with pytest.raises(HostError, match="device buildfront0 that is not buildfront's; rename it, or use"):
             step.run("true", network="bridge")
         step.close()
         assert machine.left() == before
         assert "10.9.9.1/24" in machine.run("ip", "addr", "show", "buildfront0")
 
 
-def test_X79_a_port_s_name_that_is_taken_is_passed_over(tmp_path):
+@row("X79")
+def test_a_port_s_name_that_is_taken_is_passed_over(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         for number in (2, 3):
             machine.run("ip", "link", "add", f"bf{number}", "type", "bridge")
@@ -325,7 +351,8 @@ def test_X79_a_port_s_name_that_is_taken_is_passed_over(tmp_path):
         assert machine.left() == before
 
 
-def test_X79_a_bridge_that_a_killed_builder_left_half_made_is_made_anew(tmp_path):
+@row("X79")
+def test_a_bridge_that_a_killed_builder_left_half_made_is_made_anew(tmp_path):
     """It has an address, and neither translation nor forwarding: its alias would say that it is complete."""
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("ip", "link", "add", "buildfront0", "address", MARK, "type", "bridge")
@@ -337,7 +364,8 @@ def test_X79_a_bridge_that_a_killed_builder_left_half_made_is_made_anew(tmp_path
         assert machine.left() == PRISTINE
 
 
-def test_X79_two_builders_that_do_not_see_each_other_s_leases(tmp_path):
+@row("X79")
+def test_two_builders_that_do_not_see_each_other_s_leases(tmp_path):
     """As in two containers with the machine's network: each has a /run of its own."""
     with lab(tmp_path / "lab", dns=False) as machine:
         one, other = (LabStep(machine, tmp_path / name, "chroot") for name in ("one", "other"))
@@ -362,7 +390,8 @@ def test_X79_two_builders_that_do_not_see_each_other_s_leases(tmp_path):
         assert machine.left() == PRISTINE
 
 
-def test_X79_the_machine_does_not_listen_to_a_step_that_says_it_is_a_router(tmp_path):
+@row("X79")
+def test_the_machine_does_not_listen_to_a_step_that_says_it_is_a_router(tmp_path):
     """CVE-2020-10749: router advertisements of whoever has CAP_NET_RAW. What devices begin with is as before, though
     the machine goes on forwarding for somebody else."""
     with lab(tmp_path / "lab", dns=False) as machine:
@@ -392,7 +421,8 @@ for _ in range(3):
 """
 
 
-def test_X79_a_step_that_says_it_is_another_one_gets_nothing_of_it(tmp_path):
+@row("X79")
+def test_a_step_that_says_it_is_another_one_gets_nothing_of_it(tmp_path):
     """Frames as CAP_NET_RAW, which steps have by default, can make them."""
     with lab(tmp_path / "lab", dns=False) as machine:
         steps = [LabStep(machine, tmp_path / name, "chroot") for name in ("one", "other")]
@@ -433,7 +463,8 @@ while True:
 """
 
 
-def test_X79_a_step_that_listens_to_all_frames_hears_its_own_alone(tmp_path):
+@row("X79")
+def test_a_step_that_listens_to_all_frames_hears_its_own_alone(tmp_path):
     """As CAP_NET_RAW, which steps have by default, lets it."""
     with lab(tmp_path / "lab", dns=False) as machine:
         one, other = (LabStep(machine, tmp_path / name, "chroot") for name in ("one", "other"))
@@ -456,7 +487,8 @@ def test_X79_a_step_that_listens_to_all_frames_hears_its_own_alone(tmp_path):
         other.close()
 
 
-def test_X79_what_the_machine_knows_of_a_step_goes_with_it(tmp_path):
+@row("X79")
+def test_what_the_machine_knows_of_a_step_goes_with_it(tmp_path):
     """The bridge stays, with no entry of the step; its port listened to no router."""
     with lab(tmp_path / "lab", dns=False) as machine:
         step = LabStep(machine, tmp_path, "chroot")
@@ -477,7 +509,8 @@ def test_X79_what_the_machine_knows_of_a_step_goes_with_it(tmp_path):
         step.close()
 
 
-def test_X79_the_bridge_lasts_whichever_step_was_the_first_with_one(tmp_path):
+@row("X79")
+def test_the_bridge_lasts_whichever_step_was_the_first_with_one(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         step = LabStep(machine, tmp_path, "chroot")
         step.run("true", network="none")
@@ -491,7 +524,8 @@ def test_X79_the_bridge_lasts_whichever_step_was_the_first_with_one(tmp_path):
         assert machine.left() == PRISTINE
 
 
-def test_X79_a_machine_that_did_not_forward_does_so_for_steps_alone(tmp_path):
+@row("X79")
+def test_a_machine_that_did_not_forward_does_so_for_steps_alone(tmp_path):
     """Else whoever is on one of its networks would reach the others while a build runs."""
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("ip", "link", "add", "behind0", "type", "bridge")
@@ -549,7 +583,8 @@ send("10.213.0.1")
 """
 
 
-def test_X79_loopback_addresses_that_the_machine_routes_are_not_reached(tmp_path):
+@row("X79")
+def test_loopback_addresses_that_the_machine_routes_are_not_reached(tmp_path):
     """CVE-2020-8558: route_localnet is what kube-proxy sets, and steps may make frames of their own."""
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("sh", "-c", "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet")
@@ -584,19 +619,21 @@ TABLES = {
 }
 
 
+@row("X79")
 @pytest.mark.parametrize("name", TABLES)
-def test_X79_a_table_of_that_name_that_is_somebody_else_s_is_left(tmp_path, name):
+def test_a_table_of_that_name_that_is_somebody_else_s_is_left(tmp_path, name):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("nft", f"add table ip buildfront; {TABLES[name]}")
         before = machine.run("nft", "list", "ruleset")
         step = LabStep(machine, tmp_path, "chroot")
         result = step.run("true", network="bridge")
-        assert "IPv4" in result.warnings[0] and "table buildfront is somebody else's" in result.warnings[0]
+        assert "IPv4" in result.warnings[0] and "table buildfront is not buildfront's" in result.warnings[0]
         step.close()
         assert machine.run("nft", "list", "ruleset") == before
 
 
-def test_X79_an_empty_table_that_a_killed_builder_left_is_replaced(tmp_path):
+@row("X79")
+def test_an_empty_table_that_a_killed_builder_left_is_replaced(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("nft", "add table ip buildfront")
         step = LabStep(machine, tmp_path, "chroot")
@@ -605,7 +642,8 @@ def test_X79_an_empty_table_that_a_killed_builder_left_is_replaced(tmp_path):
         assert machine.left() == PRISTINE
 
 
-def test_X79_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):
+@row("X79")
+def test_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):
     """SIGKILL to all of the builder at once, the supervisor and the process that serves the step included."""
     with lab(tmp_path / "lab", dns=False) as machine:
         step = LabStep(machine, tmp_path, "chroot")
@@ -628,7 +666,8 @@ def test_X79_a_killed_step_s_port_and_lease_are_removed_by_the_next(tmp_path):
         assert machine.left() == PRISTINE
 
 
-def test_X79_recover_takes_away_what_a_killed_builder_left(tmp_path):
+@row("X79")
+def test_recover_takes_away_what_a_killed_builder_left(tmp_path):
     """In iptables' chain as well, which is not ours to remove with all that is in it."""
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("iptables", "-P", "FORWARD", "DROP")
@@ -654,7 +693,8 @@ def test_X79_recover_takes_away_what_a_killed_builder_left(tmp_path):
 RECOVER = "from run_step.network import bridge; bridge.recover()"
 
 
-def test_X79_recover_finds_a_bridge_that_no_notes_tell_of(tmp_path):
+@row("X79")
+def test_recover_finds_a_bridge_that_no_notes_tell_of(tmp_path):
     """Of a builder in a container, whose /run went with it; half a note that one left is nothing to recover."""
     with lab(tmp_path / "lab", dns=False) as machine:
         path = f"PYTHONPATH={os.path.join(as_user.PROJECT, 'plugins')}"
@@ -672,7 +712,8 @@ def test_X79_recover_finds_a_bridge_that_no_notes_tell_of(tmp_path):
         assert machine.run("env", path, sys.executable, "-c", used) == "False\n"
 
 
-def test_X79_a_bridge_that_somebody_takes_away_meanwhile_is_made_anew(tmp_path):
+@row("X79")
+def test_a_bridge_that_somebody_takes_away_meanwhile_is_made_anew(tmp_path):
     """Its alias says so, and is looked at by whoever has connected a port."""
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("ip", "link", "add", "buildfront0", "address", MARK, "type", "bridge")

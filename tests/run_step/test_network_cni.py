@@ -16,11 +16,13 @@ import pytest
 from busybox_root import marker, processes, why_not_run
 from lab import HOST4, HOST6, NAME, WEB4, lab
 from lab_step import WAYS, WEB, LabStep
+from rows import row
 from watching import until
 
 from run_step import HostError
-from run_step.network import NetworkError, cni
-from run_step.pipeline.networks import CNI_PLUGIN_DIRS
+from run_step.network import cni
+from run_step.network.model import NetworkError
+from run_step.network_terms import CNI_PLUGIN_DIRS
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
 
@@ -107,7 +109,8 @@ def place(tmp_path):
     return Place(tmp_path)
 
 
-def test_S78_a_server_is_reached_by_name_over_the_real_plugins(step, place):
+@row("S78")
+def test_a_server_is_reached_by_name_over_the_real_plugins(step, place):
     tuning = {"type": "tuning", "sysctl": {"net.ipv4.conf.all.log_martians": "1"}}
     name = place.network("front", place.bridge("cnia", "10.91.0.0/24", "fd91::/64"), tuning)
     line = "fetch web a; fetch web6 b; ip -o addr; cat /proc/sys/net/ipv4/conf/all/log_martians /etc/hosts"
@@ -120,7 +123,8 @@ def test_S78_a_server_is_reached_by_name_over_the_real_plugins(step, place):
     assert not [line for line in step.lab.run("ip", "-o", "link").splitlines() if ": veth" in line]
 
 
-def test_S42_networks_by_name_in_their_order(step, place):
+@row("S42")
+def test_networks_by_name_in_their_order(step, place):
     one = place.network("one", place.bridge("cnia", "10.91.0.0/24", "fd91::/64"))
     # The other's routes would be the first's again, so it has none.
     ipam = {"type": "host-local", "subnet": "10.92.0.0/24", "dataDir": str(place.data)}
@@ -141,7 +145,8 @@ def test_S42_networks_by_name_in_their_order(step, place):
     assert place.addresses() == []
 
 
-def test_S78_a_private_network_is_the_first_that_is_configured(step, place):
+@row("S78")
+def test_a_private_network_is_the_first_that_is_configured(step, place):
     """In /etc/cni/net.d, which the lab has of its own; what is no network there is passed over."""
     files = {
         "10-broken.conflist": "{",
@@ -165,7 +170,8 @@ def test_S78_a_private_network_is_the_first_that_is_configured(step, place):
             (step.lab.cni / name).unlink()
 
 
-def test_S78_the_servers_of_the_result_are_used(step, place):
+@row("S78")
+def test_the_servers_of_the_result_are_used(step, place):
     dns = {"nameservers": ["203.0.113.53"], "search": ["corp.test"], "options": ["timeout:3"]}
     bridge = place.bridge("cnia", "10.91.0.0/24", "fd91::/64") | {"dns": dns}
     name = place.network("front", bridge)
@@ -186,7 +192,8 @@ RESULT = {
 }
 
 
-def test_S78_the_previous_result_is_passed_on_and_the_last_kept_for_DEL(step, place):
+@row("S78")
+def test_the_previous_result_is_passed_on_and_the_last_kept_for_DEL(step, place):
     first = place.plugin("first", result=RESULT)
     last = place.plugin("last", result=RESULT | {"dns": {"domain": "last.test"}})
     names = [place.network("a", first, last), place.network("b", first)]
@@ -210,7 +217,8 @@ def test_S78_the_previous_result_is_passed_on_and_the_last_kept_for_DEL(step, pl
     assert len({call[3] for call in calls}) == 1 and all(call[3] and call[4] for call in calls)
 
 
-def test_S78_capabilities_choose_what_a_plugin_is_told(step, place):
+@row("S78")
+def test_capabilities_choose_what_a_plugin_is_told(step, place):
     plain = place.plugin("plain")
     able = place.plugin("able") | {"capabilities": {"dns": True, "aliases": True, "portMappings": True}}
     half = place.plugin("half") | {"capabilities": {"dns": False, "aliases": True}}
@@ -230,6 +238,7 @@ def test_S78_capabilities_choose_what_a_plugin_is_told(step, place):
     assert not any("capabilities" in value for value in told.values())
 
 
+@row("S78", "S76")
 @pytest.mark.parametrize(
     ("line", "fields", "status"),
     [
@@ -238,7 +247,7 @@ def test_S78_capabilities_choose_what_a_plugin_is_told(step, place):
         ("sh -c 'kill -9 $$'; exit $?", {}, 137),
     ],
 )
-def test_S78_DEL_follows_every_outcome(step, place, line, fields, status):
+def test_DEL_follows_every_outcome(step, place, line, fields, status):
     name = place.network("front", place.bridge("cnia", "10.91.0.0/24", "fd91::/64"), place.plugin("last"))
     (place.plugins / "last.ADD").write_text("echo '{}'")
     result = step.run(line, network=name, **fields, **place.fields)
@@ -253,7 +262,8 @@ def refused(step, place, name, match, **fields):
     return str(caught.value)
 
 
-def test_S78_a_plugin_that_fails_is_quoted_and_all_are_deleted(step, place):
+@row("S78")
+def test_a_plugin_that_fails_is_quoted_and_all_are_deleted(step, place):
     error = '{"cniVersion": "0.4.0", "code": 11, "msg": "try again", "details": "no room"}'
     bad = place.plugin("bad", add=f"echo '{error}'; exit 1\n")
     name = place.network(
@@ -263,49 +273,53 @@ def test_S78_a_plugin_that_fails_is_quoted_and_all_are_deleted(step, place):
     assert place.order() == ["ADD bad if0", "DEL never if0", "DEL bad if0"] and place.addresses() == []
 
 
+@row("S78")
 @pytest.mark.parametrize(
     ("lines", "match"),
     [
-        ("echo nonsense", r"answered ADD with no JSON object: 'nonsense\\n'"),
-        ("echo '[1]'", r"answered ADD with no JSON object"),
-        ("true", r"answered ADD with no JSON object: ''"),
+        ("echo nonsense", r"did not answer ADD with a JSON object: 'nonsense\\n'"),
+        ("echo '[1]'", r"did not answer ADD with a JSON object"),
+        ("true", r"did not answer ADD with a JSON object: ''"),
         ("echo out of luck >&2; exit 7", "failed for ADD: out of luck"),
         ("exit 7", "failed for ADD: exit status 7"),
         ("kill -SEGV $$", "failed for ADD: killed by SIGSEGV"),
         (
             'echo \'{"ips": "all", "dns": 5}\'',
-            r"answered ADD with a result that is none \(ips is no list\): \{",
+            r"answered ADD with an invalid result \(ips is not a list\): \{",
         ),
-        ('echo \'{"ips": ["all"]}\'', "ips has what is no object"),
-        ('echo \'{"ips": [{"address": ["10.9.0.5/24"]}]}\'', "address is no text"),
-        ('echo \'{"ip4": "10.9.0.5/24"}\'', "ip4 is no object"),
-        ('echo \'{"dns": {"nameservers": "192.0.2.1"}}\'', "nameservers is no list"),
-        (f"echo '{DEEP}'", r"answered ADD with no JSON object: '\[\[\["),
-        (f"echo '{{\"x\": {DEEP}}}'", 'answered ADD with no JSON object: \'."x": '),
+        ('echo \'{"ips": ["all"]}\'', "ips has an item that is not an object"),
+        ('echo \'{"ips": [{"address": ["10.9.0.5/24"]}]}\'', "address is not a string"),
+        ('echo \'{"ip4": "10.9.0.5/24"}\'', "ip4 is not an object"),
+        ('echo \'{"dns": {"nameservers": "192.0.2.1"}}\'', "nameservers is not a list"),
+        (f"echo '{DEEP}'", r"did not answer ADD with a JSON object: '\[\[\["),
+        (f"echo '{{\"x\": {DEEP}}}'", 'did not answer ADD with a JSON object: \'."x": '),
         (f"echo '{DEEP}'; exit 1", "failed for ADD: "),
-        ("head -c 100000 /dev/zero | tr '\\0' '['", "answered ADD with no JSON object: "),
+        ("head -c 100000 /dev/zero | tr '\\0' '['", "did not answer ADD with a JSON object: "),
     ],
 )
-def test_S78_what_a_plugin_says_in_its_own_way(step, place, lines, match):
+def test_what_a_plugin_says_in_its_own_way(step, place, lines, match):
     name = place.network("front", place.plugin("odd", add=lines + "\n"))
     assert "the CNI plugin odd of network 'front'" in refused(step, place, name, match)
     assert place.order() == ["ADD odd if0", "DEL odd if0"]
 
 
-def test_S78_a_malformed_configuration_is_told_with_its_file(step, place):
+@row("S78")
+def test_a_malformed_configuration_is_told_with_its_file(step, place):
     name = place.network("front", place.plugin("able") | {"capabilities": ["dns"]})
-    text = refused(step, place, name, "the capabilities of the plugin able are no JSON object")
+    text = refused(step, place, name, "the capabilities of the plugin able are not a JSON object")
     assert f"{place.configs}/front.conflist: " in text and place.calls() == []
 
 
-def test_S78_none_is_no_server_that_a_plugin_is_told(step, place):
+@row("S78")
+def test_none_is_no_server_that_a_plugin_is_told(step, place):
     able = place.plugin("able") | {"capabilities": {"dns": True}}
     line = "test -e /etc/resolv.conf || echo none"
     assert step.text(line, network=place.network("front", able), dns=("none",), **place.fields) == "none\n"
     assert [call[5].get("runtimeConfig") for call in place.calls()] == [None, None]
 
 
-def test_S51_a_network_and_a_machine_without_a_name_server_are_a_warning(machine, place, tmp_path):
+@row("S51")
+def test_a_network_and_a_machine_without_a_name_server_are_a_warning(machine, place, tmp_path):
     silent = place.network("silent", place.plugin("mute"))
     spoken = place.network("spoken", place.plugin("able", result={"dns": {"nameservers": ["203.0.113.53"]}}))
     machine.resolv.write_text("nameserver fe80::1%eth0\n")
@@ -320,14 +334,16 @@ def test_S51_a_network_and_a_machine_without_a_name_server_are_a_warning(machine
         machine.resolv.write_text("nameserver 203.0.113.53\n")
 
 
-def test_S78_a_plugin_that_is_missing_is_told_with_its_package(step, place):
+@row("S78")
+def test_a_plugin_that_is_missing_is_told_with_its_package(step, place):
     name = place.network("front", place.plugin("first"), {"type": "no-such-plugin"})
     text = refused(step, place, name, "no-such-plugin of network 'front' was not found in")
     assert "install containernetworking-plugins" in text and "--cni-plugin-path" in text
     assert place.order() == ["ADD first if0", "DEL first if0"]
 
 
-def test_S78_a_failing_DEL_is_a_warning_and_the_rest_is_deleted(step, place):
+@row("S78")
+def test_a_failing_DEL_is_a_warning_and_the_rest_is_deleted(step, place):
     bad = place.plugin("bad", delete="echo stuck >&2; exit 1\n")
     name = place.network("front", place.plugin("first"), bad)
     warnings = step.warned("true", network=name, **place.fields)
@@ -335,16 +351,18 @@ def test_S78_a_failing_DEL_is_a_warning_and_the_rest_is_deleted(step, place):
     assert place.order()[-2:] == ["DEL bad if0", "DEL first if0"]
 
 
-def test_S78_the_end_is_asked_for_while_a_plugin_hangs(step, place):
+@row("S78")
+def test_the_end_is_asked_for_while_a_plugin_hangs(step, place):
     nap = marker()
     name = place.network("front", place.plugin("first"), place.plugin("slow", add=f"sleep {nap}\n"))
-    result = step.run("true", network=name, timeout=1, **place.fields)
+    result = step.run("true", network=name, timeout=3, **place.fields)
     assert result.timed_out
     assert place.order() == ["ADD first if0", "ADD slow if0", "DEL slow if0", "DEL first if0"]
     assert until(lambda: not processes(nap))
 
 
-def test_S78_a_plugin_that_hangs_is_killed_and_told(place, monkeypatch):
+@row("S78")
+def test_a_plugin_that_hangs_is_killed_and_told(place, monkeypatch):
     monkeypatch.setattr(cni, "SECONDS", 0.2)
     nap = marker()
     place.plugin("slow", add=f"exec sleep {nap}\n")
@@ -357,7 +375,8 @@ def test_S78_a_plugin_that_hangs_is_killed_and_told(place, monkeypatch):
     assert until(lambda: not processes(nap))
 
 
-def test_S78_what_a_killed_builder_added_is_deleted_at_the_next_start(machine, place, tmp_path):
+@row("S78")
+def test_what_a_killed_builder_added_is_deleted_at_the_next_start(machine, place, tmp_path):
     name = place.network(
         "front",
         place.bridge("cnia", "10.91.0.0/24", "fd91::/64"),
@@ -395,7 +414,8 @@ def test_S78_what_a_killed_builder_added_is_deleted_at_the_next_start(machine, p
     assert added == deleted and namespace == "" and given["prevResult"] == {"a": 1}
 
 
-def test_S78_twenty_steps_at_once_have_twenty_addresses(machine, place, tmp_path):
+@row("S78")
+def test_twenty_steps_at_once_have_twenty_addresses(machine, place, tmp_path):
     name = place.network("front", place.bridge("cnib", "10.93.0.0/24", "fd93::/64"))
     code = (
         "import sys, json, threading\n"
@@ -425,6 +445,7 @@ def test_S78_twenty_steps_at_once_have_twenty_addresses(machine, place, tmp_path
     assert place.addresses() == []
 
 
-def test_S51_a_name_by_the_hosts_servers(step, place):
+@row("S51")
+def test_a_name_by_the_hosts_servers(step, place):
     name = place.network("front", place.bridge("cnia", "10.91.0.0/24", "fd91::/64"))
     assert f"host={NAME}" in step.text(f"fetch {NAME}", network=name, **place.fields)

@@ -10,12 +10,14 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import row
 from ways import made_up_host
 
 from run_step import HostError, ImageDefaults, RequestError, RunMount, RunRequest, look_up, plan
 from run_step.host import PathFact, TextFile
-from run_step.network import ADDRESS, GATEWAY, hosts, resolv
+from run_step.network.connect import hosts, resolv
 from run_step.network.leases import Pool
+from run_step.network_terms import ADDRESS, GATEWAY
 from run_step.pipeline.files import HEADER, hosts_text, reachable, resolv_text
 from run_step.pipeline.networks import configurations
 
@@ -33,12 +35,13 @@ LINE = st.one_of(
 # The step's files, completed when the network is there.
 
 
+@row("S50")
 @given(
     st.lists(LINE | WORD.map(lambda w: f"{ADDRESS}\t{w}\n") | WORD.map(lambda w: f"{GATEWAY}\t{w}\n")),
     st.lists(ANY, max_size=3),
     st.lists(ANY, max_size=3),
 )
-def test_S50_every_line_that_begins_with_a_token_is_there_once_for_each_address(lines, addresses, gateways):
+def test_every_line_that_begins_with_a_token_is_there_once_for_each_address(lines, addresses, gateways):
     done = hosts("".join(lines), tuple(addresses), tuple(gateways)).splitlines(keepends=True)
     wanted = []
     for line in lines:
@@ -52,6 +55,7 @@ def test_S50_every_line_that_begins_with_a_token_is_there_once_for_each_address(
     assert not any(line.startswith((ADDRESS, GATEWAY)) for line in done)
 
 
+@row("S78")
 @given(
     st.lists(ANY, max_size=3),
     st.lists(WORD, max_size=3),
@@ -60,7 +64,7 @@ def test_S50_every_line_that_begins_with_a_token_is_there_once_for_each_address(
     st.lists(WORD, max_size=2),
     WORD | st.just(""),
 )
-def test_S78_what_a_network_says_of_names_replaces_and_the_rest_stays(
+def test_what_a_network_says_of_names_replaces_and_the_rest_stays(
     servers, search, options, own, mine, domain
 ):
     text = resolv_text("", tuple(servers), tuple(search), tuple(options))
@@ -75,7 +79,8 @@ def words(text, name):
     return [word for line in text.splitlines() if line.split()[:1] == [name] for word in line.split()[1:]]
 
 
-def test_S78_a_network_that_says_nothing_leaves_the_file():
+@row("S78")
+def test_a_network_that_says_nothing_leaves_the_file():
     text = "search a.test\nnameserver 192.0.2.1\noptions ndots:2\n"
     assert resolv(text, {}) == text
     assert resolv(text, {"nameservers": None, "search": None}) == text
@@ -84,6 +89,7 @@ def test_S78_a_network_that_says_nothing_leaves_the_file():
 # A resolver on the host's loopback, seen from another network namespace.
 
 
+@row("S51")
 @pytest.mark.parametrize(
     ("text", "upstream", "wanted"),
     [
@@ -109,7 +115,7 @@ def test_S78_a_network_that_says_nothing_leaves_the_file():
         ("nameserver ::ffff:192.0.2.1\n", "", "nameserver ::ffff:192.0.2.1\n"),
     ],
 )
-def test_S51_a_resolver_on_the_loopback_is_replaced_by_what_it_asks(text, upstream, wanted):
+def test_a_resolver_on_the_loopback_is_replaced_by_what_it_asks(text, upstream, wanted):
     assert reachable(text, upstream) == wanted
 
 
@@ -117,8 +123,9 @@ OWN = ["fe80::1%eth0", "fe80::1", "2001:db8::1%2", "0.0.0.0", "::", "::ffff:127.
 """Name servers that the host alone reaches, and no other namespace."""
 
 
+@row("S51")
 @pytest.mark.parametrize("server", [*OWN, "127.0.0.1", "127.8.8.8", "::1"])
-def test_S51_what_the_host_alone_reaches_is_no_server_of_another_namespace(rootfs, server):
+def test_what_the_host_alone_reaches_is_no_server_of_another_namespace(rootfs, server):
     asked = f"nameserver {server}\nsearch a.test\n"
     assert reachable(asked, "") == "search a.test\n"
     assert reachable(asked, f"nameserver {server}\nnameserver 192.0.2.1\n") == "nameserver 192.0.2.1\n"
@@ -129,8 +136,9 @@ def test_S51_what_the_host_alone_reaches_is_no_server_of_another_namespace(rootf
     assert not planned(rootfs, "host", resolv_conf=asked).warnings
 
 
+@row("S51")
 @given(st.lists(ANY, max_size=4), st.lists(ANY, max_size=4))
-def test_S51_no_resolver_of_a_private_network_is_on_a_loopback(servers, upstream):
+def test_no_resolver_of_a_private_network_is_on_a_loopback(servers, upstream):
     text, above = ("".join(f"nameserver {item}\n" for item in items) for items in (servers, upstream))
     found = words(reachable(text, above), "nameserver")
     assert found == ([item for item in servers if leads(item)] or [item for item in upstream if leads(item)])
@@ -146,6 +154,7 @@ def leads(server):
 STUB = "nameserver 127.0.0.53\nsearch lab.test\n"
 
 
+@row("S51")
 @pytest.mark.parametrize(
     ("network", "wanted"),
     [
@@ -156,12 +165,13 @@ STUB = "nameserver 127.0.0.53\nsearch lab.test\n"
         ("ns:/run/some", ["192.0.2.77"]),
     ],
 )
-def test_S51_the_upstream_file_counts_where_the_namespace_is_private(rootfs, network, wanted):
+def test_the_upstream_file_counts_where_the_namespace_is_private(rootfs, network, wanted):
     made = planned(rootfs, network, resolv_conf=STUB, resolv_conf_upstream="nameserver 192.0.2.77\n")
     assert words(file(made, "resolv.conf"), "nameserver") == wanted
 
 
-def test_S51_nothing_reachable_is_a_warning(rootfs):
+@row("S51")
+def test_nothing_reachable_is_a_warning(rootfs):
     made = planned(rootfs, "bridge", resolv_conf=STUB)
     assert any("give one with --dns" in text for text in made.warnings)
     assert not words(file(made, "resolv.conf"), "nameserver")
@@ -169,11 +179,12 @@ def test_S51_nothing_reachable_is_a_warning(rootfs):
     assert not planned(rootfs, "bridge", resolv_conf=STUB, asked={"dns": ("192.0.2.3",)}).warnings
 
 
+@row("S51")
 @pytest.mark.parametrize(
     "text", ["", "search a.test\n", "nameserver\n", "nameserver x\n", "# nameserver 192.0.2.1\n"]
 )
 @pytest.mark.parametrize("network", ["bridge", "slirp4netns", "pasta", "ns:/run/some"])
-def test_S51_a_host_without_a_name_server_is_a_warning(rootfs, network, text):
+def test_a_host_without_a_name_server_is_a_warning(rootfs, network, text):
     (warning,) = planned(rootfs, network, resolv_conf=text).warnings
     assert warning.endswith("; give one with --dns")
     if "nameserver x" not in text:
@@ -190,10 +201,11 @@ def test_S51_a_host_without_a_name_server_is_a_warning(rootfs, network, text):
 SIX = "nameserver 2001:db8::53\n"
 
 
-def test_S51_servers_of_IPv6_alone_are_out_of_reach_of_slirp4netns(rootfs):
+@row("S51")
+def test_servers_of_IPv6_alone_are_out_of_reach_of_slirp4netns(rootfs):
     made = planned(rootfs, "slirp4netns", resolv_conf=SIX)
     assert made.warnings == (
-        "slirp4netns has IPv4 alone and does not reach the host's name servers (2001:db8::53); give one with --dns, or "
+        "slirp4netns has only IPv4 and does not reach the host's name servers (2001:db8::53); give one with --dns, or "
         "use --network pasta",
     )
     assert words(file(made, "resolv.conf"), "nameserver") == ["2001:db8::53"]
@@ -201,6 +213,7 @@ def test_S51_servers_of_IPv6_alone_are_out_of_reach_of_slirp4netns(rootfs):
     assert words(file(both, "resolv.conf"), "nameserver") == ["2001:db8::53"] and both.warnings
 
 
+@row("S51")
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -211,15 +224,16 @@ def test_S51_servers_of_IPv6_alone_are_out_of_reach_of_slirp4netns(rootfs):
         ("nameserver ::ffff:192.0.2.1\n", ["::ffff:192.0.2.1"]),
     ],
 )
-def test_S51_the_networks_resolver_is_asked_where_the_host_has_one_of_IPv4(rootfs, text, wanted):
+def test_the_networks_resolver_is_asked_where_the_host_has_one_of_IPv4(rootfs, text, wanted):
     """It leads to that, and whoever asks it without one waits in vain."""
     made = planned(rootfs, "pasta", resolv_conf=text)
     assert words(file(made, "resolv.conf"), "nameserver") == wanted
     assert not made.warnings
 
 
+@row("S51")
 @pytest.mark.parametrize("network", ["host", "bridge", "slirp4netns", "ns:/run/some"])
-def test_S51_none_leaves_the_images_own(rootfs, network):
+def test_none_leaves_the_images_own(rootfs, network):
     made = planned(rootfs, network, asked={"dns": ("none",)})
     assert file(made, "resolv.conf") is None
 
@@ -234,6 +248,7 @@ def file(made, name):
     return next((item.content for item in made.files if item.name == name), None)
 
 
+@row("S50")
 @pytest.mark.parametrize(
     ("network", "gateway"),
     [
@@ -243,19 +258,21 @@ def file(made, name):
         ("pasta", "192.0.2.200"),
     ],
 )
-def test_S50_the_host_by_its_address_in_each_network(rootfs, network, gateway):
+def test_the_host_by_its_address_in_each_network(rootfs, network, gateway):
     asked = {"add_hosts": ("gw:host-gateway", "host.containers.internal=host-gateway")}
     text = file(planned(rootfs, network, asked), "hosts")
     assert f"{gateway}\tgw\n{gateway}\thost.containers.internal\n" in text
 
 
-def test_S50_a_host_that_nobody_knows_is_an_error(rootfs):
+@row("S50")
+def test_a_host_that_nobody_knows_is_an_error(rootfs):
     with pytest.raises(RequestError, match="host-gateway is not known for this network"):
         planned(rootfs, "ns:/run/some", {"add_hosts": ("gw:host-gateway",)})
     with pytest.raises(RequestError, match="host-gateway is not known for this network"):
         planned(rootfs, "pasta", {"add_hosts": ("gw:host-gateway",)}, address="")
 
 
+@row("S50")
 @pytest.mark.parametrize(
     ("network", "asked"),
     [
@@ -267,7 +284,7 @@ def test_S50_a_host_that_nobody_knows_is_an_error(rootfs):
         ("ns:/run/some", {"run_mounts": (RunMount("cache", "etc/hosts", source="x"),)}),
     ],
 )
-def test_S50_what_nobody_knows_matters_where_the_file_is_made_alone(rootfs, network, asked):
+def test_what_nobody_knows_matters_where_the_file_is_made_alone(rootfs, network, asked):
     paths = (PathFact("/tmp", directory=True),)
     made = planned(rootfs, network, {"add_hosts": ("gw:host-gateway",), **asked}, paths=paths)
     text = file(made, "hosts")
@@ -276,8 +293,9 @@ def test_S50_what_nobody_knows_matters_where_the_file_is_made_alone(rootfs, netw
         planned(rootfs, network, {"add_hosts": ("gw",), **asked})
 
 
+@row("S50")
 @given(st.lists(st.tuples(WORD.filter(lambda w: ":" not in w), ANY), max_size=4), WORD | st.just(""), V4)
-def test_S50_the_file_is_read_back_as_it_was_meant(entries, hostname, own):
+def test_the_file_is_read_back_as_it_was_meant(entries, hostname, own):
     text = hosts_text("", tuple(f"{name}:{address}" for name, address in entries), hostname, own=own)
     assert text.startswith(HEADER)
     rows = [tuple(line.split()) for line in text.splitlines() if line and not line.startswith("#")]
@@ -293,6 +311,7 @@ def conf(name, text):
     return TextFile(f"/etc/cni/net.d/{name}", text if isinstance(text, str) else json.dumps(text))
 
 
+@row("S78")
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -317,30 +336,32 @@ def conf(name, text):
         ("a.conf", '{"name": "x", "type": "a", "ipam": %s}' % ("[" * 300 + "]" * 300)),
     ],
 )
-def test_S78_what_is_no_network_is_passed_over(name, text):
+def test_what_is_no_network_is_passed_over(name, text):
     good = conf("b.conf", {"name": "x", "type": "ptp"})
     assert configurations((conf(name, text), good))["x"]["plugins"] == [{"name": "x", "type": "ptp"}]
 
 
+@row("S78")
 @pytest.mark.parametrize(
     ("text", "what"),
     [
         (
             '{"name": "x", "type": "a", "capabilities": ["dns"]}',
-            "the capabilities of the plugin a are no JSON object",
+            "the capabilities of the plugin a are not a JSON object",
         ),
         ('{"type": "a"}', "it has no name"),
-        ("[" * 100_000, r"no JSON \(it is nested deeper than 100 levels\)"),
+        ("[" * 100_000, r"it is not JSON \(it is nested deeper than 100 levels\)"),
         ('{"name": "x", "type": "a", "ipam": %s}' % ("[" * 300 + "]" * 300), "nested deeper than 100 levels"),
     ],
 )
-def test_S78_what_is_wrong_with_a_file_is_told_with_its_name(rootfs, text, what):
+def test_what_is_wrong_with_a_file_is_told_with_its_name(rootfs, text, what):
     with pytest.raises(HostError, match=f"has the network 'x'; .*; /etc/cni/net.d/a.conf: .*{what}"):
         planned(rootfs, "x", cni=(conf("a.conf", text),))
 
 
+@row("S78")
 @pytest.mark.parametrize("word", ["none", "NONE"])
-def test_S78_none_is_no_server_that_plugins_are_told(rootfs, word):
+def test_none_is_no_server_that_plugins_are_told(rootfs, word):
     files = (conf("a.conf", {"name": "x", "type": "a", "capabilities": {"dns": True}}),)
     (config,) = planned(rootfs, "x", {"dns": (word,)}, cni=files).network.configs
     assert "runtimeConfig" not in config
@@ -348,7 +369,8 @@ def test_S78_none_is_no_server_that_plugins_are_told(rootfs, word):
     assert config["runtimeConfig"] == {"dns": {"servers": [], "searches": ["s"], "options": []}}
 
 
-def test_S78_the_first_of_a_name_counts_and_one_plugin_is_a_list():
+@row("S78")
+def test_the_first_of_a_name_counts_and_one_plugin_is_a_list():
     files = (
         conf("a.conflist", {"name": "x", "cniVersion": "1.0.0", "plugins": [{"type": "a"}, {"type": "b"}]}),
         conf("b.conf", {"name": "x", "type": "c"}),
@@ -371,14 +393,16 @@ JSON = st.recursive(
 )
 
 
+@row("S78")
 @given(st.lists(st.tuples(st.sampled_from(["a.conf", "a.conflist", "a.json"]), JSON), max_size=4))
-def test_S78_no_file_is_too_odd(files):
+def test_no_file_is_too_odd(files):
     for name, value in configurations(tuple(conf(file, json.dumps(value)) for file, value in files)).items():
         assert name and value["plugins"]
         assert all("/" not in plugin["type"] for plugin in value["plugins"])
 
 
-def test_S78_a_directory_that_does_not_exist_is_told_where_it_was_asked_for(rootfs, tmp_path):
+@row("S78")
+def test_a_directory_that_does_not_exist_is_told_where_it_was_asked_for(rootfs, tmp_path):
     request = RunRequest(
         ("x",), rootfs, isolation="chroot", network="a", cni_config_dirs=(str(tmp_path / "no"),)
     )

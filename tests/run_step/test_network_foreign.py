@@ -8,11 +8,12 @@ import pytest
 from busybox_root import why_not_run
 from lab import WEB4, WEB6, lab
 from lab_step import WEB, LabStep
+from rows import row
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
 
 TRY = f"nc -w 1 {WEB4} 80 </dev/null || echo dropped; nc -w 1 {WEB6} 80 </dev/null || echo dropped"
-ALONE = "steps may reach this machine alone over IPv{}: {}"
+ALONE = "steps may reach only this machine over IPv{}: {}"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,8 @@ def firewall(machine):
             machine.run(program, "-t", table, "-X")
 
 
-def test_X79_iptables_policy_is_passed_by_two_rules_that_go_with_the_bridge(tmp_path):
+@row("X79")
+def test_iptables_policy_is_passed_by_two_rules_that_go_with_the_bridge(tmp_path):
     """What docker, ufw and others leave on a machine: iptables drops what nobody has a rule for."""
     with lab(tmp_path / "lab", dns=False) as machine:
         for program in ("iptables", "ip6tables"):
@@ -65,7 +67,8 @@ def test_X79_iptables_policy_is_passed_by_two_rules_that_go_with_the_bridge(tmp_
             assert left == ["-P FORWARD DROP", "-A FORWARD -j DOCKER-USER"]
 
 
-def test_X79_what_a_rule_of_somebody_else_drops_is_dropped(tmp_path):
+@row("X79")
+def test_what_a_rule_of_somebody_else_drops_is_dropped(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("iptables", "-P", "FORWARD", "DROP")
         machine.run("iptables", "-A", "FORWARD", "-d", WEB4, "-j", "REJECT")
@@ -94,7 +97,8 @@ FOREIGN = {
 }
 
 
-def test_X79_a_rule_that_is_not_understood_is_no_matter(tmp_path):
+@row("X79")
+def test_a_rule_that_is_not_understood_is_no_matter(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run(
             "nft", "add table ip t; add chain ip t c { type filter hook forward priority 0; policy accept; }"
@@ -107,8 +111,9 @@ def test_X79_a_rule_that_is_not_understood_is_no_matter(tmp_path):
         step.close()
 
 
+@row("X79")
 @pytest.mark.parametrize("name", FOREIGN)
-def test_X79_other_chains_that_drop_are_told_of_and_never_changed(tmp_path, name):
+def test_other_chains_that_drop_are_told_of_and_never_changed(tmp_path, name):
     rules, said = FOREIGN[name]
     with lab(tmp_path / "lab", dns=False) as machine:
         machine.run("nft", rules)
@@ -121,7 +126,8 @@ def test_X79_other_chains_that_drop_are_told_of_and_never_changed(tmp_path, name
         assert machine.run("nft", "-s", "list", "ruleset") == before
 
 
-def test_X79_the_remedy_that_is_told_helps(tmp_path):
+@row("X79")
+def test_the_remedy_that_is_told_helps(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         rules, said = FOREIGN["a table of the machine's own"]
         machine.run("nft", rules)
@@ -132,7 +138,8 @@ def test_X79_the_remedy_that_is_told_helps(tmp_path):
         step.close()
 
 
-def test_X79_the_older_iptables_is_told_of_and_what_is_told_helps(tmp_path):
+@row("X79")
+def test_the_older_iptables_is_told_of_and_what_is_told_helps(tmp_path):
     with lab(tmp_path / "lab", dns=False) as machine:
         for program in ("iptables-legacy", "ip6tables-legacy"):
             machine.run(program, "-P", "FORWARD", "DROP")
@@ -244,8 +251,9 @@ LET_THROUGH = {
 }
 
 
+@row("X79")
 @pytest.mark.parametrize("name", LET_THROUGH)
-def test_X79_nothing_is_said_where_somebody_lets_steps_through(tmp_path, machine, firewall, name):
+def test_nothing_is_said_where_somebody_lets_steps_through(tmp_path, machine, firewall, name):
     firewall(*LET_THROUGH[name])
     step = LabStep(machine, tmp_path, "chroot")
     result = step.run("fetch web; fetch web6", network="bridge", add_hosts=WEB)
@@ -292,8 +300,9 @@ DROPPED = {
 }
 
 
+@row("X79")
 @pytest.mark.parametrize("name", DROPPED)
-def test_X79_what_is_certainly_dropped_is_told_and_the_remedy_helps(tmp_path, machine, firewall, name):
+def test_what_is_certainly_dropped_is_told_and_the_remedy_helps(tmp_path, machine, firewall, name):
     lines, how = DROPPED[name]
     firewall(*lines)
     before = machine.run("nft", "-s", "list", "ruleset")
@@ -311,7 +320,8 @@ def test_X79_what_is_certainly_dropped_is_told_and_the_remedy_helps(tmp_path, ma
     assert (step.stdout.count(b"peer="), list(result.warnings)) == (2, [])
 
 
-def test_X79_what_ufw_and_kubernetes_have_before_iptables_policy_is_passed(tmp_path, machine, firewall):
+@row("X79")
+def test_what_ufw_and_kubernetes_have_before_iptables_policy_is_passed(tmp_path, machine, firewall):
     """Conditions that may be true of some packets are no reason to leave the rest to the policy."""
     rules = (
         "-P FORWARD DROP",
@@ -333,7 +343,8 @@ def test_X79_what_ufw_and_kubernetes_have_before_iptables_policy_is_passed(tmp_p
     assert "buildfront0" not in machine.run("iptables", "-S", "FORWARD")
 
 
-def test_X79_a_rule_of_the_same_comment_that_is_not_ours_stays(tmp_path, machine, firewall):
+@row("X79")
+def test_a_rule_of_the_same_comment_that_is_not_ours_stays(tmp_path, machine, firewall):
     firewall("iptables -P FORWARD DROP")
     firewall('add rule ip filter FORWARD iifname "eth0" counter drop comment "buildfront"')
     before = machine.run("nft", "-s", "list", "ruleset")
@@ -385,7 +396,8 @@ meta mark vmap @nothing
 """
 
 
-def test_X79_no_rule_of_whatever_kind_fails_a_step(tmp_path, machine, firewall):
+@row("X79")
+def test_no_rule_of_whatever_kind_fails_a_step(tmp_path, machine, firewall):
     """All of them, one after the other, and many."""
     firewall(
         "add table ip t; add chain ip t c { type filter hook forward priority 0; policy accept; }",
@@ -423,7 +435,8 @@ print(said, time.process_time() - begin)
 """
 
 
-def test_X79_thousands_of_rules_take_no_time(tmp_path, machine, firewall):
+@row("X79")
+def test_thousands_of_rules_take_no_time(tmp_path, machine, firewall):
     number = 3000
     lines = ["add table ip kube"]
     for one in range(number):

@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import row
 
 from run_step.network.pools import POOLS, POOLS6, Route, choose, choose6
 
@@ -13,6 +14,7 @@ def route(text, *, on_link=False):
     return Route(ipaddress.ip_network(text), on_link)
 
 
+@row("X79")
 @pytest.mark.parametrize(
     ("routes", "chosen"),
     [
@@ -31,10 +33,11 @@ def route(text, *, on_link=False):
         ([route("fd00::/8", on_link=True)], "10.213.0.0/16"),
     ],
 )
-def test_X79_the_pool_of_IPv4(routes, chosen):
+def test_the_pool_of_IPv4(routes, chosen):
     assert choose(routes) == (None if chosen is None else ipaddress.ip_network(chosen))
 
 
+@row("X79")
 @pytest.mark.parametrize(
     ("routes", "chosen"),
     [
@@ -44,7 +47,7 @@ def test_X79_the_pool_of_IPv4(routes, chosen):
         ([route("fd00::/8", on_link=True)], None),
     ],
 )
-def test_X79_the_pool_of_IPv6(routes, chosen):
+def test_the_pool_of_IPv6(routes, chosen):
     assert choose6(routes) == (None if chosen is None else ipaddress.ip_network(chosen))
 
 
@@ -55,8 +58,9 @@ networks = st.builds(
 )
 
 
+@row("X79")
 @given(st.lists(st.builds(Route, networks, st.booleans()), max_size=20))
-def test_X79_a_pool_takes_no_address_that_somebody_has(routes):
+def test_a_pool_takes_no_address_that_somebody_has(routes):
     found = choose(routes)
     if found is not None:
         for item in routes:
@@ -64,7 +68,8 @@ def test_X79_a_pool_takes_no_address_that_somebody_has(routes):
                 assert not item.on_link and item.target.prefixlen < found.prefixlen
 
 
-def test_X79_every_pool_has_room_for_all_numbers():
+@row("X79")
+def test_every_pool_has_room_for_all_numbers():
     from run_step.network import bridge
 
     assert all(pool[bridge._LAST] != pool.broadcast_address for pool in POOLS)

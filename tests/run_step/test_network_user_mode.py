@@ -16,6 +16,7 @@ import pytest
 from busybox_root import marker, processes, why_not_run
 from lab import DNS6, HOST4, HOST6, NAME, lab
 from lab_step import WEB, LabStep
+from rows import row
 from watching import until
 from ways import made_up_host
 
@@ -62,18 +63,21 @@ def helpers(step, network):
     return found
 
 
-def test_S77_a_step_is_connected(step, network):
+@row("S77", "S02")
+def test_a_step_is_connected(step, network):
     text = step.text("cat /proc/net/dev /proc/net/route; ls /proc/self/fd", network=network)
     assert "tap0:" in text and "0202000A" in text  # the gateway 10.0.2.2
     assert [line for line in text.splitlines() if line.isdigit()] == ["0", "1", "2", "3"]
 
 
-def test_S77_its_own_resolver_comes_first(step, network):
+@row("S77")
+def test_its_own_resolver_comes_first(step, network):
     words = step.text("cat /etc/resolv.conf", network=network).split()
     assert words[words.index("nameserver") + 1] == "10.0.2.3"
 
 
-def test_S77_the_hosts_loopback_is_out_of_reach(step, network):
+@row("S77")
+def test_the_hosts_loopback_is_out_of_reach(step, network):
     with socket.socket(socket.AF_INET6) as server:
         server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         server.bind(("::", 0))
@@ -85,7 +89,8 @@ def test_S77_the_hosts_loopback_is_out_of_reach(step, network):
         assert step.text(line, network=network) == "end\n"
 
 
-def test_S77_the_end_of_the_helper_ends_the_step(step, network):
+@row("S77")
+def test_the_end_of_the_helper_ends_the_step(step, network):
     nap = marker()
     killer = threading.Thread(target=lambda: until(lambda: processes(nap)) and kill(helpers(step, network)))
     killer.start()
@@ -101,14 +106,16 @@ def kill(pids):
         os.kill(pid, signal.SIGKILL)
 
 
-def test_S77_nothing_of_it_remains(step, network):
+@row("S77", "S76")
+def test_nothing_of_a_helper_for_networks_remains(step, network):
     assert step.run("exit 3", network=network).status == 3
     step.run("sleep 60", network=network, timeout=0.5)
     assert helpers(step, network) == []
     assert os.listdir(step.work_dir) == []
 
 
-def test_S77_its_descriptors_are_its_own(step, network):
+@row("S77")
+def test_its_descriptors_are_its_own(step, network):
     """It holds its log, its tap device, the namespace and sockets, and nothing of the builder's."""
     nap = marker()
     seen = []
@@ -140,6 +147,7 @@ def test_S77_its_descriptors_are_its_own(step, network):
     assert [name for name in seen if "lease" in name or "secret" in name] == []
 
 
+@row("S77")
 @pytest.mark.parametrize(
     ("script", "match"),
     [
@@ -150,7 +158,7 @@ def test_S77_its_descriptors_are_its_own(step, network):
         ("exec 3>&- 4>&- 5>&- 6>&- 7>&- 8>&- 9>&-; exit 4", "it ended with exit status 4$"),
     ],
 )
-def test_S77_a_helper_that_ends_early_is_quoted(rootfs, host, network, script, match, tmp_path, monkeypatch):
+def test_a_helper_that_ends_early_is_quoted(rootfs, host, network, script, match, tmp_path, monkeypatch):
     replace_helper(tmp_path, network, script, monkeypatch)
     request = RunRequest(("/bin/true",), rootfs, isolation="chroot", network=network)
     with pytest.raises(HostError, match=f"{network} could not connect the step: {match}"):
@@ -177,6 +185,7 @@ done
 """
 
 
+@row("S77")
 @pytest.mark.parametrize(
     ("script", "match"),
     [
@@ -185,7 +194,7 @@ done
         ("seq 9 >&2; echo received tapfd=6; exit 0", "ended with exit status 0: 8; 9$"),
     ],
 )
-def test_S77_a_helper_that_ends_later_is_quoted(rootfs, host, network, script, match, tmp_path, monkeypatch):
+def test_a_helper_that_ends_later_is_quoted(rootfs, host, network, script, match, tmp_path, monkeypatch):
     """Without what it said of its start."""
     nap = marker()
     go = tmp_path / "go"
@@ -200,7 +209,8 @@ def test_S77_a_helper_that_ends_later_is_quoted(rootfs, host, network, script, m
     assert processes(nap) == []
 
 
-def test_S77_a_helper_that_is_never_ready_is_given_up(rootfs, host, network, tmp_path, monkeypatch):
+@row("S77")
+def test_a_helper_that_is_never_ready_is_given_up(rootfs, host, network, tmp_path, monkeypatch):
     """The end is asked for meanwhile."""
     nap = marker()
     replace_helper(tmp_path, network, f"exec sleep {nap}", monkeypatch)
@@ -209,8 +219,9 @@ def test_S77_a_helper_that_is_never_ready_is_given_up(rootfs, host, network, tmp
     assert until(lambda: not processes(nap))
 
 
+@row("S77")
 @pytest.mark.parametrize(("name", "package"), [("slirp4netns", "slirp4netns"), ("pasta", "passt")])
-def test_S77_a_missing_helper_is_told(rootfs, host, monkeypatch, name, package):
+def test_a_missing_helper_is_told(rootfs, host, monkeypatch, name, package):
     request = RunRequest(("/bin/true",), rootfs, isolation="chroot", network=name)
     with pytest.raises(
         HostError, match=f"{name} was not found on PATH; install {package}, or use --network host"
@@ -241,31 +252,36 @@ def lab_step(request, machine):
     shutil.rmtree(path)
 
 
-def test_S77_a_server_is_reached_by_name(lab_step, network):
+@row("S77")
+def test_a_server_is_reached_by_name(lab_step, network):
     assert lab_step.text("family=v4 fetch web a", network=network, add_hosts=WEB) == (
         f"peer=::ffff:{HOST4} path=/a host=web\n"
     )
 
 
-def test_S77_pasta_has_IPv6(lab_step):
+@row("S77")
+def test_pasta_has_IPv6(lab_step):
     text = lab_step.text("fetch web6 b; ip -6 route", network="pasta", add_hosts=WEB)
     assert text.startswith("peer=2001:db8:1::2 path=/b host=web6\n")
 
 
-def test_S77_names_are_looked_up_through_its_resolver(lab_step, network):
+@row("S77")
+def test_names_are_looked_up_through_its_resolver(lab_step, network):
     """10.0.2.3 leads to the machine's own name server."""
     text = lab_step.text(f"fetch {NAME}; nslookup {NAME} 10.0.2.3", network=network)
     assert f"host={NAME}" in text and "203.0.113.80" in text
 
 
-def test_S51_given_servers_are_asked_in_its_place(lab_step, network):
+@row("S51")
+def test_given_servers_are_asked_in_its_place(lab_step, network):
     fields = {"dns": ("203.0.113.53",), "dns_search": ("corp.test",), "dns_options": ("timeout:2",)}
     text = lab_step.text("cat /etc/resolv.conf; family=v4 fetch web", network=network, **fields)
     assert text.startswith("search corp.test\nnameserver 203.0.113.53\noptions timeout:2\n")
     assert "host=web" in text
 
 
-def test_S51_a_resolver_on_the_loopback_is_replaced(machine, tmp_path, network):
+@row("S51")
+def test_a_resolver_on_the_loopback_is_replaced(machine, tmp_path, network):
     """The machine asks one on its own loopback: the step asks the network's, and never the loopback's address."""
     machine.resolv.write_text("nameserver 127.0.0.53\nsearch corp.test\n")
     step = LabStep(machine, tmp_path, "chroot", user=True)
@@ -276,8 +292,9 @@ def test_S51_a_resolver_on_the_loopback_is_replaced(machine, tmp_path, network):
         machine.resolv.write_text("nameserver 203.0.113.53\n")
 
 
+@row("S51")
 @pytest.mark.parametrize("text", ["", "nameserver fe80::1%eth0\n"])
-def test_S51_a_machine_without_a_name_server_for_the_step_is_a_warning(machine, tmp_path, network, text):
+def test_a_machine_without_a_name_server_for_the_step_is_a_warning(machine, tmp_path, network, text):
     machine.resolv.write_text(text)
     step = LabStep(machine, tmp_path, "chroot", user=True)
     try:
@@ -288,7 +305,8 @@ def test_S51_a_machine_without_a_name_server_for_the_step_is_a_warning(machine, 
         machine.resolv.write_text("nameserver 203.0.113.53\n")
 
 
-def test_S77_a_machine_without_tap_devices_is_told(machine, tmp_path):
+@row("S77")
+def test_a_machine_without_tap_devices_is_told(machine, tmp_path):
     """In the mount namespace of the lab."""
     code = "from run_step import examine; print([i.detail for i in examine() if i.what in ('slirp4netns', 'pasta')])"
     python = ["env", f"PYTHONPATH={os.path.join(as_user.PROJECT, 'plugins')}", sys.executable, "-c"]
@@ -318,8 +336,9 @@ def six_machine(tmp_path_factory):
         yield made
 
 
+@row("S42")
 @pytest.mark.parametrize(("isolation", "network"), [("rootless", "default"), ("chroot", "private")])
-def test_S42_a_machine_of_IPv6_alone_has_pasta(six_machine, tmp_path, isolation, network):
+def test_a_machine_of_IPv6_alone_has_pasta(six_machine, tmp_path, isolation, network):
     """Names are found at once: nobody is asked who does not answer."""
     step = LabStep(six_machine, tmp_path, isolation, user=True)
     try:
@@ -332,30 +351,34 @@ def test_S42_a_machine_of_IPv6_alone_has_pasta(six_machine, tmp_path, isolation,
         step.close()
 
 
-def test_S51_servers_of_IPv6_are_out_of_reach_of_slirp4netns(six_machine, tmp_path):
+@row("S51")
+def test_servers_of_IPv6_are_out_of_reach_of_slirp4netns(six_machine, tmp_path):
     step = LabStep(six_machine, tmp_path, "chroot", user=True)
     try:
         warnings = step.warned("true", network="slirp4netns")
-        assert any("IPv6 alone leads out of this machine; use --network pasta" in text for text in warnings)
+        assert any("only IPv6 leads out of this machine; use --network pasta" in text for text in warnings)
         assert any(f"does not reach the host's name servers ({DNS6})" in text for text in warnings)
     finally:
         step.close()
 
 
-def test_S50_the_containers_own_name_is_its_address(lab_step, network):
+@row("S50")
+def test_the_containers_own_name_is_its_address(lab_step, network):
     text = lab_step.text("cat /etc/hosts", network=network, hostname="mine", namespaces=({"name": "uts"},))
     if lab_step.isolation != "rootless":  # which has the host's name
         assert "10.0.2.100\tmine\n" in text
 
 
-def test_S50_the_machine_is_reached_by_its_address(lab_step, network):
+@row("S50")
+def test_the_machine_is_reached_by_its_address(lab_step, network):
     """What listens for others there, that is; its loopback is not for them."""
     port = lab_step.lab.serve("::")
     text = lab_step.text(f"family=v4 fetch gw:{port}", network=network, add_hosts=("gw:host-gateway",))
     assert text.startswith(f"peer=::ffff:{HOST4} ")
 
 
-def test_S77_a_private_network_of_a_user_is_in_user_space(machine, tmp_path):
+@row("S77")
+def test_a_private_network_of_a_user_is_in_user_space(machine, tmp_path):
     step = LabStep(machine, tmp_path, "chroot", user=True)
     try:
         plan = step.ask(step.request("true", network="private"), run=False)["plan"]

@@ -6,6 +6,7 @@ import sys
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import row
 
 from run_step.network import verdicts as v
 
@@ -91,8 +92,9 @@ CASES = {
 }
 
 
+@row("X79")
 @pytest.mark.parametrize("name", CASES)
-def test_X79_what_becomes_of_a_packet(name):
+def test_what_becomes_of_a_packet(name):
     rules, outcomes = CASES[name]
     sets = {
         "ours": v.Set(4, (OTHER, OURS)),
@@ -109,14 +111,16 @@ def test_X79_what_becomes_of_a_packet(name):
     assert judged(THERE, *rules, sets=sets, **chains) == outcomes
 
 
-def test_X79_the_answer_comes_the_other_way():
+@row("X79")
+def test_the_answer_comes_the_other_way():
     known = (v.Load(1, "ct state"), v.Compare(1, v.EQUAL, v.ESTABLISHED.to_bytes(4, sys.byteorder)))
     to_us = (v.Load(1, "network header", 16, 2), v.Compare(1, v.EQUAL, bytes([10, 213])))
     assert judged(BACK, (*IS_IN, *known, *to_us, ACCEPT), (DROP,)) == {A}
     assert judged(THERE, (*known, ACCEPT), (DROP,)) == {D}
 
 
-def test_X79_a_chain_of_very_many_calls_is_judged_once():
+@row("X79")
+def test_a_chain_of_very_many_calls_is_judged_once():
     """Each calls the next one twice."""
     chains = {f"c{one}": [(v.Perhaps(), jump(f"c{one + 1}"))] * 2 for one in range(40)}
     assert judged(THERE, (jump("c0"),), **chains, c40=[(DROP,)]) == {D, E}
@@ -127,8 +131,9 @@ def test_X79_a_chain_of_very_many_calls_is_judged_once():
 BYTE = st.binary(min_size=1, max_size=1)
 
 
+@row("X79")
 @given(BYTE, BYTE, st.integers(0, 5), BYTE, BYTE)
-def test_X79_what_is_said_of_bits_is_so_of_each_byte_that_it_may_be(value, known, operation, one, other):
+def test_what_is_said_of_bits_is_so_of_each_byte_that_it_may_be(value, known, operation, one, other):
     bits = v.Bits(value, known)
     each = [bytes([byte]) for byte in range(256) if not (byte ^ value[0]) & known[0]]
     compare = [
@@ -178,8 +183,9 @@ CHAIN = st.lists(RULE, max_size=4)
 KNOWN = st.integers(0, 3).map(lambda bits: bytes([0xFC | bits, 0xFF, 0xFF, 0xFF]))
 
 
+@row("X79")
 @given(CHAIN, CHAIN, CHAIN, st.lists(ELEMENT, max_size=3), SMALL, SMALL, KNOWN, KNOWN)
-def test_X79_who_knows_less_of_a_packet_rules_nothing_out(a, b, c, elements, x, y, known_x, known_y):
+def test_who_knows_less_of_a_packet_rules_nothing_out(a, b, c, elements, x, y, known_x, known_y):
     """Of a packet of which all is known there is one outcome, and it is among those of who knows but a part."""
     # A chain calls those after it alone, as the kernel sees to that nothing runs in circles.
     chains = {"a": after(a, "bc"), "b": after(b, "c"), "c": after(c, "")}

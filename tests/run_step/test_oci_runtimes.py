@@ -10,15 +10,20 @@ import threading
 
 import pytest
 from busybox_root import host_mounts, listing, marker, processes, why_not_run
+from rows import row
 from watching import clear, groups, parent_of, until
 from ways import Step, isolations
 
 from run_step import HostError, NamespaceOption, Resources
-from run_step.isolation.oci import RUNTIMES, find, probe_runtimes, try_runtime
+from run_step.helper_programs import find_runtime
+from run_step.host_probe import probe_runtimes
 from run_step.isolation.runtime_errors import plain
+from run_step.isolation.runtimes import RUNTIMES, try_runtime
 
 NAME = "fake-runtime"
-REAL = next((find(one[4:]) for one in isolations() if isinstance(one, str) and one.startswith("oci-")), None)
+REAL = next(
+    (find_runtime(one[4:]) for one in isolations() if isinstance(one, str) and one.startswith("oci-")), None
+)
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(REAL is None, reason="no OCI runtime works here")]
 
@@ -101,7 +106,8 @@ def fake(rootfs, tmp_path, host):
     step.executor.close()
 
 
-def test_S71_a_runtime_that_behaves(fake):
+@row("S71")
+def test_a_runtime_that_behaves(fake):
     """The script alone changes nothing: what the others see comes from what they add."""
     fake.write()
     result = fake.run("echo out; exit 3")
@@ -111,6 +117,9 @@ def test_S71_a_runtime_that_behaves(fake):
 
 # Runtimes that hang
 
+LIMIT = 2
+"""Seconds for a call that hangs. Those that do not have to end in it, on a machine with other work too."""
+
 HANGS = {
     "itself": "exec sleep HANG",
     "with a child": "sleep HANG; exit 1",
@@ -119,44 +128,54 @@ HANGS = {
 }
 
 
+@row("S71")
 @pytest.mark.parametrize("how", HANGS)
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_a_call_that_hangs_is_told(fake, call, how):
+def test_a_call_that_hangs_is_told(fake, call, how):
     fake.write(**{call: HANGS[how]})
-    assert f"{NAME} {call} did not end within 1 s" in fake.failure(runtime_timeout=1)
+    assert f"{NAME} {call} did not end within {LIMIT} s" in fake.failure(runtime_timeout=LIMIT)
 
 
+@row("S71")
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_a_call_that_hangs_when_it_has_done_its_work(fake, call):
+def test_a_call_that_hangs_when_it_has_done_its_work(fake, call):
     """The container is there then, after start even the command runs."""
     fake.write(**{call: 'real "$@"\nexec sleep HANG'})
-    assert f"{NAME} {call} did not end within 1 s" in fake.failure("echo; sleep NAP", runtime_timeout=1)
+    assert f"{NAME} {call} did not end within {LIMIT} s" in fake.failure(
+        "echo; sleep NAP", runtime_timeout=LIMIT
+    )
 
 
+@row("S71")
 @pytest.mark.parametrize("how", HANGS)
-def test_S71_a_delete_that_hangs_does_not_change_the_result(fake, how):
+def test_a_delete_that_hangs_does_not_change_the_result(fake, how):
     fake.write(delete=HANGS[how])
-    result = fake.run("echo out; exit 3", runtime_timeout=1)
+    result = fake.run("echo out; exit 3", runtime_timeout=LIMIT)
     assert (result.status, fake.step.stdout) == (3, b"out\n")
     fake.leaves_nothing()
 
 
-def test_S72_a_delete_that_hangs_leaves_no_process_of_the_host_behind(fake):
+@row("S72")
+def test_a_delete_that_hangs_leaves_no_process_of_the_host_behind(fake):
     fake.write(delete="exec sleep HANG")
     namespaces = (NamespaceOption("pid", host=True),)
-    result = fake.run("(setsid sleep NAP &); sleep NAP & exit 4", namespaces=namespaces, runtime_timeout=1)
+    result = fake.run(
+        "(setsid sleep NAP &); sleep NAP & exit 4", namespaces=namespaces, runtime_timeout=LIMIT
+    )
     assert result.status == 4
     fake.leaves_nothing()
 
 
+@row("S71")
 @pytest.mark.parametrize("first", ["exec sleep HANG", 'real "$@"; exec sleep HANG'])
-def test_S71_a_runtime_that_hangs_in_everything(fake, first):
+def test_a_runtime_that_hangs_in_everything(fake, first):
     fake.write(create=first, start="exec sleep HANG", delete="exec sleep HANG")
-    assert f"{NAME} create did not end within 1 s" in fake.failure(runtime_timeout=1)
+    assert f"{NAME} create did not end within {LIMIT} s" in fake.failure(runtime_timeout=LIMIT)
 
 
+@row("X82")
 @pytest.mark.parametrize("before", ["", 'real "$@"; '])
-def test_X82_cancelling_while_create_hangs(fake, before):
+def test_cancelling_while_create_hangs(fake, before):
     cancel = threading.Event()
     fake.write(create=f"{before}echo begun; exec sleep HANG")
     result = fake.run(cancel=cancel, output=lambda *_: cancel.set())
@@ -164,7 +183,8 @@ def test_X82_cancelling_while_create_hangs(fake, before):
     fake.leaves_nothing()
 
 
-def test_X82_cancelling_while_start_hangs(fake):
+@row("X82")
+def test_cancelling_while_start_hangs(fake):
     cancel, begun = threading.Event(), fake.directory / "begun"
     fake.write(start=f"echo > {begun}; exec sleep HANG")
 
@@ -180,13 +200,15 @@ def test_X82_cancelling_while_start_hangs(fake):
     fake.leaves_nothing()
 
 
-def test_X82_the_time_limit_of_a_step_counts_while_create_hangs(fake):
+@row("X82")
+def test_the_time_limit_of_a_step_counts_while_create_hangs(fake):
     fake.write(create="exec sleep HANG")
     assert fake.run(timeout=0.5).timed_out
     fake.leaves_nothing()
 
 
-def test_X82_a_receiver_that_fails_while_create_hangs(fake):
+@row("X82")
+def test_a_receiver_that_fails_while_create_hangs(fake):
     fake.write(create="echo begun; exec sleep HANG")
 
     def fail(stream, data):
@@ -197,8 +219,9 @@ def test_X82_a_receiver_that_fails_while_create_hangs(fake):
     fake.leaves_nothing()
 
 
+@row("X82")
 @pytest.mark.parametrize("before", ["", 'real "$@"; '])
-def test_X82_a_killed_supervised_child_while_create_hangs(fake, before):
+def test_a_killed_supervised_child_while_create_hangs(fake, before):
     """Nobody has been told of the container then."""
     fake.write(create=f"{before}echo begun; exec sleep HANG")
 
@@ -213,21 +236,24 @@ def test_X82_a_killed_supervised_child_while_create_hangs(fake, before):
 # Runtimes that fail
 
 
+@row("S71")
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGKILL, signal.SIGTERM])
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_a_call_that_dies_is_told(fake, call, number):
+def test_a_call_that_dies_is_told(fake, call, number):
     fake.write(**{call: f"kill -{int(number)} $$"})
     assert f"{NAME} {call} failed (killed by {signal.Signals(int(number)).name})" in fake.failure()
 
 
+@row("S71")
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_a_call_that_dies_when_it_has_done_its_work(fake, call):
+def test_a_call_that_dies_when_it_has_done_its_work(fake, call):
     fake.write(**{call: 'real "$@"; kill -SEGV $$'})
     assert f"{NAME} {call} failed (killed by SIGSEGV)" in fake.failure()
 
 
+@row("S71")
 @pytest.mark.parametrize("lines", ["kill -SEGV $$", "exit 1", "real $*; exit 1", "real $*; kill -SEGV $$"])
-def test_S71_a_delete_that_fails_does_not_change_the_result(fake, lines):
+def test_a_delete_that_fails_does_not_change_the_result(fake, lines):
     fake.write(delete=lines)
     assert fake.run("exit 3").status == 3
     fake.leaves_nothing()
@@ -241,23 +267,26 @@ LOGS = {
 }
 
 
+@row("S71")
 @pytest.mark.parametrize("kind", LOGS)
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_the_words_of_the_log_are_told(fake, call, kind):
+def test_the_words_of_the_log_are_told(fake, call, kind):
     fake.write(**{call: f"""printf '%s\\n' {LOGS[kind]} >> "$log"; exit 7"""})
     text = fake.failure()
     assert text.startswith(f"{NAME} {call} failed: ")
     assert 'no more "room"' in text.replace("\\", "")
 
 
+@row("S71")
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_a_log_that_is_no_text_is_told(fake, call):
+def test_a_log_that_is_no_text_is_told(fake, call):
     fake.write(**{call: r"""printf '\377\000\n{"msg":"said \303\244"}\n' >> "$log"; exit 7"""})
     assert "said ä" in fake.failure()
 
 
+@row("S71")
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_S71_what_create_prints_is_output(fake, stream):
+def test_what_create_prints_is_output(fake, stream):
     """Its streams become the command's, so what it prints can't be kept from the output."""
     fake.write(create=f"echo no more room >&{1 if stream == 'stdout' else 2}; exit 7")
     text = fake.failure()
@@ -266,26 +295,30 @@ def test_S71_what_create_prints_is_output(fake, stream):
     assert getattr(fake.step, stream) == b"no more room\n"
 
 
+@row("S71")
 @pytest.mark.parametrize("number", [1, 2])
-def test_S71_what_start_prints_is_told(fake, number):
+def test_what_start_prints_is_told(fake, number):
     fake.write(start=f"echo no more room >&{number}; exit 7")
     assert fake.failure() == f"{NAME} start failed: no more room"
     assert fake.step.stdout == fake.step.stderr == b""
 
 
-def test_S71_what_create_logged_is_not_what_start_failed_of(fake):
+@row("S71")
+def test_what_create_logged_is_not_what_start_failed_of(fake):
     logged = """echo '{"level":"warning","msg":"a mere warning"}' >> "$log"; real "$@" """
     fake.write(create=logged, start="echo no more room >&2; exit 7")
     assert fake.failure() == f"{NAME} start failed: no more room"
 
 
+@row("S71")
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_a_call_that_fails_without_a_word(fake, call):
+def test_a_call_that_fails_without_a_word(fake, call):
     fake.write(**{call: "exit 7"})
     assert fake.failure().startswith(f"{NAME} {call} failed: ")
 
 
-def test_S71_the_real_runtimes_own_words(fake):
+@row("S71")
+def test_the_real_runtimes_own_words(fake):
     """Of a command that can't be executed they are understood, and told as under every isolation."""
     fake.write()
     assert fake.failure("/no/such/command", "x") == "'/no/such/command' is not in the image"
@@ -323,29 +356,33 @@ def a_link_to_itself(path):
     os.symlink(NAME, path)
 
 
+@row("S71")
 @pytest.mark.parametrize(
     "make", [not_there, a_directory, not_executable, no_program, no_interpreter, a_link_to_itself]
 )
-def test_S71_a_path_that_is_no_program_is_told(fake, make):
+def test_a_path_that_is_no_program_is_told(fake, make):
     make(fake.path)
     text = fake.failure()
     assert NAME in text
     assert "can't be run" in text or "not found" in text
 
 
+@row("S71")
 @pytest.mark.parametrize("lines", ['real "$@"; rm "$0"', 'real "$@"; chmod 0 "$0"', 'real "$@"; echo > "$0"'])
-def test_S71_a_runtime_that_vanishes_between_create_and_start(fake, lines):
+def test_a_runtime_that_vanishes_between_create_and_start(fake, lines):
     fake.write(create=lines)
     assert f"{NAME} start can't be run: " in fake.failure()
 
 
-def test_S71_a_runtime_that_vanishes_before_delete(fake):
+@row("S71")
+def test_a_runtime_that_vanishes_before_delete(fake):
     fake.write(start='real "$@"; rm "$0"')
     result = fake.run("echo out; exit 3")
     assert (result.status, fake.step.stdout) == (3, b"out\n")
     fake.leaves_nothing()
 
 
+@row("S71")
 @pytest.mark.parametrize(
     "lines",
     [
@@ -355,14 +392,15 @@ def test_S71_a_runtime_that_vanishes_before_delete(fake):
         'real "$@"; rm "$0"; exec sleep HANG',
     ],
 )
-def test_S71_a_runtime_that_fails_and_vanishes(fake, lines):
+def test_a_runtime_that_fails_and_vanishes(fake, lines):
     """What it made is removed without it, though it never said what that is."""
     fake.write(create=lines)
-    assert f"{NAME} create " in fake.failure(runtime_timeout=1)
+    assert f"{NAME} create " in fake.failure(runtime_timeout=LIMIT)
 
 
+@row("S30", "S71")
 @pytest.mark.parametrize("parent", ["tests-{0}", "/tests-{0}/inner"])
-def test_S30_S71_the_parent_is_removed_without_the_runtime(fake, parent):
+def test_the_parent_is_removed_without_the_runtime(fake, parent):
     fake.write(create='real "$@"; rm "$0"; exit 1')
     parent = parent.format(fake.name)
     text = fake.failure(resources=Resources(memory=64 << 20, cgroup_parent=parent))
@@ -388,25 +426,29 @@ PID_FILES = {
 }
 
 
+@row("S72")
 @pytest.mark.parametrize("what", PID_FILES)
-def test_S72_a_wrong_process_id_is_told_and_harms_nobody(fake, what):
+def test_a_wrong_process_id_is_told_and_harms_nobody(fake, what):
     fake.write(create=f'real "$@" || exit; {PID_FILES[what]} > pid.new; mv pid.new pid')
     text = fake.failure()
     assert text.startswith((f"{NAME} create wrote", f"{fake.path} create wrote")), text
 
 
-def test_S72_no_process_id_is_told(fake):
+@row("S72")
+def test_no_process_id_is_told(fake):
     fake.write(create='real "$@"; rm pid')
     text = fake.failure()
     assert "create wrote no usable pid file" in text and NAME in text
 
 
-def test_S72_a_runtime_that_made_nothing_is_told(fake):
+@row("S72")
+def test_a_runtime_that_made_nothing_is_told(fake):
     fake.write(create="exit 0")
     assert "create wrote no usable pid file" in fake.failure()
 
 
-def test_S72_a_container_that_has_ended_before_the_start_is_told(fake):
+@row("S72")
+def test_a_container_that_has_ended_before_the_start_is_told(fake):
     fake.write(create='real "$@"; kill -9 "$(cat pid)"')
     text = fake.failure()
     assert NAME in text and ("start" in text or "create" in text)
@@ -415,7 +457,8 @@ def test_S72_a_container_that_has_ended_before_the_start_is_told(fake):
 # Runtimes that talk
 
 
-def test_S74_what_a_runtime_prints_a_lot_of_does_not_stop_it(fake):
+@row("S74")
+def test_what_a_runtime_prints_a_lot_of_does_not_stop_it(fake):
     size = 3 << 20
     much = f"head -c {size} /dev/zero; head -c {size} /dev/zero >&2"
     calls = ("create", "start", "delete")
@@ -428,8 +471,9 @@ def test_S74_what_a_runtime_prints_a_lot_of_does_not_stop_it(fake):
     fake.leaves_nothing()
 
 
+@row("S71")
 @pytest.mark.parametrize("call", ["create", "start"])
-def test_S71_what_is_told_of_a_long_log_is_short(fake, call):
+def test_what_is_told_of_a_long_log_is_short(fake, call):
     """An error is for a person to read: its end, where the reason stands, is enough."""
     lines = f"""head -c {3 << 20} /dev/zero | tr '\\0' x >> "$log"; printf '\\nno more room\\n' >> "$log"; exit 7"""
     fake.write(**{call: lines})
@@ -438,8 +482,9 @@ def test_S71_what_is_told_of_a_long_log_is_short(fake, call):
     assert len(text) < 1 << 16
 
 
+@row("S72")
 @pytest.mark.parametrize("call", ["create", "start", "delete"])
-def test_S72_what_a_runtime_leaves_running_ends_with_the_step(fake, call):
+def test_what_a_runtime_leaves_running_ends_with_the_step(fake, call):
     """It holds the output open, and is the child of nobody that knows of it."""
     fake.write(**{call: '(setsid sleep HANG &); sleep HANG & real "$@"'})
     result = fake.run("echo out; exit 3", runtime_timeout=10)
@@ -447,7 +492,8 @@ def test_S72_what_a_runtime_leaves_running_ends_with_the_step(fake, call):
     fake.leaves_nothing()
 
 
-def test_S71_a_runtime_is_called_by_the_flags_of_the_request(fake):
+@row("S71")
+def test_a_runtime_is_called_by_the_flags_of_the_request(fake):
     fake.write(create='echo "$@"; exit 7')
     fake.failure(runtime_flags=("--debug", "--rootless=false"))
     words = fake.step.stdout.decode().split()
@@ -457,16 +503,18 @@ def test_S71_a_runtime_is_called_by_the_flags_of_the_request(fake):
 # The search for one
 
 
-def test_S71_the_search_tells_of_every_runtime():
+@row("S71")
+def test_the_search_tells_of_every_runtime():
     found = probe_runtimes(every=True)
-    assert [fact.name for fact in found] == [name for name in RUNTIMES if find(name)]
+    assert [fact.name for fact in found] == [name for name in RUNTIMES if find_runtime(name)]
     for fact in found:
-        assert fact.path == find(fact.name)
+        assert fact.path == find_runtime(fact.name)
         assert fact.why == try_runtime(fact.path)
         assert fact.works == (not fact.why)
 
 
-def test_S71_the_search_ends_at_the_first_that_works():
+@row("S71")
+def test_the_search_ends_at_the_first_that_works():
     every, found = probe_runtimes(every=True), probe_runtimes()
     assert found == every[: len(found)]
     assert [fact.works for fact in found] == [False] * (len(found) - 1) + [True]
@@ -487,13 +535,15 @@ def places(tmp_path, monkeypatch):
     return make
 
 
-def test_S71_a_runtime_on_the_path_is_taken_first(places):
+@row("S71")
+def test_a_runtime_on_the_path_is_taken_first(places):
     made = places("runc", f'#!/bin/sh\nexec {REAL} "$@"\n')
-    assert find("runc") == made
+    assert find_runtime("runc") == made
     assert try_runtime(made) == ""
 
 
-def test_S71_what_comes_after_the_first_that_works_is_not_run(places, tmp_path):
+@row("S71")
+def test_what_comes_after_the_first_that_works_is_not_run(places, tmp_path):
     crun = places("crun", "#!/bin/sh\necho 'no luck' >&2; exit 1\n")
     runc = places("runc", f'#!/bin/sh\nexec {REAL} "$@"\n')
     places("youki", f"#!/bin/sh\necho > {tmp_path}/run; exit 1\n")
@@ -507,6 +557,7 @@ def test_S71_what_comes_after_the_first_that_works_is_not_run(places, tmp_path):
     assert (tmp_path / "run").exists()
 
 
+@row("S71")
 @pytest.mark.parametrize(
     ("lines", "why"),
     [
@@ -521,7 +572,7 @@ def test_S71_what_comes_after_the_first_that_works_is_not_run(places, tmp_path):
         ("head -c 3000000 /dev/zero | tr '\\0' '\\n' >&2; echo no cgroups here >&2; exit 1", "no cgroups here"),
     ],
 )  # fmt: skip
-def test_S71_why_one_does_not_work_is_told_in_its_own_words(places, tmp_path, lines, why):
+def test_why_one_does_not_work_is_told_in_its_own_words(places, tmp_path, lines, why):
     (tmp_path / "work").mkdir()
     path = places("crun", f"#!/bin/sh\n{lines}\n")
     fact = probe_runtimes(work_dir=str(tmp_path / "work"))[0]
@@ -529,14 +580,16 @@ def test_S71_why_one_does_not_work_is_told_in_its_own_words(places, tmp_path, li
     assert os.listdir(tmp_path / "work") == []
 
 
-def test_S71_one_that_dies_does_not_work(places):
+@row("S71")
+def test_one_that_dies_does_not_work(places):
     places("crun", "#!/bin/sh\nkill -SEGV $$\n")
     fact = probe_runtimes()[0]
     assert not fact.works and fact.why
 
 
+@row("S71")
 @pytest.mark.parametrize("text", ["echo hello\n", "#!/no/such/interpreter\n", "\x7fELF"])
-def test_S71_one_that_is_no_program_does_not_end_the_search(places, tmp_path, text):
+def test_one_that_is_no_program_does_not_end_the_search(places, tmp_path, text):
     (tmp_path / "work").mkdir()
     path = places("crun", text)
     found = probe_runtimes(work_dir=str(tmp_path / "work"))
@@ -546,12 +599,16 @@ def test_S71_one_that_is_no_program_does_not_end_the_search(places, tmp_path, te
     assert os.listdir(tmp_path / "work") == []
 
 
-def test_S71_what_is_not_executable_is_not_found(places, tmp_path):
+@row("S71")
+def test_what_is_not_executable_is_not_found(places, tmp_path):
     os.chmod(places("crun", "#!/bin/sh\n"), 0o644)
     (tmp_path / "bin" / "youki").mkdir()
-    assert not {find("crun"), find("youki")} & {str(tmp_path / "bin" / name) for name in RUNTIMES}
+    assert not {find_runtime("crun"), find_runtime("youki")} & {
+        str(tmp_path / "bin" / name) for name in RUNTIMES
+    }
 
 
+@row("S71")
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
@@ -566,11 +623,12 @@ def test_S71_what_is_not_executable_is_not_found(places, tmp_path):
         ([], ""),
     ],
 )
-def test_S71_the_words_are_told_once_and_without_noise(lines, words):
+def test_the_words_are_told_once_and_without_noise(lines, words):
     assert plain(lines) == words
 
 
-def test_S71_the_name_of_the_call_stands_there_once(fake):
+@row("S71")
+def test_the_name_of_the_call_stands_there_once(fake):
     fake.write(
         create=f"""echo '{{"level":"error","msg":"{NAME} create failed: no room"}}' >> "$log"; exit 7"""
     )

@@ -4,6 +4,7 @@ import os
 import stat
 
 import pytest
+from rows import row
 from test_plan_system import mount_at, plan
 
 from run_step import HostError, IDMapping, Inputs, RequestError, RunMount, Secret, parse_secret
@@ -23,7 +24,8 @@ def ours(made):
     return [item["destination"] for item in made.spec["mounts"] if item["destination"].startswith("/m")]
 
 
-def test_X68_a_bind_shows_what_is_handed_over(ask, host):
+@row("X68")
+def test_a_bind_shows_what_is_handed_over(ask, host):
     made = plan(ask(run_mounts=(RunMount("bind", "/m/a", source="one", read_only=True),)), host)
     assert mount_at(made, "/m/a") == {
         "destination": "/m/a",
@@ -34,13 +36,15 @@ def test_X68_a_bind_shows_what_is_handed_over(ask, host):
     assert actions(made, TakeSource) == [TakeSource("one", "/m/a")]
 
 
-def test_X68_a_cache_can_be_written_to(ask, host):
+@row("X68")
+def test_a_cache_can_be_written_to(ask, host):
     made = plan(ask(run_mounts=(RunMount("cache", "/m", source="c"),)), host)
     assert mount_at(made, "/m")["options"] == ["bind", "rw", "nodev", "private"]
 
 
+@row("X68")
 @pytest.mark.parametrize(("target", "mode"), [("/missing", "1777"), ("/etc", "755")])
-def test_X68_a_tmpfs_has_the_mode_of_what_it_covers(ask, host, rootfs, target, mode):
+def test_a_tmpfs_has_the_mode_of_what_it_covers(ask, host, rootfs, target, mode):
     os.chmod(os.path.join(rootfs, "etc"), 0o755)
     made = plan(ask(run_mounts=(RunMount("tmpfs", target, size=4096, read_only=True),)), host)
     item = mount_at(made, target)
@@ -48,7 +52,8 @@ def test_X68_a_tmpfs_has_the_mode_of_what_it_covers(ask, host, rootfs, target, m
     assert item["options"] == ["nosuid", "nodev", f"mode={mode}", "size=4096", "ro", "private"]
 
 
-def test_X68_a_secret_is_a_file_of_its_own_owner(ask, host):
+@row("X68")
+def test_a_secret_is_a_file_of_its_own_owner(ask, host):
     mounts = (RunMount("secret", id="a/token"), RunMount("secret", "/m", id="b", mode=0o440, uid=5, gid=6))
     made = plan(ask(run_mounts=mounts), host)
     assert mount_at(made, "/run/secrets/token")["options"] == "bind ro nosuid nodev noexec private".split()
@@ -57,14 +62,16 @@ def test_X68_a_secret_is_a_file_of_its_own_owner(ask, host):
     assert MountPoint("/run/secrets/token", False) in made.actions
 
 
-def test_X68_a_secret_that_is_a_variable_is_no_mount_and_no_text(ask, host):
+@row("X68")
+def test_a_secret_that_is_a_variable_is_no_mount_and_no_text(ask, host):
     made = plan(ask(run_mounts=(RunMount("secret", id="a", env="TOKEN"),)), host)
     assert actions(made, SetSecret) == [SetSecret("a", "TOKEN")]
     assert not actions(made, PutSecret)
     assert not [entry for entry in made.spec["process"]["env"] if entry.startswith("TOKEN")]
 
 
-def test_X68_owners_are_the_step_s_and_numbers_the_host_s(ask, host):
+@row("X68")
+def test_owners_are_the_step_s_and_numbers_the_host_s(ask, host):
     maps = {"uid_map": (IDMapping(0, 100000, 65536),), "gid_map": (IDMapping(0, 200000, 65536),)}
     mounts = (RunMount("secret", id="a", uid=7), RunMount("ssh", id="b"))
     made = plan(ask(run_mounts=mounts, user="1000:1001", **maps), host)
@@ -74,24 +81,28 @@ def test_X68_owners_are_the_step_s_and_numbers_the_host_s(ask, host):
     assert (agent.uid, agent.gid, agent.mode) == (101000, 201001, 0o600)
 
 
-def test_X68_an_owner_that_no_namespace_has_is_told(ask, host):
+@row("X68")
+def test_an_owner_that_no_namespace_has_is_told(ask, host):
     maps = {"uid_map": (IDMapping(0, 100000, 10),), "gid_map": (IDMapping(0, 100000, 10),)}
     with pytest.raises(HostError, match="uid=99 of a secret mount does not exist"):
         plan(ask(run_mounts=(RunMount("secret", id="a", uid=99),), **maps), host)
 
 
-def test_X68_the_first_agent_is_the_one_that_ssh_finds(ask, host):
+@row("X68")
+def test_the_first_agent_is_the_one_that_ssh_finds(ask, host):
     made = plan(ask(run_mounts=(RunMount("ssh", id="a"), RunMount("ssh", id="b", target="/m/b"))), host)
     assert "SSH_AUTH_SOCK=/run/buildkit/ssh_agent.0" in made.spec["process"]["env"]
     assert {item.id for item in actions(made, ForwardAgent)} == {"a", "b"}
 
 
-def test_X68_a_socket_that_the_step_has_chosen_stays(ask, host):
+@row("X68")
+def test_a_socket_that_the_step_has_chosen_stays(ask, host):
     made = plan(ask(run_mounts=(RunMount("ssh", id="a"),), env=("SSH_AUTH_SOCK=/mine",)), host)
     assert "SSH_AUTH_SOCK=/mine" in made.spec["process"]["env"]
 
 
-def test_X68_order_is_by_target_and_secrets_come_last(ask, host):
+@row("X68")
+def test_order_is_by_target_and_secrets_come_last(ask, host):
     mounts = (
         RunMount("secret", "/m/b/secret", id="s"),
         RunMount("tmpfs", "/m/b"),
@@ -103,7 +114,8 @@ def test_X68_order_is_by_target_and_secrets_come_last(ask, host):
     assert actions(made, TakeSource) == [TakeSource("a", "/m/a"), TakeSource("c", "")]
 
 
-def test_X68_of_two_at_one_place_the_later_counts_and_a_secret_over_all(ask, host):
+@row("X68")
+def test_of_two_at_one_place_the_later_counts_and_a_secret_over_all(ask, host):
     mounts = (
         RunMount("bind", "/m/x", source="first"),
         RunMount("bind", "/m/x", source="second"),
@@ -116,7 +128,8 @@ def test_X68_of_two_at_one_place_the_later_counts_and_a_secret_over_all(ask, hos
     assert [item.name for item in actions(made, TakeSource)] == ["second"]
 
 
-def test_X68_they_come_before_volumes_and_bound_files(ask, host):
+@row("X68")
+def test_they_come_before_volumes_and_bound_files(ask, host):
     mounts = (RunMount("bind", "/etc/hosts", source="h"), RunMount("tmpfs", "/v"))
     made = plan(ask(run_mounts=mounts, volumes=("/:/v",)), host)
     assert mount_at(made, "/etc/hosts")["source"] == "@bundle@/sources/h"
@@ -124,12 +137,14 @@ def test_X68_they_come_before_volumes_and_bound_files(ask, host):
     assert len(targets(made)) == len(set(targets(made)))
 
 
-def test_X68_rootless_keeps_one_below_dev(ask, host):
+@row("X68")
+def test_rootless_keeps_one_below_dev(ask, host):
     made = plan(ask(run_mounts=(RunMount("tmpfs", "/dev/shm", size=4096),), isolation="rootless"), host)
     assert "size=4096" in mount_at(made, "/dev/shm")["options"]
     assert targets(made).index("/dev") < targets(made).index("/dev/shm")
 
 
+@row("X68")
 @pytest.mark.parametrize(
     ("mount", "words"),
     [
@@ -137,22 +152,23 @@ def test_X68_rootless_keeps_one_below_dev(ask, host):
         (RunMount("bind", source="a"), "a bind mount needs a target"),
         (RunMount("bind", "/", source="a"), "the root directory"),
         (RunMount("tmpfs", "/proc/x"), "nothing can be mounted there"),
-        (RunMount("bind", "/m", source="../a"), "no name of letters"),
-        (RunMount("cache", "/m"), "no name of letters"),
+        (RunMount("bind", "/m", source="../a"), "not a name of letters"),
+        (RunMount("cache", "/m"), "not a name of letters"),
         (RunMount("secret", "/m"), "a secret mount needs an id"),
         (RunMount("ssh", "/m"), "an? ssh mount needs an id"),
-        (RunMount("secret", id="a", env="A=B"), "no name of a variable"),
+        (RunMount("secret", id="a", env="A=B"), "not the name of a variable"),
         (RunMount("tmpfs", "/m", size=-1), "out of range"),
         (RunMount("secret", id="a", mode=0o10000), "out of range"),
         (RunMount("tmpfs", "/etc/passwd"), "a directory is needed"),
     ],
 )
-def test_X68_what_can_not_be_mounted_is_told(ask, host, mount, words):
+def test_what_can_not_be_mounted_is_told(ask, host, mount, words):
     with pytest.raises(RequestError, match=words):
         plan(ask(run_mounts=(mount,)), host)
 
 
-def test_X68_what_was_not_handed_over_is_told_before_anything_is_done(ask, host):
+@row("X68")
+def test_what_was_not_handed_over_is_told_before_anything_is_done(ask, host):
     mounts = (RunMount("bind", "/m", source="a"), RunMount("secret", id="s"), RunMount("ssh", id="k"))
     made = plan(ask(run_mounts=mounts), host)
     with pytest.raises(HostError, match="the source 'a' of a mount was not handed over"):
@@ -163,8 +179,9 @@ def test_X68_what_was_not_handed_over_is_told_before_anything_is_done(ask, host)
         Inputs(sources={"a": "/"}, secrets={"s": Secret(b"x")}).check(made)
 
 
+@row("X68")
 @pytest.mark.parametrize("data", [b"a\0b", b"\xff"])
-def test_X68_a_variable_has_to_be_a_text(ask, host, data):
+def test_a_variable_has_to_be_a_text(ask, host, data):
     made = plan(ask(run_mounts=(RunMount("secret", id="s", env="S"),)), host)
     with pytest.raises(HostError, match="no text") as caught:
         Inputs(secrets={"s": Secret(data)}).check(made)

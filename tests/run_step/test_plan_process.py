@@ -3,6 +3,7 @@
 import os
 
 import pytest
+from rows import row
 
 from run_step import HostError, RequestError, plan, resolve_group, resolve_user
 from run_step.host import Rlimit
@@ -29,17 +30,20 @@ def put(rootfs, path, text="", mode=0o755):
 # Isolation
 
 
-def test_S01_the_request_chooses_and_oci_is_the_last_resort(ask, host):
+@row("S01")
+def test_the_request_chooses_and_oci_is_the_last_resort(ask, host):
     assert plan(ask(isolation="chroot"), host).isolation == "chroot"
     assert plan(ask(isolation=""), host).isolation == "oci"
 
 
-def test_S01_an_unknown_isolation_is_told_the_known_ones(ask, host):
+@row("S01")
+def test_an_unknown_isolation_is_told_the_known_ones(ask, host):
     with pytest.raises(RequestError, match=r"'vm'.*oci, chroot, rootless"):
         plan(ask(isolation="vm"), host)
 
 
-def test_S03_private_users_with_the_hosts_processes_are_refused(ask, host):
+@row("S03")
+def test_private_users_with_the_hosts_processes_are_refused(ask, host):
     from run_step import NamespaceOption
 
     asked = (NamespaceOption("user"), NamespaceOption("pid", host=True))
@@ -47,12 +51,14 @@ def test_S03_private_users_with_the_hosts_processes_are_refused(ask, host):
         plan(ask(namespaces=asked), host)
 
 
-def test_S71_the_working_runtime_is_taken_unless_one_is_asked_for(ask, host):
+@row("S71")
+def test_the_working_runtime_is_taken_unless_one_is_asked_for(ask, host):
     assert plan(ask(), host).runtime == "runc"
     assert plan(ask(runtime="/opt/crun"), host).runtime == "/opt/crun"
 
 
-def test_X04_no_working_runtime_is_an_error_that_says_why_and_what_helps(ask, host):
+@row("X04")
+def test_no_working_runtime_is_an_error_that_says_why_and_what_helps(ask, host):
     from dataclasses import replace
 
     from run_step.host import RuntimeFact
@@ -62,7 +68,8 @@ def test_X04_no_working_runtime_is_an_error_that_says_why_and_what_helps(ask, ho
         plan(ask(), broken)
 
 
-def test_X04_auto_takes_chroot_where_no_runtime_works(host):
+@row("X04")
+def test_auto_takes_chroot_where_no_runtime_works(host):
     from dataclasses import replace
 
     from run_step import choose_isolation
@@ -100,31 +107,36 @@ def test_a_relative_rootfs_is_refused(ask, host):
 # Environment
 
 
-def test_S10_starts_with_the_default_path_alone(ask, host):
+@row("S10")
+def test_starts_with_the_default_path_alone(ask, host):
     assert env_of(plan(ask(no_hostname=True), host))[0] == f"PATH={DEFAULT_PATH}"
     assert {entry.split("=")[0] for entry in env_of(plan(ask(), host))} == {"PATH", "HOSTNAME", "HOME"}
 
 
-def test_S10_later_assignment_replaces_in_place(ask, host):
+@row("S10")
+def test_later_assignment_replaces_in_place(ask, host):
     made = plan(ask(image_env=("A=1", "B=2", "A=3"), env=("B=4", "C=5", "PATH=/bin")), host)
     assert env_of(made)[:4] == ["PATH=/bin", "A=3", "B=4", "C=5"]
 
 
-def test_S10_an_entry_with_no_equals_sign_is_dropped(ask, host):
+@row("S10")
+def test_an_entry_with_no_equals_sign_is_dropped(ask, host):
     made = plan(ask(image_env=("LOOSE", "=x", "E="), env=("V=a=b",)), host)
     assert env_of(made)[1:3] == ["E=", "V=a=b"]
     assert not any(entry.startswith(("LOOSE", "=")) for entry in env_of(made))
 
 
-def test_S11_proxies_come_first_and_the_image_overrides_them(ask, host):
+@row("S11")
+def test_proxies_come_first_and_the_image_overrides_them(ask, host):
     made = plan(ask(http_proxy=True, image_env=("http_proxy=other",)), host)
     assert env_of(made)[:3] == ["http_proxy=other", "NO_PROXY=localhost", f"PATH={DEFAULT_PATH}"]
     assert not any("proxy" in entry.lower() for entry in env_of(plan(ask(), host)))
 
 
-def test_S11_only_set_and_not_empty_proxies_are_facts(monkeypatch):
+@row("S11")
+def test_only_set_and_not_empty_proxies_are_facts(monkeypatch):
     from run_step import probe
-    from run_step.host import PROXY_VARIABLES
+    from run_step.host_probe import PROXY_VARIABLES
 
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
@@ -133,7 +145,8 @@ def test_S11_only_set_and_not_empty_proxies_are_facts(monkeypatch):
     assert probe(runtimes=False).proxy == ("https_proxy=http://p:1",)
 
 
-def test_S12_hostname_is_added_unless_something_set_it(ask, host):
+@row("S12")
+def test_hostname_is_added_unless_something_set_it(ask, host):
     assert "HOSTNAME=box" in env_of(plan(ask(hostname="box"), host))
     made = plan(ask(hostname="box", env=("HOSTNAME=mine",)), host)
     assert [entry for entry in env_of(made) if entry.startswith("HOSTNAME=")] == ["HOSTNAME=mine"]
@@ -142,6 +155,7 @@ def test_S12_hostname_is_added_unless_something_set_it(ask, host):
 # Working directory
 
 
+@row("S13")
 @pytest.mark.parametrize(
     ("step", "image", "wanted"),
     [
@@ -154,23 +168,26 @@ def test_S12_hostname_is_added_unless_something_set_it(ask, host):
         ("..", "", "/"),
     ],
 )
-def test_S13_cwd_is_absolute_and_clean(ask, host, step, image, wanted):
+def test_cwd_is_absolute_and_clean(ask, host, step, image, wanted):
     assert plan(ask(cwd=step, image_working_dir=image), host).spec["process"]["cwd"] == wanted
 
 
-def test_S13_a_missing_cwd_is_planned_for_the_user(ask, host):
+@row("S13")
+def test_a_missing_cwd_is_planned_for_the_user(ask, host):
     made = [
         x for x in plan(ask(cwd="/new/dir", user="bob"), host).to_json()["actions"] if x["path"] == "/new/dir"
     ]
     assert made == [{"do": "MakeDirectory", "path": "/new/dir", "mode": 0o755, "uid": 1000, "gid": 1000}]
 
 
-def test_S13_a_cwd_that_is_there_is_left_alone(ask, host):
+@row("S13")
+def test_a_cwd_that_is_there_is_left_alone(ask, host):
     actions = plan(ask(cwd="/tmp", user="bob"), host).to_json()["actions"]
     assert not [item for item in actions if item["do"] == "MakeDirectory"]
 
 
-def test_S13_a_link_is_followed_inside_the_root(ask, host, rootfs):
+@row("S13")
+def test_a_link_is_followed_inside_the_root(ask, host, rootfs):
     os.symlink("/tmp", rootfs + "/place")
     actions = plan(ask(cwd="/place"), host).to_json()["actions"]
     assert not [item for item in actions if item["do"] == "MakeDirectory"]
@@ -179,6 +196,7 @@ def test_S13_a_link_is_followed_inside_the_root(ask, host, rootfs):
 # Command
 
 
+@row("S14")
 @pytest.mark.parametrize(
     ("path", "command", "wanted"),
     [
@@ -198,7 +216,7 @@ def test_S13_a_link_is_followed_inside_the_root(ask, host, rootfs):
         ("/bin", "x" * 300, "x" * 300),
     ],
 )
-def test_S14_lookup(ask, host, rootfs, path, command, wanted):
+def test_a_command_is_looked_up_on_the_path(ask, host, rootfs, path, command, wanted):
     put(rootfs, "/opt/plain", mode=0o644)
     put(rootfs, "/opt/tool")
     put(rootfs, "/srv/here")
@@ -211,7 +229,8 @@ def test_S14_lookup(ask, host, rootfs, path, command, wanted):
     assert made.spec["process"]["args"] == [wanted, "arg"]
 
 
-def test_S14_an_empty_path_is_replaced_by_a_default_one(ask, host):
+@row("S14")
+def test_an_empty_path_is_replaced_by_a_default_one(ask, host):
     made = plan(ask("sh", env=("PATH=",)), host)
     assert made.spec["process"]["args"] == ["/bin/sh"]
     assert env_of(made)[0] == f"PATH={FALLBACK_PATH}"
@@ -220,6 +239,7 @@ def test_S14_an_empty_path_is_replaced_by_a_default_one(ask, host):
 # User
 
 
+@row("S15")
 @pytest.mark.parametrize(
     ("text", "uid", "gid", "groups", "home"),
     [
@@ -237,12 +257,13 @@ def test_S14_an_empty_path_is_replaced_by_a_default_one(ask, host):
         ("4294967294", 4294967294, 0, (), "/"),
     ],
 )
-def test_S15_user_forms(rootfs, text, uid, gid, groups, home):
+def test_each_form_of_a_user_is_resolved(rootfs, text, uid, gid, groups, home):
     with Root(rootfs) as root:
         who = resolve_user(root, text)
     assert (who.uid, who.gid, who.groups, who.home) == (uid, gid, groups, home)
 
 
+@row("S15")
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -261,11 +282,12 @@ def test_S15_user_forms(rootfs, text, uid, gid, groups, home):
         (" ", r"not in the image"),
     ],
 )
-def test_S15_malformed_or_unknown_users(rootfs, text, message):
+def test_malformed_or_unknown_users(rootfs, text, message):
     with Root(rootfs) as root, pytest.raises(RequestError, match=message):
         resolve_user(root, text)
 
 
+@row("S15")
 @pytest.mark.parametrize(
     "row",
     [
@@ -279,7 +301,7 @@ def test_S15_malformed_or_unknown_users(rootfs, text, message):
         "",
     ],
 )
-def test_S15_rows_that_make_no_sense_are_passed_over(rootfs, row):
+def test_rows_that_make_no_sense_are_passed_over(rootfs, row):
     """The image's files are written by strangers; a bad row must not stop the others."""
     put(rootfs, "/etc/passwd", f"{row}\nbob:x:1000:1000::/home/bob:/bin/sh\n")
     put(rootfs, "/etc/group", f"{row}\nstaff:x:50:bob\n")
@@ -304,8 +326,9 @@ def make_outside(path):
     os.symlink("../../../../../../../etc/passwd", path)
 
 
+@row("S15")
 @pytest.mark.parametrize("make", [make_fifo, os.mkdir, make_loop, make_outside])
-def test_S15_passwd_may_be_anything_but_a_file(rootfs, make):
+def test_passwd_may_be_anything_but_a_file(rootfs, make):
     """A FIFO would block for ever, a link must not lead to the builder's own file."""
     os.unlink(rootfs + "/etc/passwd")
     make(rootfs + "/etc/passwd")
@@ -315,7 +338,8 @@ def test_S15_passwd_may_be_anything_but_a_file(rootfs, make):
             resolve_user(root, "daemon")
 
 
-def test_S15_numbers_need_no_files_at_all(rootfs):
+@row("S15")
+def test_numbers_need_no_files_at_all(rootfs):
     os.unlink(rootfs + "/etc/passwd")
     os.unlink(rootfs + "/etc/group")
     with Root(rootfs) as root:
@@ -323,7 +347,8 @@ def test_S15_numbers_need_no_files_at_all(rootfs):
         assert resolve_user(root, "5:6").gid == 6
 
 
-def test_S15_the_steps_user_wins_and_home_is_set_once(ask, host):
+@row("S15")
+def test_the_steps_user_wins_and_home_is_set_once(ask, host):
     made = plan(ask(user="bob", image_user="nohome"), host)
     assert made.spec["process"]["user"] == {"uid": 1000, "gid": 1000, "additionalGids": [29, 50]}
     assert "HOME=/home/bob" in env_of(made)
@@ -343,46 +368,53 @@ def cap(names):
     return {f"CAP_{name}" for name in names}
 
 
-def test_S16_the_default_set(ask, host):
+@row("S16")
+def test_the_default_set(ask, host):
     have = sets(plan(ask(), host))
     assert have["bounding"] == have["effective"] == have["permitted"] == cap(DEFAULT)
     assert have["ambient"] == have["inheritable"] == set()
 
 
+@row("S16")
 @pytest.mark.parametrize("text", ["SYS_PTRACE", "CAP_SYS_PTRACE", "cap_sys_ptrace", "Sys_Ptrace"])
-def test_S16_names_in_any_form(ask, host, text):
+def test_names_in_any_form(ask, host, text):
     assert sets(plan(ask(cap_add=(text,)), host))["bounding"] == cap([*DEFAULT, "SYS_PTRACE"])
     assert sets(plan(ask(cap_add=("all",), cap_drop=(text,)), host))["bounding"] == cap(
         set(CAPABILITIES) - {"SYS_PTRACE"}
     )
 
 
+@row("S16")
 @pytest.mark.parametrize("word", ["all", "ALL", "All"])
-def test_S16_all(ask, host, word):
+def test_all_stands_for_every_capability(ask, host, word):
     assert sets(plan(ask(cap_add=(word,)), host))["effective"] == cap(CAPABILITIES)
     assert not any(sets(plan(ask(cap_drop=(word,)), host)).values())
     assert not any(sets(plan(ask(cap_add=("SYS_ADMIN",), cap_drop=(word,)), host)).values())
 
 
-def test_S16_drops_come_after_additions(ask, host):
+@row("S16")
+def test_drops_come_after_additions(ask, host):
     have = sets(plan(ask(cap_add=("SYS_ADMIN", "SYS_TIME"), cap_drop=("SYS_ADMIN", "chown")), host))
     assert have["effective"] == cap({*DEFAULT, "SYS_TIME"} - {"CHOWN"})
 
 
+@row("S16")
 @pytest.mark.parametrize("text", ["CHWON", "", "CAP_", "CAP_CAP_CHOWN", "chown ", "38", "CHOWN,KILL", "ÄLL"])
 @pytest.mark.parametrize("field", ["cap_add", "cap_drop"])
-def test_S16_an_unknown_name_is_an_error(ask, host, field, text):
+def test_an_unknown_capability_is_an_error(ask, host, field, text):
     with pytest.raises(RequestError, match="unknown capability") as caught:
         plan(ask(**{field: (text,)}), host)
     assert repr(text) in str(caught.value)
 
 
-def test_S16_the_nearest_name_is_offered(ask, host):
+@row("S16")
+def test_the_nearest_name_is_offered(ask, host):
     with pytest.raises(RequestError, match="did you mean SYS_ADMIN"):
         plan(ask(cap_add=("SYS_ADMN",)), host)
 
 
-def test_S17_a_user_keeps_the_bounding_set_alone(ask, host):
+@row("S17")
+def test_a_user_keeps_the_bounding_set_alone(ask, host):
     have = sets(plan(ask(user="bob", cap_add=("SYS_PTRACE",)), host))
     assert have.pop("bounding") == cap([*DEFAULT, "SYS_PTRACE"])
     assert not any(have.values())
@@ -391,6 +423,7 @@ def test_S17_a_user_keeps_the_bounding_set_alone(ask, host):
 # Limits
 
 
+@row("S19")
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -402,7 +435,7 @@ def test_S17_a_user_keeps_the_bounding_set_alone(ask, host):
         (f"core={UNLIMITED}", ("core", UNLIMITED, UNLIMITED)),
     ],
 )
-def test_S19_forms(text, wanted):
+def test_each_form_of_a_limit_is_parsed(text, wanted):
     assert parse(text) == wanted
 
 
@@ -433,19 +466,22 @@ BAD_LIMITS = [
 ]
 
 
+@row("S19")
 @pytest.mark.parametrize("text", BAD_LIMITS)
-def test_S19_a_malformed_one_is_quoted(ask, host, text):
+def test_a_malformed_one_is_quoted(ask, host, text):
     with pytest.raises(RequestError) as caught:
         plan(ask(ulimits=(text,)), host)
     assert repr(text) in str(caught.value)
 
 
-def test_S19_the_form_wanted_is_told():
+@row("S19")
+def test_the_form_wanted_is_told():
     with pytest.raises(RequestError, match=r"NAME=SOFT\[:HARD\]"):
         parse("nofile")
 
 
-def test_S19_a_later_one_of_a_name_replaces(ask, host):
+@row("S19")
+def test_a_later_one_of_a_name_replaces(ask, host):
     made = plan(ask(ulimits=("nofile=1:2", "core=0", "NOFILE=3:4")), host)
     assert made.spec["process"]["rlimits"] == [
         {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
@@ -453,11 +489,13 @@ def test_S19_a_later_one_of_a_name_replaces(ask, host):
     ]
 
 
-def test_S19_nothing_asked_for_is_nothing_in_the_spec(ask, host):
+@row("S19")
+def test_no_limit_asked_for_is_none_in_the_spec(ask, host):
     assert "rlimits" not in plan(ask(), host).spec["process"]
 
 
-def test_X20_a_limit_above_the_builders_own_is_told_before_anything_runs(ask, host):
+@row("X20")
+def test_a_limit_above_the_builders_own_is_told_before_anything_runs(ask, host):
     from dataclasses import replace
 
     caps = tuple(name for name in CAPABILITIES if name != "SYS_RESOURCE")
@@ -470,7 +508,8 @@ def test_X20_a_limit_above_the_builders_own_is_told_before_anything_runs(ask, ho
     assert plan(ask(ulimits=("core=300",)), weak)
 
 
-def test_S18_terminals(ask, host):
+@row("S18")
+def test_a_terminal_is_had_by_default_with_or_without(ask, host):
     assert plan(ask(terminal="without"), host).spec["process"]["terminal"] is False
     with pytest.raises(RequestError, match=r"'maybe'.*default, with, without"):
         plan(ask(terminal="maybe"), host)

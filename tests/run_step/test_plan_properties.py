@@ -9,6 +9,7 @@ import pytest
 from busybox_root import make_rootfs
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from rows import row
 
 from run_step import (
     HostFacts,
@@ -192,15 +193,17 @@ def planned(request, place):
 MANY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
 
 
+@row("X83")
 @MANY
 @given(request=SENSIBLE)
-def test_X83_equal_requests_give_equal_plans(place, request):
+def test_equal_requests_give_equal_plans(place, request):
     assert planned(request, place) == planned(request, place)
 
 
+@row("S60")
 @MANY
 @given(request=SENSIBLE)
-def test_S60_each_destination_once_and_clean(place, request):
+def test_each_destination_once_and_clean(place, request):
     made = planned(request, place)
     if made is None:
         return

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import HOST_HOSTS, HOST_RESOLV, listing
+from rows import row
 
 from run_step import HostError, IDMapping, NamespaceOption, RequestError, Resources, look_up
 from run_step import plan as plan_by_facts
@@ -42,7 +43,8 @@ def kinds(made):
 # Resources and paths
 
 
-def test_S30_what_is_asked_for_is_in_the_spec(ask, host):
+@row("S30")
+def test_what_is_asked_for_is_in_the_spec(ask, host):
     wanted = Resources(100000, 50000, 512, "0-1", "0", 1 << 30, -1, "/builds")
     linux = plan(ask(resources=wanted), host).spec["linux"]
     assert linux["resources"] == {
@@ -53,13 +55,15 @@ def test_S30_what_is_asked_for_is_in_the_spec(ask, host):
     assert linux["cgroupsPath"] == "/builds"
 
 
-def test_S30_nothing_asked_for_is_nothing_in_the_spec(ask, host):
+@row("S30")
+def test_no_resources_asked_for_are_none_in_the_spec(ask, host):
     linux = plan(ask(), host).spec["linux"]
     assert linux["resources"] == {"devices": [DENY_ALL]}
     assert "cgroupsPath" not in linux
 
 
-def test_S30_chroot_is_given_the_same(ask, host):
+@row("S30")
+def test_chroot_is_given_the_same(ask, host):
     wanted = Resources(memory=1 << 20, pids=9, cgroup_parent="/x")
     specs = [plan(ask(isolation=name, resources=wanted), host).spec["linux"] for name in ("chroot", "oci")]
     assert specs[0]["resources"] == {"memory": {"limit": 1 << 20}, "pids": {"limit": 9}}
@@ -67,6 +71,7 @@ def test_S30_chroot_is_given_the_same(ask, host):
     assert specs[1]["cgroupsPath"] == "/x"
 
 
+@row("S30")
 @pytest.mark.parametrize(
     ("text", "size"),
     [
@@ -80,18 +85,20 @@ def test_S30_chroot_is_given_the_same(ask, host):
         ("3gb", 3 << 30),
     ],
 )
-def test_S30_sizes(text, size):
+def test_a_size_is_parsed_to_bytes(text, size):
     assert parse_size(text) == size
 
 
+@row("S30")
 @pytest.mark.parametrize("text", ["", "m", "-1", "1.5g", "1t", "1 k", "0x10", "²k", "1kk", "9" * 5000])
-def test_S30_a_malformed_size_is_quoted(ask, host, text):
+def test_a_malformed_size_is_quoted(ask, host, text):
     with pytest.raises(RequestError) as caught:
         parse_size(text)
     assert repr(text) in str(caught.value)
 
 
-def test_S32_masked_and_read_only_paths(ask, host):
+@row("S32")
+def test_masked_and_read_only_paths(ask, host):
     linux = plan(ask(network="none"), host).spec["linux"]
     assert set(linux["maskedPaths"]) == {
         *(
@@ -114,13 +121,15 @@ def masked(ask, host, *unmask, cpus=(0, 1, 64)):
     }
 
 
-def test_S32_the_throttling_of_each_cpu_is_masked(ask, host):
+@row("S32")
+def test_the_throttling_of_each_cpu_is_masked(ask, host):
     for paths in masked(ask, host).values():
         assert {f"/sys/devices/system/cpu/cpu{number}/thermal_throttle" for number in (0, 1, 64)} <= paths
     for paths in masked(ask, host, cpus=()).values():
         assert not any("thermal" in path for path in paths)
 
 
+@row("X37")
 @pytest.mark.parametrize(
     ("unmask", "shown", "hidden"),
     [
@@ -145,13 +154,14 @@ def test_S32_the_throttling_of_each_cpu_is_masked(ask, host):
         ("/sys/devices", [], ["/sys/devices/virtual/powercap"]),
     ],
 )
-def test_X37_unmask(ask, host, unmask, shown, hidden):
+def test_unmask_shows_what_it_names(ask, host, unmask, shown, hidden):
     for paths in masked(ask, host, unmask).values():
         assert not paths & set(shown)
         assert set(hidden) <= paths
 
 
-def test_X37_what_is_unmasked_can_be_written_again(ask, host):
+@row("X37")
+def test_what_is_unmasked_can_be_written_again(ask, host):
     """/proc/asound is in both lists."""
     linux = plan(ask(unmask=("/proc/asound",)), host).spec["linux"]
     assert "/proc/asound" not in linux["maskedPaths"] + linux["readonlyPaths"]
@@ -160,12 +170,14 @@ def test_X37_what_is_unmasked_can_be_written_again(ask, host):
 # Namespaces
 
 
-def test_S40_defaults(ask, host):
+@row("S40")
+def test_the_default_namespaces_are_these(ask, host):
     """The network is not private by default: S43 shares the builder's where there is no user namespace."""
     assert kinds(plan(ask(), host)) == {"pid": "", "ipc": "", "uts": "", "mount": ""}
 
 
-def test_S40_the_request_is_merged_over_them_by_name(ask, host):
+@row("S40")
+def test_the_request_is_merged_over_them_by_name(ask, host):
     asked = (NamespaceOption("ipc", host=True), NamespaceOption("cgroup"), NamespaceOption("ipc"))
     assert kinds(plan(ask(namespaces=asked), host)) == {
         "pid": "",
@@ -176,12 +188,14 @@ def test_S40_the_request_is_merged_over_them_by_name(ask, host):
     }
 
 
-def test_S40_an_unknown_name_is_an_error(ask, host):
+@row("S40")
+def test_an_unknown_namespace_is_an_error(ask, host):
     with pytest.raises(RequestError, match=r"'net'.*network"):
         plan(ask(namespaces=(NamespaceOption("net"),)), host)
 
 
-def test_S41_host_path_and_new(ask, host):
+@row("S41")
+def test_host_path_and_new(ask, host):
     asked = (
         NamespaceOption("pid", host=True),
         NamespaceOption("uts", path="/run/ns/uts"),
@@ -192,6 +206,7 @@ def test_S41_host_path_and_new(ask, host):
     assert {"type": "network"} in made.spec["linux"]["namespaces"]
 
 
+@row("S41")
 @pytest.mark.parametrize(
     ("network", "inside", "mode"),
     [
@@ -202,21 +217,23 @@ def test_S41_host_path_and_new(ask, host):
         ("ns:/run/netns/x", "/run/netns/x", "path"),
     ],
 )
-def test_S41_network_words(ask, host, network, inside, mode):
+def test_each_word_for_a_network_has_its_mode(ask, host, network, inside, mode):
     made = plan(ask(network=network), host)
     assert kinds(made).get("network") == inside
     assert made.network.mode == mode
 
 
+@row("S42")
 @pytest.mark.parametrize("network", ["ns:", "ns:relative", "a,,b", "-x/", "container:x", " host"])
-def test_S42_a_malformed_network_is_quoted(ask, host, network):
+def test_a_malformed_network_is_quoted(ask, host, network):
     with pytest.raises(RequestError) as caught:
         plan(ask(network=network), host)
     assert repr(network) in str(caught.value)
 
 
+@row("S42")
 @pytest.mark.parametrize("network", ["bridge", "slirp4netns", "pasta"])
-def test_S42_a_private_network_says_what_connects_it(ask, host, network):
+def test_a_private_network_says_what_connects_it(ask, host, network):
     made = plan(ask(network=network), replace(host, has_slirp4netns=True, has_pasta=True))
     assert kinds(made)["network"] == ""
     assert made.network.mode == network
@@ -227,6 +244,7 @@ BACK = TextFile("/etc/cni/net.d/20-back.conf", '{"name": "back", "cniVersion": "
 USER = {"uid": 0, "uid_map": ((0, 1000, 1),)}
 
 
+@row("S42")
 @pytest.mark.parametrize(
     ("facts", "mode"),
     [
@@ -241,21 +259,23 @@ USER = {"uid": 0, "uid_map": ((0, 1000, 1),)}
         ({"has_pasta": True, "capabilities": ("SYS_ADMIN",)}, "pasta"),
     ],
 )
-def test_S42_private_is_what_the_host_has(ask, host, facts, mode):
-    made = plan(ask(network="private"), replace(host, **facts))
+def test_private_is_what_the_host_has(ask, host, facts, mode):
+    made = plan_by_facts(ask(network="private"), replace(host, **facts))  # whatever is configured here
     assert made.network.mode == mode
     assert made.network.names == (("front",) if mode == "cni" else ())
 
 
+@row("S42")
 @pytest.mark.parametrize("network", ["private", "slirp4netns"])
-def test_S42_a_network_that_leads_nowhere_is_a_warning(ask, host, network):
+def test_a_network_that_leads_nowhere_is_a_warning(ask, host, network):
     """slirp4netns has no IPv6."""
     facts = replace(host, has_slirp4netns=True, **USER)
     (warning,) = plan(ask(network=network), replace(facts, address="2001:db8::7")).warnings
-    assert "IPv6 alone leads out of this machine; use --network pasta" in warning
+    assert "only IPv6 leads out of this machine; use --network pasta" in warning
     assert not plan(ask(network=network), replace(facts, address="192.0.2.7")).warnings
 
 
+@row("S42")
 @pytest.mark.parametrize(
     ("network", "facts", "words"),
     [
@@ -265,24 +285,26 @@ def test_S42_a_network_that_leads_nowhere_is_a_warning(ask, host, network):
         ("slirp4netns", {}, "slirp4netns was not found on PATH; install slirp4netns"),
         ("pasta", {}, "pasta was not found on PATH; install passt"),
         ("front,other", {"cni": (FRONT, BACK)}, "has the network 'other'; known are front, back"),
-        ("other", {"cni": (TextFile("/x.conf", "{"),)}, "no network is configured; /x.conf: no JSON"),
+        ("other", {"cni": (TextFile("/x.conf", "{"),)}, "no network is configured; /x.conf: it is not JSON"),
         ("back", {"cni": (replace(BACK, text=BACK.text.replace("1.0.0", "9.0")),)}, "is of version 9.0"),
     ],
 )
-def test_S42_a_network_that_this_host_can_not_have_is_told(ask, host, network, facts, words):
+def test_a_network_that_this_host_can_not_have_is_told(ask, host, network, facts, words):
     with pytest.raises(HostError, match=words):
         plan(ask(network=network), replace(host, **facts))
 
 
+@row("S42")
 @pytest.mark.parametrize(
     "fields", [{"network": "front,back"}, {"namespaces": (NamespaceOption("network", path="front,back"),)}]
 )
-def test_S42_names_clear_the_path_and_are_configured(ask, host, fields):
+def test_names_clear_the_path_and_are_configured(ask, host, fields):
     made = plan(ask(**fields), replace(host, cni=(FRONT, BACK)))
     assert kinds(made)["network"] == ""
     assert (made.network.mode, made.network.names) == ("cni", ("front", "back"))
 
 
+@row("S44")
 @pytest.mark.parametrize(
     "fields",
     [
@@ -291,29 +313,33 @@ def test_S42_names_clear_the_path_and_are_configured(ask, host, fields):
         {"uid_map": (IDMapping(0, 1000, 1),)},
     ],
 )
-def test_S44_the_sysctl_where_a_network_is_configured(ask, host, fields):
+def test_the_sysctl_where_a_network_is_configured(ask, host, fields):
     assert plan(ask(**fields), host).spec["linux"]["sysctl"] == {"net.ipv4.ping_group_range": "0 0"}
 
 
-def test_S44_a_kernel_without_it_is_a_warning(ask, host):
+@row("S44")
+def test_a_kernel_without_it_is_a_warning(ask, host):
     made = plan(ask(network="private"), replace(host, has_ping_group_range=False))
     assert "sysctl" not in made.spec["linux"]
     assert "ping_group_range" in made.warnings[0]
 
 
+@row("S44")
 @pytest.mark.parametrize("network", ["default", "host", "none", "ns:/run/netns/x"])
-def test_S44_not_where_none_is_configured(ask, host, network):
+def test_not_where_none_is_configured(ask, host, network):
     assert "sysctl" not in plan(ask(network=network), host).spec["linux"]
 
 
-def test_S43_maps_add_a_user_namespace_and_a_private_network(ask, host):
+@row("S43")
+def test_maps_add_a_user_namespace_and_a_private_network(ask, host):
     made = plan(ask(uid_map=(IDMapping(0, 1000, 1),), gid_map=(IDMapping(0, 2000, 1),)), host)
     assert {"user", "network"} <= set(kinds(made))
     assert made.spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 1000, "size": 1}]
     assert {(item.uid, item.gid) for item in made.files} == {(1000, 2000)}
 
 
-def test_S43_a_private_user_namespace_without_maps_gets_the_hosts_one_to_one(ask, host):
+@row("S43")
+def test_a_private_user_namespace_without_maps_gets_the_hosts_one_to_one(ask, host):
     made = plan(
         ask(namespaces=(NamespaceOption("user"),)),
         replace(host, uid_map=((0, 100000, 65536),), has_pasta=True),
@@ -321,25 +347,29 @@ def test_S43_a_private_user_namespace_without_maps_gets_the_hosts_one_to_one(ask
     assert made.spec["linux"]["uidMappings"] == [{"containerID": 0, "hostID": 0, "size": 65536}]
 
 
-def test_S43_an_explicit_network_wins(ask, host):
+@row("S43")
+def test_an_explicit_network_wins(ask, host):
     made = plan(ask(namespaces=(NamespaceOption("user"),), network="host"), host)
     assert "network" not in kinds(made)
 
 
-def test_S43_without_maps_user_and_unspecified_network_are_the_hosts(ask, host):
+@row("S43")
+def test_without_maps_user_and_unspecified_network_are_the_hosts(ask, host):
     made = plan(ask(), host)
     assert not {"user", "network"} & set(kinds(made))
 
 
+@row("S45")
 @pytest.mark.parametrize(
     ("step", "image", "wanted"), [("box", "img", "box"), ("", "img", "img"), ("", "", "0123456789ab")]
 )
-def test_S45_hostname(ask, host, step, image, wanted):
+def test_the_hostname_is_planned(ask, host, step, image, wanted):
     made = plan(ask(hostname=step, image_hostname=image, container_id="0123456789abcdef"), host)
     assert made.spec["hostname"] == wanted
 
 
-def test_S45_no_hostname_with_the_hosts_uts_namespace(ask, host):
+@row("S45")
+def test_no_hostname_with_the_hosts_uts_namespace(ask, host):
     made = plan(ask(hostname="box", namespaces=(NamespaceOption("uts", host=True),)), host)
     assert made.spec["hostname"] == ""
     assert not any(entry.startswith("HOSTNAME=") for entry in made.spec["process"]["env"])
@@ -349,7 +379,8 @@ def test_S45_no_hostname_with_the_hosts_uts_namespace(ask, host):
 # Files
 
 
-def test_S50_hosts(ask, host):
+@row("S50")
+def test_the_hosts_file_is_planned(ask, host):
     made = plan(ask(hostname="box", add_hosts=("db:10.0.0.1", "six:::1", "gw:host-gateway")), host)
     item = generated(made)["hosts"]
     assert item.content == (
@@ -362,17 +393,20 @@ def test_S50_hosts(ask, host):
     assert mounts(made)["/etc/hosts"]["source"] == "@bundle@/files/hosts"
 
 
-def test_S50_mode_is_the_hosts(ask, host):
+@row("S50")
+def test_mode_is_the_hosts(ask, host):
     assert generated(plan(ask(), replace(host, hosts_mode=0o600)))["hosts"].mode == 0o600
 
 
-def test_S50_a_host_file_without_a_last_newline(ask):
+@row("S50")
+def test_a_host_file_without_a_last_newline(ask):
     assert hosts_text("1.1.1.1 a", ("b:2.2.2.2",), "") == HEADER + LOCAL + "1.1.1.1 a\n2.2.2.2\tb\n"
 
 
 LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
 
 
+@row("S50")
 @pytest.mark.parametrize(
     ("text", "added"),
     [
@@ -386,12 +420,13 @@ LOCAL = "127.0.0.1\tlocalhost\n::1\tlocalhost\n"
         ("nonsense localhost\n\n\t\n", LOCAL),
     ],
 )
-def test_S50_localhost_is_on_both_addresses_whatever_the_hosts_file_says(text, added):
+def test_localhost_is_on_both_addresses_whatever_the_hosts_file_says(text, added):
     assert hosts_text(text, (), "") == HEADER + added + text
     assert hosts_text("", (), "x") == HEADER + LOCAL + "127.0.0.1 x\n::1 x\n"
 
 
-def test_S50_three_distinct_errors():
+@row("S50")
+def test_three_distinct_errors():
     texts = []
     for entry in ("db", ":10.0.0.1", "db:"):
         with pytest.raises(RequestError) as caught:
@@ -401,36 +436,42 @@ def test_S50_three_distinct_errors():
     assert len(set(texts)) == 3
 
 
+@row("S50")
 @pytest.mark.parametrize(
     "entry", ["", ":", "a:b", "a:1.2.3", "a:1.2.3.4:80", "a:[::1", "a b", "a=b", "a:256.1.1.1"]
 )
-def test_S50_malformed_entries_are_quoted(ask, host, entry):
+def test_malformed_entries_are_quoted(ask, host, entry):
     with pytest.raises(RequestError) as caught:
         plan(ask(add_hosts=(entry,)), host)
     assert repr(entry) in str(caught.value)
 
 
+@row("S50")
 @pytest.mark.parametrize("name", ["a b", "a\nb", "a\tb", "a#b", "a\n6.6.6.6 b"])
-def test_S50_a_name_that_would_be_several_is_refused(ask, host, name):
+def test_a_name_that_would_be_several_is_refused(ask, host, name):
     with pytest.raises(RequestError):
         plan(ask(add_hosts=(f"{name}:10.0.0.1",)), host)
 
 
+@row("S50")
 @pytest.mark.parametrize("entry", ["six=::1", "six:::1", "six:[::1]", "six=[::1]"])
-def test_S50_an_equals_sign_separates_too(entry):
+def test_an_equals_sign_separates_too(entry):
     assert hosts_text("", (entry,), "").endswith("::1\tsix\n")
 
 
-def test_S50_no_hosts(ask, host):
+@row("S50")
+def test_no_hosts_file_where_none_is_wanted(ask, host):
     assert "/etc/hosts" not in mounts(plan(ask(no_hosts=True), host))
 
 
-def test_S51_read_from_the_host(ask, host):
+@row("S51")
+def test_read_from_the_host(ask, host):
     text = generated(plan(ask(), host))["resolv.conf"].content
     assert text == "search corp.example lab.example\nnameserver 192.0.2.53\noptions ndots:2\n"
 
 
-def test_S51_each_is_replaced_as_a_whole():
+@row("S51")
+def test_each_is_replaced_as_a_whole():
     search, server, options = ("search corp.example lab.example", "nameserver 192.0.2.53", "options ndots:2")
 
     def text(*lines):
@@ -444,7 +485,8 @@ def test_S51_each_is_replaced_as_a_whole():
     assert resolv_text(HOST_RESOLV, (), (".",), ()) == text(server, options)
 
 
-def test_S51_comments_and_half_lines_of_the_host():
+@row("S51")
+def test_comments_and_half_lines_of_the_host():
     host = (
         "; nameserver 6.6.6.6\nnameserver\nnameserver 1.1.1.1 # x\ndomain d.example\nsearch s.example\nodd\n"
     )
@@ -465,49 +507,56 @@ BAD_SERVERS = [
 ]
 
 
+@row("S51")
 @pytest.mark.parametrize("server", BAD_SERVERS)
-def test_S51_a_bad_address_is_an_error(ask, host, server):
+def test_a_bad_address_is_an_error(ask, host, server):
     with pytest.raises(RequestError) as caught:
         plan(ask(dns=("9.9.9.9", server)), host)
     assert repr(server) in str(caught.value)
 
 
+@row("S51")
 @pytest.mark.parametrize("field", ["dns_search", "dns_options"])
 @pytest.mark.parametrize("value", ["a\nnameserver 6.6.6.6", "a b", ""])
-def test_S51_search_and_options_are_single_words(ask, host, field, value):
+def test_search_and_options_are_single_words(ask, host, field, value):
     """A line break would write lines that nobody asked for."""
     with pytest.raises(RequestError) as caught:
         plan(ask(**{field: (value,)}), host)
     assert repr(value) in str(caught.value)
 
 
+@row("S51")
 @pytest.mark.parametrize("word", ["none", "NONE", "None"])
-def test_S51_none_leaves_the_images_file_alone(ask, host, word):
+def test_none_leaves_the_images_file_alone(ask, host, word):
     made = plan(ask(dns=(word,)), host)
     assert "/etc/resolv.conf" not in mounts(made)
     assert "resolv.conf" not in generated(made)
 
 
-def test_S51_none_among_others_is_a_bad_address(ask, host):
+@row("S51")
+def test_none_among_others_is_a_bad_address(ask, host):
     with pytest.raises(RequestError, match="'none'"):
         plan(ask(dns=("none", "1.1.1.1")), host)
 
 
+@row("S52")
 @pytest.mark.parametrize("volume", ["/etc/hosts", "/etc/resolv.conf", "/etc/hosts/", "etc//resolv.conf"])
-def test_S52_not_bound_where_the_image_declares_a_volume(ask, host, volume):
+def test_not_bound_where_the_image_declares_a_volume(ask, host, volume):
     made = plan(ask(image_volumes=(volume,)), host)
     path = "/etc/" + os.path.basename(os.path.normpath(volume))
     assert mounts(made)[path]["source"].startswith("@bundle@/volumes/")
     assert os.path.basename(path) not in generated(made)
 
 
-def test_S52_not_bound_without_a_network(ask, host):
+@row("S52")
+def test_not_bound_without_a_network(ask, host):
     made = plan(ask(network="none"), host)
     assert not {"/etc/hosts", "/etc/resolv.conf", "/etc/hostname"} & set(mounts(made))
     assert "/run/.containerenv" in mounts(made)
 
 
-def test_S52_without_a_network_localhost_is_there_and_nothing_is_mounted_in_etc(ask, host):
+@row("S52")
+def test_without_a_network_localhost_is_there_and_nothing_is_mounted_in_etc(ask, host):
     """It is put in place for the time of the step, so that the step may rename the directory."""
     made = plan(ask(network="none", add_hosts=("db:10.0.0.1",)), host)
     name = made.spec["hostname"]
@@ -518,27 +567,31 @@ def test_S52_without_a_network_localhost_is_there_and_nothing_is_mounted_in_etc(
     assert not any(path.startswith("/etc") for path in mounts(made))
 
 
+@row("S52")
 @pytest.mark.parametrize(
     "more",
     [{"no_hosts": True}, {"image_volumes": ("/etc/hosts",)}, {"mounts": ("type=tmpfs,dst=/etc/hosts",)}],
 )
-def test_S52_without_a_network_what_is_not_wanted_is_not_put_in_place(ask, host, more):
+def test_without_a_network_what_is_not_wanted_is_not_put_in_place(ask, host, more):
     made = plan(ask(network="none", **more), host)
     assert "hosts" not in generated(made)
     assert not any(item["do"] == "PutFile" for item in made.to_json()["actions"])
 
 
-def test_S52_without_a_network_a_mount_on_etc_gets_it_bound(ask, host):
+@row("S52")
+def test_without_a_network_a_mount_on_etc_gets_it_bound(ask, host):
     made = plan(ask(network="none", mounts=("type=tmpfs,dst=/etc",)), host)
     assert list(mounts(made)).index("/etc") < list(mounts(made)).index("/etc/hosts")
 
 
-def test_S52_without_a_network_a_directory_at_its_place_is_left_alone(ask, host, rootfs):
+@row("S52")
+def test_without_a_network_a_directory_at_its_place_is_left_alone(ask, host, rootfs):
     os.mkdir(f"{rootfs}/etc/hosts")
     assert "hosts" not in generated(plan(ask(network="none"), host))
 
 
-def test_S53_containerenv_and_hostname(ask, host):
+@row("S53")
+def test_containerenv_and_hostname(ask, host):
     made = plan(ask(hostname="box"), host)
     files = generated(made)
     assert files["containerenv"].content == ""
@@ -549,7 +602,8 @@ def test_S53_containerenv_and_hostname(ask, host):
         assert plan(request, host).spec["hostname"] and "/etc/hostname" not in mounts(plan(request, host))
 
 
-def test_S54_mount_points_are_planned_for_what_is_missing_alone(ask, host, rootfs):
+@row("S54")
+def test_mount_points_are_planned_for_what_is_missing_alone(ask, host, rootfs):
     with open(rootfs + "/etc/hosts", "w", encoding="utf-8"):
         pass
     actions = {item["path"]: item for item in plan(ask(), host).to_json()["actions"]}
@@ -562,7 +616,8 @@ def test_S54_mount_points_are_planned_for_what_is_missing_alone(ask, host, rootf
 # Mounts
 
 
-def test_S60_order(ask, host, tmp_path):
+@row("S60")
+def test_the_order_of_the_mounts(ask, host, tmp_path):
     volume = tmp_path / "volume"
     volume.mkdir()
     made = plan(ask(volumes=(f"{volume}:/data",), image_volumes=("/srv",), network="none"), host)
@@ -571,7 +626,8 @@ def test_S60_order(ask, host, tmp_path):
     assert order == [*wanted, "/dev/mqueue", "/sys", "/sys/fs/cgroup"]
 
 
-def test_S60_the_first_to_claim_a_destination_keeps_it(ask, host, tmp_path):
+@row("S60")
+def test_the_first_to_claim_a_destination_keeps_it(ask, host, tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     (tmp_path / "hosts").touch()
@@ -590,14 +646,16 @@ def test_S60_the_first_to_claim_a_destination_keeps_it(ask, host, tmp_path):
     assert not [item for item in made.to_json()["actions"] if item["do"] == "CopyVolume"]
 
 
-def test_S60_nothing_is_hidden_by_a_later_mount_above_it(ask, host, tmp_path):
+@row("S60")
+def test_nothing_is_hidden_by_a_later_mount_above_it(ask, host, tmp_path):
     volumes = (f"{tmp_path}:/dev/deep/er", f"{tmp_path}:/a/b", f"{tmp_path}:/a")
     order = list(mounts(plan(ask(volumes=volumes), host)))
     assert order.index("/dev") < order.index("/dev/deep/er")
     assert order.index("/a") < order.index("/a/b")
 
 
-def test_S61_shm_size(ask, host):
+@row("S61")
+def test_the_size_of_shared_memory_is_planned(ask, host):
     item = mounts(plan(ask(shm_size="64m"), host))["/dev/shm"]
     assert (item["type"], f"size={64 << 20}" in item["options"]) == ("tmpfs", True)
     assert "size=65536k" in mounts(plan(ask(), host))["/dev/shm"]["options"]
@@ -605,8 +663,9 @@ def test_S61_shm_size(ask, host):
         plan(ask(shm_size="big"), host)
 
 
+@row("S61")
 @pytest.mark.parametrize("name", ["shm", "mqueue"])
-def test_S61_the_hosts_ipc_brings_the_hosts_own(ask, host, name):
+def test_the_hosts_ipc_brings_the_hosts_own(ask, host, name):
     request = ask(namespaces=(NamespaceOption("ipc", host=True),))
     item = mounts(plan(request, host))[f"/dev/{name}"]
     assert (item["type"], item["source"]) == ("bind", f"/dev/{name}")
@@ -614,7 +673,8 @@ def test_S61_the_hosts_ipc_brings_the_hosts_own(ask, host, name):
     assert f"/dev/{name}" not in mounts(plan(request, missing))
 
 
-def test_S62_sys_with_the_hosts_network(ask, host):
+@row("S62")
+def test_sys_with_the_hosts_network(ask, host):
     have = mounts(plan(ask(), host))
     assert (have["/sys"]["type"], have["/sys"]["source"]) == ("bind", "/sys")
     assert {"rbind", "ro"} <= set(have["/sys"]["options"])
@@ -622,24 +682,28 @@ def test_S62_sys_with_the_hosts_network(ask, host):
     assert "/sys" not in mounts(plan(ask(), replace(host, has_sys=False)))
 
 
-def test_S62_the_cgroups_below_a_bound_sys_are_hidden_from_a_runtimes_step(ask, host):
+@row("S62")
+def test_the_cgroups_below_a_bound_sys_are_hidden_from_a_runtimes_step(ask, host):
     """A runtime makes the top of the bind read-only; the cgroups below would stay writable."""
     assert "/sys/fs/cgroup" in plan(ask(), host).spec["linux"]["maskedPaths"]
     assert "/sys/fs/cgroup" not in plan(ask(network="none"), host).spec["linux"]["maskedPaths"]
 
 
-def test_S62_sys_with_a_network_of_its_own(ask, host):
+@row("S62")
+def test_sys_with_a_network_of_its_own(ask, host):
     have = mounts(plan(ask(network="none"), host))
     assert have["/sys"]["type"] == "sysfs"
     assert have["/sys/fs/cgroup"]["type"] == "cgroup"
     assert "ro" in have["/sys"]["options"] and "ro" in have["/sys/fs/cgroup"]["options"]
 
 
-def test_S62_chroot_has_no_cgroup_mount(ask, host):
+@row("S62")
+def test_chroot_has_no_cgroup_mount(ask, host):
     assert "/sys/fs/cgroup" not in mounts(plan(ask(network="none", isolation="chroot"), host))
 
 
-def test_S63_a_private_copy_for_each_image_volume(ask, host):
+@row("S63")
+def test_a_private_copy_for_each_image_volume(ask, host):
     made = plan(ask(image_volumes=("/srv/", "relative")), host)
     copies = {item["path"]: item for item in made.to_json()["actions"] if item["do"] == "CopyVolume"}
     assert set(copies) == {"/srv", "/relative"}
@@ -648,17 +712,20 @@ def test_S63_a_private_copy_for_each_image_volume(ask, host):
         assert item["name"] == hashlib.sha256(path.encode()).hexdigest()[:16]
 
 
+@row("S63")
 @pytest.mark.parametrize("volume", ["/", "", ".", "//", "/srv/.."])
-def test_S63_the_root_directory_is_no_volume(ask, host, volume):
+def test_the_root_directory_is_no_volume(ask, host, volume):
     with pytest.raises(RequestError, match="root directory"):
         plan(ask(image_volumes=(volume,)), host)
 
 
-def test_S63_a_file_is_no_volume(ask, host):
-    with pytest.raises(RequestError, match=r"'/etc/passwd'.*no directory"):
+@row("S63")
+def test_a_file_is_no_volume(ask, host):
+    with pytest.raises(RequestError, match=r"'/etc/passwd'.*not a directory"):
         plan(ask(image_volumes=("/etc/passwd",)), host)
 
 
+@row("S64")
 @pytest.mark.parametrize(
     ("text", "options"),
     [
@@ -669,7 +736,7 @@ def test_S63_a_file_is_no_volume(ask, host):
         ("/a:/b:noexec,bind", ["noexec", "bind", "rw", "private"]),
     ],
 )
-def test_S64_volume_options(text, options):
+def test_the_options_of_a_volume_are_parsed(text, options):
     made = {"destination": "/b", "type": "bind", "source": "/a", "options": options}
     assert parse_volume(text).mount() == made
 
@@ -707,8 +774,9 @@ BAD_VOLUMES = [
 ]
 
 
+@row("S64")
 @pytest.mark.parametrize("text", BAD_VOLUMES)
-def test_S64_a_malformed_volume_is_quoted(ask, host, text):
+def test_a_malformed_volume_is_quoted(ask, host, text):
     with pytest.raises(RequestError) as caught:
         plan(ask(volumes=(text,)), host)
     assert repr(text) in str(caught.value)
@@ -739,18 +807,21 @@ BAD_MOUNTS = [
 ]
 
 
+@row("S64")
 @pytest.mark.parametrize("text", BAD_MOUNTS)
-def test_S64_a_malformed_mount_is_quoted(ask, host, text):
+def test_a_malformed_mount_is_quoted(ask, host, text):
     with pytest.raises(RequestError) as caught:
         plan(ask(mounts=(text,)), host)
     assert repr(text) in str(caught.value)
 
 
-def test_S64_a_bad_size_of_a_tmpfs_is_quoted(ask, host):
+@row("S64")
+def test_a_bad_size_of_a_tmpfs_is_quoted(ask, host):
     with pytest.raises(RequestError, match="tmpfs-size 'big'"):
         plan(ask(mounts=("type=tmpfs,target=/b,tmpfs-size=big",)), host)
 
 
+@row("S64")
 @pytest.mark.parametrize(
     ("text", "kind", "source", "options"),
     [
@@ -768,7 +839,7 @@ def test_S64_a_bad_size_of_a_tmpfs_is_quoted(ask, host):
         ),
     ],
 )
-def test_S64_mount_keys(text, kind, source, options):
+def test_the_keys_of_a_mount_are_parsed(text, kind, source, options):
     made = {"destination": "/b", "type": kind, "source": source, "options": options}
     assert parse_mount(text).mount() == made
 
@@ -776,10 +847,11 @@ def test_S64_mount_keys(text, kind, source, options):
 SELINUX = "system_u:object_r:container_file_t:s0:c1,c2"
 
 
+@row("S64")
 @pytest.mark.parametrize(
     ("option", "label"), [("z", "system_u:object_r:container_file_t:s0"), ("Z", SELINUX)]
 )
-def test_S64_relabelling_is_an_action_where_there_are_labels(ask, host, tmp_path, option, label):
+def test_relabelling_is_an_action_where_there_are_labels(ask, host, tmp_path, option, label):
     request = ask(volumes=(f"{tmp_path}:/v:{option}",), labels=("level:s0:c1,c2",))
     made = plan(request, replace(host, selinux=True))
     assert {"do": "Relabel", "source": str(tmp_path), "label": label} in made.to_json()["actions"]
@@ -788,14 +860,16 @@ def test_S64_relabelling_is_an_action_where_there_are_labels(ask, host, tmp_path
     assert "Relabel" not in [item["do"] for item in made.to_json()["actions"]]
 
 
-def test_S64_the_owner_of_a_volume_is_the_user_on_the_host(ask, host, tmp_path):
+@row("S64")
+def test_the_owner_of_a_volume_is_the_user_on_the_host(ask, host, tmp_path):
     maps = (IDMapping(0, 100000, 65536),)
     request = ask("x", volumes=(f"{tmp_path}:/v:U",), user="7:8", uid_map=maps, gid_map=maps)
     made = plan(request, host).to_json()["actions"]
     assert {"do": "ChangeOwner", "source": str(tmp_path), "uid": 100007, "gid": 100008} in made
 
 
-def test_S64_an_overlay_volume_collects_in_the_bundle(ask, host, tmp_path):
+@row("S64")
+def test_an_overlay_volume_collects_in_the_bundle(ask, host, tmp_path):
     made = plan(ask(volumes=(f"{tmp_path}:/v:O",)), host)
     (action,) = [item for item in made.to_json()["actions"] if item["do"] == "MakeScratch"]
     scratch = f"@bundle@/overlay/{action['name']}"
@@ -815,7 +889,8 @@ def test_S64_an_overlay_volume_collects_in_the_bundle(ask, host, tmp_path):
     assert "userxattr" in mount_at(user, "/v")["options"]
 
 
-def test_S64_an_overlay_may_keep_what_it_collects(ask, host, tmp_path):
+@row("S64")
+def test_an_overlay_may_keep_what_it_collects(ask, host, tmp_path):
     for name in ("a,b", "u", "w"):
         (tmp_path / name).mkdir()
     made = plan(ask(volumes=(f"{tmp_path}/a,b:/v:O,upperdir={tmp_path}/u,workdir={tmp_path}/w",)), host)
@@ -824,24 +899,28 @@ def test_S64_an_overlay_may_keep_what_it_collects(ask, host, tmp_path):
     assert mount_at(made, "/v")["options"] == options
 
 
-def test_S64_an_overlay_needs_a_directory(ask, host, tmp_path):
+@row("S64")
+def test_an_overlay_needs_a_directory(ask, host, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(RequestError, match="no directory"):
+    with pytest.raises(RequestError, match="not a directory"):
         plan(ask(volumes=(f"{tmp_path}/file:/v:O",)), host)
 
 
-def test_S64_the_first_of_two_volumes_wins_and_the_other_changes_nothing(ask, host, tmp_path):
+@row("S64")
+def test_the_first_of_two_volumes_wins_and_the_other_changes_nothing(ask, host, tmp_path):
     made = plan(ask(volumes=(f"{tmp_path}:/v", f"{tmp_path}:/v:U")), host)
     assert "ChangeOwner" not in [item["do"] for item in made.to_json()["actions"]]
 
 
-def test_S64_a_missing_source_is_told(ask, host, tmp_path):
+@row("S64")
+def test_a_missing_source_is_told(ask, host, tmp_path):
     with pytest.raises(RequestError, match="does not exist"):
         plan(ask(volumes=(f"{tmp_path}/no:/b",)), host)
 
 
+@row("S64")
 @pytest.mark.parametrize("middle", ["/", "//", "/./"])
-def test_S64_a_file_gets_a_file_to_be_mounted_on(ask, host, tmp_path, middle):
+def test_a_file_gets_a_file_to_be_mounted_on(ask, host, tmp_path, middle):
     (tmp_path / "file").touch()
     made = plan(ask(volumes=(f"{tmp_path}{middle}file:/new",)), host)
     assert {"do": "MountPoint", "path": "/new", "directory": False} in made.to_json()["actions"]
@@ -850,7 +929,8 @@ def test_S64_a_file_gets_a_file_to_be_mounted_on(ask, host, tmp_path, middle):
 # The plan as data
 
 
-def test_X83_planning_twice_gives_equal_plans_and_touches_nothing(ask, host, rootfs, tmp_path):
+@row("X83")
+def test_planning_twice_gives_equal_plans_and_touches_nothing(ask, host, rootfs, tmp_path):
     request = ask(
         "sh", "-c", "id", user="bob", cwd="/new", image_volumes=("/srv",), volumes=(f"{tmp_path}:/v",),
         add_hosts=("a:1.1.1.1",), ulimits=("nofile=5",), cap_add=("all",), image_env=("A=1",),
@@ -863,14 +943,16 @@ def test_X83_planning_twice_gives_equal_plans_and_touches_nothing(ask, host, roo
     assert (request, host, listing(rootfs)) == before
 
 
-def test_X83_a_plan_is_json_and_names_no_place_of_this_machine(ask, host, rootfs):
+@row("X83")
+def test_a_plan_is_json_and_names_no_place_of_this_machine(ask, host, rootfs):
     made = plan(ask("sh", user="bob", cwd="/new", container_id="c" * 64), host)
     text = json.dumps(made.to_json())
     assert rootfs not in text
     assert json.loads(text) == made.to_json()
 
 
-def test_X83_the_stages_may_be_replaced(ask, host):
+@row("X83")
+def test_the_stages_may_be_replaced(ask, host):
     from run_step.pipeline import STAGES
 
     seen = []
@@ -879,7 +961,8 @@ def test_X83_the_stages_may_be_replaced(ask, host):
     assert made == plan(ask(), host)
 
 
-def test_X83_a_stage_may_be_inserted_replaced_and_dropped(ask, host):
+@row("X83")
+def test_a_stage_may_be_inserted_replaced_and_dropped(ask, host):
     from run_step.pipeline import STAGES, hooks, labels, mounts
 
     def read_only_root(draft, request, facts):
@@ -902,8 +985,9 @@ def test_X83_a_stage_may_be_inserted_replaced_and_dropped(ask, host):
     assert "selinuxLabel" not in dropped.spec["process"]
 
 
+@row("S64")
 @pytest.mark.parametrize("isolation", ["oci", "rootless", "chroot"])
-def test_S64_read_only_all_the_way_down_where_the_runtime_knows_the_word(ask, host, tmp_path, isolation):
+def test_read_only_all_the_way_down_where_the_runtime_knows_the_word(ask, host, tmp_path, isolation):
     facts = replace(host, paths=(PathFact(str(tmp_path), True),), has_rro=True)
     request = ask(
         isolation=isolation, volumes=(f"{tmp_path}:/ro:ro", f"{tmp_path}:/rw", f"{tmp_path}:/one:ro,bind")

@@ -6,6 +6,7 @@ import struct
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import row
 
 from run_step import HostError
 from run_step.programs import printed, said
@@ -66,10 +67,10 @@ FILES = {
         "is a script for '/x/foreign': '/x/foreign' is a program for {theirs}",
     ),
     "of-a-plain": (b"#!/x/plain\n", 0o755, "is a script for '/x/plain', which is not executable"),
-    "empty": (b"", 0o755, "is an empty file, and no program"),
-    "garbage": (b"\0\1\2\3" * 9, 0o755, "is no program that this machine knows (exec format error)"),
+    "empty": (b"", 0o755, "is an empty file, not a program"),
+    "garbage": (b"\0\1\2\3" * 9, 0o755, "is not a program that this machine can run (exec format error)"),
     "plain": (b"#!/bin/sh\n", 0o644, "is not executable: its mode is 0644; add the bit"),
-    "directory": (None, 0o755, "is a directory, and no program"),
+    "directory": (None, 0o755, "is a directory, not a program"),
     "dangling": ("/nowhere", 0, "is a link to '/nowhere', which is not in the image"),
     "loop": ("loop", 0, "is a link that leads back to itself"),
     "missing": ("", 0, "is not in the image"),
@@ -97,7 +98,8 @@ def refusal(step, *args, **fields):
     return str(caught.value)
 
 
-def test_S14_what_can_not_be_executed_is_told_in_the_same_words(runtime_step):
+@row("S14")
+def test_what_can_not_be_executed_is_told_in_the_same_words(runtime_step):
     os.mkdir(f"{runtime_step.rootfs}/x")
     for name in FILES:
         make(runtime_step.rootfs, name)
@@ -108,7 +110,8 @@ def test_S14_what_can_not_be_executed_is_told_in_the_same_words(runtime_step):
         assert f"'/x/{name}'" in text and wanted.format(**words) in text, name
 
 
-def test_S14_an_image_without_a_shell_is_told(runtime_step):
+@row("S14")
+def test_an_image_without_a_shell_is_told(runtime_step):
     os.unlink(f"{runtime_step.rootfs}/bin/sh")
     with pytest.raises(HostError) as caught:
         runtime_step.run("echo hello")
@@ -118,14 +121,16 @@ def test_S14_an_image_without_a_shell_is_told(runtime_step):
     assert "base image" in str(caught.value)
 
 
-def test_S14_a_name_that_is_nowhere_is_told(runtime_step):
+@row("S14")
+def test_a_name_that_is_nowhere_is_told(runtime_step):
     text = refusal(runtime_step, "no-such-program")
     assert text.startswith(
         "'no-such-program' is not in the image, in none of the directories of PATH (/usr/local/"
     )
 
 
-def test_S14_a_user_that_may_not_execute_it_is_told(runtime_step):
+@row("S14")
+def test_a_user_that_may_not_execute_it_is_told(runtime_step):
     path = f"{runtime_step.rootfs}/bin/closed"
     with open(f"{runtime_step.rootfs}/bin/busybox", "rb") as source, open(path, "wb") as target:
         target.write(source.read())
@@ -137,6 +142,7 @@ def test_S14_a_user_that_may_not_execute_it_is_told(runtime_step):
 SPOOF = "echo 'exec /bin/sh: {}'; exit 1"
 
 
+@row("S14")
 @pytest.mark.parametrize(
     "line",
     [
@@ -146,13 +152,14 @@ SPOOF = "echo 'exec /bin/sh: {}'; exit 1"
         SPOOF.format("permission denied"),
     ],
 )
-def test_S14_what_the_command_itself_can_not_execute_is_its_own_failure(runtime_step, line):
+def test_what_the_command_itself_can_not_execute_is_its_own_failure(runtime_step, line):
     """Even when a command says what a runtime would: the shell can be executed, whatever it prints."""
     os.mkdir(f"{runtime_step.rootfs}/x")
     make(runtime_step.rootfs, "foreign")
     assert runtime_step.run(line).status in (1, 2, 126, 127)
 
 
+@row("S71")
 @pytest.mark.parametrize(
     ("text", "number"),
     [
@@ -173,10 +180,11 @@ def test_S14_what_the_command_itself_can_not_execute_is_its_own_failure(runtime_
         ("", 0),
     ],
 )
-def test_S71_what_an_isolation_says_of_a_command(text, number):
+def test_what_an_isolation_says_of_a_command(text, number):
     assert said(text, "/x/arm") == number
 
 
+@row("S71")
 @pytest.mark.parametrize(
     ("status", "text", "number"),
     [
@@ -197,10 +205,11 @@ def test_S71_what_an_isolation_says_of_a_command(text, number):
         (1, "exec /x/other: exec format error", 0),
     ],
 )
-def test_S71_what_a_runtime_prints_in_the_commands_place(status, text, number):
+def test_what_a_runtime_prints_in_the_commands_place(status, text, number):
     assert printed(status, text, "/x/arm") == number
 
 
+@row("S71")
 @given(st.text(), st.text(min_size=1))
-def test_S71_any_words_are_taken(text, name):
+def test_any_words_are_taken(text, name):
     assert said(text, name) >= 0 and printed(1, text, name) >= 0

@@ -62,7 +62,7 @@ def test_a_runtime_that_this_machine_does_not_know_is_not_run(work, bundle, open
     container(bundle)
     (bundle / "runtime.path").write_text(str(canary(open_path / name)))
     (warning,) = recover(str(work))
-    assert f"{str(open_path / name)!r}, which is no OCI runtime that this machine knows" in warning
+    assert f"{str(open_path / name)!r}, which is not an OCI runtime that this machine knows" in warning
     assert was_run() == ""
 
 
@@ -188,7 +188,7 @@ def test_a_bundle_that_is_none_of_ours_is_left_alone(
     assert was_run() == ""
     if "state" not in how and how != "container":
         (warning,) = told
-        assert warning == f"{bundle} is left as it is: others may write it, or it is no directory of ours"
+        assert warning == f"{bundle} is left as it is: others may write it, or it is not a directory of ours"
 
 
 @pytest.mark.parametrize("path", ["/no/such/place", "", "/etc/passwd", "a\0b"])
@@ -332,7 +332,7 @@ def test_a_plugin_that_this_machine_does_not_know_is_not_run(work, bundle, open_
     canary(open_path / "plugins/tool")
     (bundle / "cni.json").write_text(json.dumps([cni_note(open_path / "plugins")]))
     (warning,) = recover(str(work))
-    assert "none of this machine's directories for them" in warning and was_run() == ""
+    assert "not this machine's plugin directories" in warning and was_run() == ""
     assert recover(str(work), cni_plugin_dirs=[str(open_path / "plugins")]) == ()
     assert was_run() != ""
 
@@ -382,7 +382,7 @@ def test_the_place_of_networks_must_be_ours(open_path, how):
         place.symlink_to(open_path / "aside") if how == "link" else place.write_text("x")
     pool = leases.Pool(str(place))
     with (
-        pytest.raises(PermissionError, match="others may write it, or it is no directory of ours"),
+        pytest.raises(PermissionError, match="others may write it, or it is not a directory of ours"),
         pool.locked(),
     ):
         pass

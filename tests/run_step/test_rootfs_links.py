@@ -9,6 +9,7 @@ import pytest
 from busybox_root import listing
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rows import row
 
 from run_step.linux import openat2
 from run_step.linux.openat2 import open_in_root, walk_in_root
@@ -197,10 +198,11 @@ def test_kernel_and_walk_agree(entries, paths, flags):
         shutil.rmtree(top)
 
 
+@row("S54")
 @pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(entries=st.lists(ENTRY, max_size=8), path=PATH, directory=st.booleans())
-def test_S54_a_mount_point_comes_and_goes_without_a_trace(entries, path, directory):
+def test_a_mount_point_comes_and_goes_without_a_trace(entries, path, directory):
     top = tempfile.mkdtemp()
     try:
         inside = os.path.join(top, "d/root")
@@ -220,10 +222,11 @@ def test_S54_a_mount_point_comes_and_goes_without_a_trace(entries, path, directo
         shutil.rmtree(top)
 
 
+@row("S13")
 @pytest.mark.slow
 @settings(deadline=None, max_examples=200)
 @given(entries=st.lists(ENTRY, max_size=8), path=PATH)
-def test_S13_directories_are_made_inside_or_not_at_all(entries, path):
+def test_directories_are_made_inside_or_not_at_all(entries, path):
     top = tempfile.mkdtemp()
     try:
         inside = os.path.join(top, "d/root")
@@ -244,8 +247,9 @@ def test_S13_directories_are_made_inside_or_not_at_all(entries, path):
         shutil.rmtree(top)
 
 
+@row("S13")
 @pytest.mark.parametrize("target", ["x/../self", "/x/y/../../self", "../self/"])
-def test_S13_a_link_that_comes_back_to_itself_ends(tree, target):
+def test_a_link_that_comes_back_to_itself_ends(tree, target):
     """Made literally, ``x/..`` is where the link lies: following it for ever is what a hostile image wants."""
     os.symlink(target, tree + "/self")
     with Root(tree) as root:
@@ -256,7 +260,8 @@ def test_S13_a_link_that_comes_back_to_itself_ends(tree, target):
             root.make_mount_point("/self/deep", True)
 
 
-def test_S54_a_link_that_wants_a_directory_gets_no_file(tree):
+@row("S54")
+def test_a_link_that_wants_a_directory_gets_no_file(tree):
     for name, target in (("slash", "new/"), ("dot", "other/.")):
         os.symlink(target, f"{tree}/{name}")
         before = listing(tree)
@@ -268,7 +273,8 @@ def test_S54_a_link_that_wants_a_directory_gets_no_file(tree):
         assert listing(tree) == before
 
 
-def test_S13_a_dangling_link_is_followed_from_where_it_lies(tree):
+@row("S13")
+def test_a_dangling_link_is_followed_from_where_it_lies(tree):
     os.makedirs(tree + "/a/b")
     os.symlink("/a/b", tree + "/short")
     os.symlink("../new", tree + "/a/b/link")
@@ -278,7 +284,8 @@ def test_S13_a_dangling_link_is_followed_from_where_it_lies(tree):
     assert not os.path.exists(tree + "/new")
 
 
-def test_S13_modes_do_not_depend_on_the_umask(tree):
+@row("S13")
+def test_modes_do_not_depend_on_the_umask(tree):
     old = os.umask(0o077)
     try:
         with Root(tree) as root:
@@ -289,7 +296,8 @@ def test_S13_modes_do_not_depend_on_the_umask(tree):
     assert os.stat(tree + "/p/q").st_mode & 0o7777 == 0o755
 
 
-def test_S54_what_the_step_put_there_stays(tree):
+@row("S54")
+def test_what_the_step_put_there_stays(tree):
     with Root(tree) as root:
         created = root.make_mount_point("/run/sub", True)
         with open(tree + "/run/mine", "w", encoding="ascii"):
@@ -298,7 +306,8 @@ def test_S54_what_the_step_put_there_stays(tree):
     assert os.listdir(tree + "/run") == ["mine"]
 
 
-def test_S54_a_file_that_got_content_stays(tree):
+@row("S54")
+def test_a_file_that_got_content_stays(tree):
     with Root(tree) as root:
         created = root.make_mount_point("/etc/hosts", False)
         with open(tree + "/etc/hosts", "w", encoding="ascii") as stream:
@@ -307,7 +316,8 @@ def test_S54_a_file_that_got_content_stays(tree):
     assert os.path.exists(tree + "/etc/hosts")
 
 
-def test_S54_what_the_step_replaced_is_left(tree, tmp_path):
+@row("S54")
+def test_what_the_step_replaced_is_left(tree, tmp_path):
     """Undoing must not follow a link that the step put in the place of a directory of ours."""
     outside = tmp_path / "outside"
     outside.mkdir()

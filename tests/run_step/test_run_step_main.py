@@ -27,12 +27,33 @@ def request(rootfs, *args, **fields):
 
 
 @pytest.mark.parametrize(
-    "args", [(), ("bild",), ("run", "--result"), ("run", "--out", "x"), ("plan", "a", "b", "c")]
+    ("args", "why"),
+    [
+        ((), "the first argument is plan or run"),
+        (("bild",), "the first argument is plan or run"),
+        (("run", "--request"), "--request has no value"),
+        (("run", "--out", "x"), "run has no option --out"),
+        (("plan", "a", "b", "c"), "c has no value"),
+        (("plan", "--plan", "x"), "plan has no option --plan"),
+        (("plan", "--secret", "id=x"), "plan has no option --secret"),
+        (("run", "--plan", "x"), "--plan and --rootfs go together"),
+        (("run", "--rootfs", "/x"), "--plan and --rootfs go together"),
+        (
+            ("run", "--plan", "x", "--rootfs", "/x", "--request", "y"),
+            "a plan or a request is wanted, not both",
+        ),
+        (("run", "--request", "x", "--request", "y"), "--request is given twice"),
+        (("run", "--timeout", "soon"), "--timeout 'soon': a number of seconds above 0 is wanted"),
+        (("run", "--timeout", "0"), "--timeout '0'"),
+        (("run", "--timeout", "nan"), "--timeout 'nan'"),
+        (("run", "--timeout", "inf"), "--timeout 'inf'"),
+    ],
 )
-def test_usage(args):
+def test_usage(args, why):
     done = call(*args)
     assert done.returncode == 2
     assert done.stderr.startswith("usage: ")
+    assert done.stderr.splitlines()[-1].startswith(f"run_step: {why}")
 
 
 @needs_root
@@ -74,7 +95,7 @@ def test_a_command_that_is_not_there(rootfs):
 def test_malformed_json_exits_2(action, text):
     done = call(action, text=text)
     assert done.returncode == 2
-    assert done.stderr.startswith("run_step: stdin is no JSON")
+    assert done.stderr.startswith("run_step: stdin is not JSON")
     assert done.stderr.count("\n") == 1
 
 
@@ -111,12 +132,18 @@ def test_a_wrong_request_exits_2_in_one_line(rootfs, fields, message):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("rootfs", ["/no/such/rootfs", "/etc/passwd"])
-def test_a_missing_rootfs_exits_1_in_one_line(rootfs):
-    done = call("plan", text=request(rootfs))
-    assert done.returncode == 1
-    assert rootfs in done.stderr
-    assert done.stderr.count("\n") == 1
+@pytest.mark.parametrize("action", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("rootfs", "why"),
+    [
+        ("/no/such/rootfs", "it does not exist"),
+        ("/etc/passwd", "it is not a directory"),
+        ("/etc/passwd/below", "it is not a directory"),
+    ],
+)
+def test_a_missing_rootfs_is_a_wrong_request_in_one_line(action, rootfs, why):
+    done = call(action, text=request(rootfs))
+    assert (done.returncode, done.stderr) == (2, f"run_step: rootfs {rootfs}: {why}\n")
 
 
 def test_a_null_byte_in_a_path_exits_2(rootfs):

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from busybox_root import listing
+from rows import row
 
 from run_step import HostError, NamespaceOption, RunMount, plan
 from run_step.host import Rlimit
@@ -25,7 +26,8 @@ def remote(step):
 # X22: limits of open files
 
 
-def test_X22_without_a_limit_asked_for_the_builders_own_hold(runtime_step):
+@row("X22")
+def test_without_a_limit_asked_for_the_builders_own_hold(runtime_step):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if not remote(runtime_step):
         facts = runtime_step.executor.host(runtimes=False)
@@ -33,8 +35,9 @@ def test_X22_without_a_limit_asked_for_the_builders_own_hold(runtime_step):
     assert runtime_step.text("ulimit -Sn; ulimit -Hn").split() == [str(soft), str(hard)]
 
 
+@row("X22")
 @pytest.mark.parametrize("isolation", ["oci", "chroot", "rootless"])
-def test_X22_the_spec_states_them(ask, host, isolation):
+def test_the_spec_states_them(ask, host, isolation):
     host = replace(host, rlimits=(Rlimit("RLIMIT_CORE", 0, -1), Rlimit("RLIMIT_NOFILE", 1024, 15000)))
 
     def limits(**more):
@@ -50,8 +53,9 @@ def test_X22_the_spec_states_them(ask, host, isolation):
 # S13: the working directory
 
 
+@row("S13")
 @pytest.mark.parametrize("user", ["1000", "bob:staff"])
-def test_S13_a_directory_that_the_user_can_not_enter(runtime_step, user):
+def test_a_directory_that_the_user_can_not_enter(runtime_step, user):
     """Root's own, as after WORKDIR /root and USER: the step is in it, and can do nothing there."""
     if not remote(runtime_step):
         os.chmod(f"{runtime_step.rootfs}/root", 0o700)
@@ -66,18 +70,21 @@ def test_S13_a_directory_that_the_user_can_not_enter(runtime_step, user):
     ]
 
 
-def test_S13_a_directory_for_the_user_alone(runtime_step):
+@row("S13")
+def test_a_directory_for_the_user_alone(runtime_step):
     assert runtime_step.run("chmod 700 /home/bob").status == 0
     assert runtime_step.text("pwd; touch x; ls", user="bob", cwd="/home/bob").split() == ["/home/bob", "x"]
 
 
-def test_S13_a_file_where_the_working_directory_should_be_is_told(runtime_step):
+@row("S13")
+def test_a_file_where_the_working_directory_should_be_is_told(runtime_step):
     with pytest.raises(HostError, match="/etc/passwd"):
         runtime_step.run("true", cwd="/etc/passwd/below")
 
 
+@row("S13")
 @pytest.mark.parametrize("cwd", ["/proc/1/root", "/proc/self/root", "/proc/1/cwd"])
-def test_S13_another_process_does_not_lead_out(step, cwd):
+def test_another_process_does_not_lead_out(step, cwd):
     """Entered with the builder's powers: the root of a process outside is refused, the step's own is no way out."""
     with open(f"{step.rootfs}/marker", "w", encoding="ascii"):
         pass
@@ -93,8 +100,9 @@ def test_S13_another_process_does_not_lead_out(step, cwd):
 # S50, S52, S53: files
 
 
+@row("S50")
 @pytest.mark.parametrize("network", ["host", "none"])
-def test_S50_localhost(runtime_step, network):
+def test_localhost_is_in_the_hosts_file(runtime_step, network):
     text = runtime_step.text("cat /etc/hosts", network=network)
     rows = [line.split() for line in text.splitlines() if not line.startswith("#")]
     for address in ("127.0.0.1", "::1"):
@@ -102,7 +110,8 @@ def test_S50_localhost(runtime_step, network):
     assert ["192.0.2.1", "registry.example"] in rows or network == "none"
 
 
-def test_S52_etc_can_be_renamed_without_a_network(runtime_step):
+@row("S52")
+def test_etc_can_be_renamed_without_a_network(runtime_step):
     before = runtime_step.run("true")
     assert before.status == 0
     found = listing(runtime_step.rootfs)
@@ -113,7 +122,8 @@ def test_S52_etc_can_be_renamed_without_a_network(runtime_step):
     assert after["etc"] == found["etc"]
 
 
-def test_S52_the_images_own_hosts_file_comes_back(runtime_step):
+@row("S52")
+def test_the_images_own_hosts_file_comes_back(runtime_step):
     assert runtime_step.run("true").status == 0
     line = "echo 10.9.9.9 mine > /etc/hosts; grep -c mine /etc/hosts"
     path = f"{runtime_step.rootfs}/etc/hosts"
@@ -127,7 +137,8 @@ def test_S52_the_images_own_hosts_file_comes_back(runtime_step):
     assert (os.stat(path).st_mode, os.stat(path).st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
 
 
-def test_S53_what_is_written_to_etc_hostname_is_kept(runtime_step):
+@row("S53")
+def test_what_is_written_to_etc_hostname_is_kept(runtime_step):
     assert runtime_step.text("echo mine > /etc/hostname && cat /etc/hostname") == "mine\n"
     with open(f"{runtime_step.rootfs}/etc/hostname", encoding="ascii") as stream:
         assert stream.read() == "mine\n"
@@ -138,18 +149,20 @@ def test_S53_what_is_written_to_etc_hostname_is_kept(runtime_step):
 TOOL = "#!/bin/sh\necho I ran as $(id -u)\n"
 
 
+@row("X69")
 @pytest.mark.parametrize(
     ("mode", "uid", "ran"), [(0o755, 0, True), (0o100, 0, True), (0o555, 1000, True), (0o644, 0, False)]
 )
-def test_X69_a_secret_is_executed_by_its_mode(ask, host, mode, uid, ran):
+def test_a_secret_is_executed_by_its_mode(ask, host, mode, uid, ran):
     made = plan(ask(run_mounts=(RunMount("secret", target="/run/tool", id="x", mode=mode, uid=uid),)), host)
     (mount,) = (item for item in made.spec["mounts"] if item["destination"] == "/run/tool")
     assert ("noexec" not in mount["options"]) == ran
     assert {"ro", "nosuid", "nodev"} <= set(mount["options"])
 
 
+@row("X69")
 @pytest.mark.parametrize("mode", [0o755, 0o500])
-def test_X69_a_secret_with_an_execute_bit_runs(runtime_step, mode):
+def test_a_secret_with_an_execute_bit_runs(runtime_step, mode):
     if not remote(runtime_step):
         from run_step import Inputs, LocalExecutor, Secret, look_up
 
@@ -176,13 +189,15 @@ def test_X69_a_secret_with_an_execute_bit_runs(runtime_step, mode):
 # S67: supplementary groups
 
 
-def test_S67_groups_of_the_image_and_those_asked_for(runtime_step):
+@row("S67")
+def test_groups_of_the_image_and_those_asked_for(runtime_step):
     line = "id -G; grep ^Groups /proc/self/status"
     text = runtime_step.text(line, user="bob", group_add=("77", "nohome"))
     assert set(text.split()) == {"1000", "29", "50", "77", "1001", "Groups:"}
 
 
-def test_S67_a_socket_of_a_group(runtime_step, tmp_path):
+@row("S67")
+def test_a_socket_of_a_group(runtime_step, tmp_path):
     """mode=0660,gid=…: its group opens it, and nobody else."""
     mounts = (RunMount("ssh", target="/run/agent", id="default", mode=0o660, uid=0, gid=77),)
     if not remote(runtime_step):
@@ -198,8 +213,9 @@ def user_host(host, **more):
     return replace(host, uid=1000, gid=1000, subuids=((100000, 65536),), subgids=((100000, 65536),), **more)
 
 
+@row("S67")
 @pytest.mark.parametrize("isolation", ["rootless", "chroot"])
-def test_S67_a_group_that_the_namespace_lacks(ask, host, isolation):
+def test_a_group_that_the_namespace_lacks(ask, host, isolation):
     facts = user_host(host)
     with pytest.raises(HostError, match=r"group 70000 does not exist in the step's user namespace.*subgid"):
         plan(ask(isolation=isolation, network="host", group_add=("70000",)), facts)
@@ -210,9 +226,10 @@ ONE_ID = ((0, 1000, 1),)
 INSIDE = {"uid": 0, "gid": 0, "uid_map": ONE_ID, "gid_map": ONE_ID, "has_setgroups": False}
 
 
+@row("S67")
 @pytest.mark.parametrize("isolation", ["rootless", "chroot"])
 @pytest.mark.parametrize("denied", [NO_RANGES, INSIDE])
-def test_S67_without_setgroups(ask, host, rootfs, isolation, denied):
+def test_groups_that_cannot_be_set_without_setgroups(ask, host, rootfs, isolation, denied):
     """What was asked for is an error; the image's own groups of its root are left out, with one warning."""
     facts = replace(user_host(host), **denied)
     with open(f"{rootfs}/etc/group", "a", encoding="ascii") as stream:
@@ -224,13 +241,15 @@ def test_S67_without_setgroups(ask, host, rootfs, isolation, denied):
     assert [text for text in made.warnings if "without the group 6" in text]
 
 
-def test_S67_the_builders_own_groups_as_the_namespace_has_them(ask, host):
+@row("S67")
+def test_the_builders_own_groups_as_the_namespace_has_them(ask, host):
     facts = user_host(host, groups=(100005, 1000, 27))
     made = plan(ask(isolation="rootless", network="host", group_add=("keep-groups",)), facts)
     assert made.spec["process"]["user"]["additionalGids"] == [6, 27]
 
 
-def test_S67_steps_of_root_with_a_user_namespace_keep_theirs(ask, host):
+@row("S67")
+def test_steps_of_root_with_a_user_namespace_keep_theirs(ask, host):
     from run_step import IDMapping
 
     maps = {"uid_map": (IDMapping(0, 100000, 1000),), "gid_map": (IDMapping(0, 100000, 1000),)}

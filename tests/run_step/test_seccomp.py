@@ -7,6 +7,7 @@ import shutil
 import subprocess
 
 import pytest
+from rows import row
 
 from run_step import RequestError, plan
 from run_step.pipeline.seccomp import parse, resolve
@@ -87,11 +88,13 @@ def probe(step, tmp_path):
     return lambda call, **more: int(step.text("/bin/probe", *map(str, call), **more))
 
 
-def test_S34_what_docker_forbids_is_forbidden(probe):
+@row("S34")
+def test_what_docker_forbids_is_forbidden(probe):
     assert {name: probe(call) for name, call in FORBIDDEN.items()} == dict.fromkeys(FORBIDDEN, EPERM)
 
 
-def test_S34_what_docker_allows_works(probe):
+@row("S34")
+def test_what_docker_allows_works(probe):
     found = {name: probe(call) for name, (call, _) in ALLOWED.items()}
     assert {name: code for name, code in found.items() if ALLOWED[name][1] is not None} == {
         name: code for name, (_, code) in ALLOWED.items() if code is not None
@@ -99,13 +102,15 @@ def test_S34_what_docker_allows_works(probe):
     assert EPERM not in found.values()
 
 
-def test_S34_a_capability_brings_its_calls(probe):
+@row("S34")
+def test_a_capability_brings_its_calls(probe):
     assert probe(FORBIDDEN["unshare(CLONE_NEWUTS)"], cap_add=("SYS_ADMIN",)) == 0
     assert probe(FORBIDDEN["settimeofday"], cap_add=("SYS_TIME",)) != EPERM
     assert probe(ALLOWED["chroot"][0], cap_drop=("SYS_CHROOT",)) == EPERM
 
 
-def test_S34_unconfined_and_a_profile_of_ones_own(probe):
+@row("S34")
+def test_unconfined_and_a_profile_of_ones_own(probe):
     assert probe(FORBIDDEN["unshare(CLONE_NEWUTS)"], seccomp="unconfined", cap_add=("SYS_ADMIN",)) == 0
     assert probe(FORBIDDEN["socket(AF_VSOCK)"], seccomp="unconfined") != EPERM
     refuse = {"names": ["getpriority"], "action": "SCMP_ACT_ERRNO", "errnoRet": 42}
@@ -118,6 +123,7 @@ def names(filtered, action="SCMP_ACT_ALLOW"):
     return {name for rule in filtered["syscalls"] if rule["action"] == action for name in rule["names"]}
 
 
+@row("S34")
 @pytest.mark.parametrize(
     ("machine", "kernel", "capabilities", "has", "lacks"),
     [
@@ -130,18 +136,20 @@ def names(filtered, action="SCMP_ACT_ALLOW"):
         ("x86_64", "6.1", {"CAP_SYS_ADMIN"}, {"mount", "clone3", "setns"}, {"reboot"}),
     ],
 )
-def test_S34_by_architecture_kernel_and_capability(machine, kernel, capabilities, has, lacks):
+def test_by_architecture_kernel_and_capability(machine, kernel, capabilities, has, lacks):
     allowed = names(resolve(default_profile(), capabilities, machine, kernel))
     assert has <= allowed
     assert not lacks & allowed
 
 
-def test_S34_it_is_decided_after_the_capabilities_are_known(ask, host):
+@row("S34")
+def test_it_is_decided_after_the_capabilities_are_known(ask, host):
     assert "chroot" in names(plan(ask(), host).spec["linux"]["seccomp"])
     assert "chroot" not in names(plan(ask(cap_drop=("SYS_CHROOT",)), host).spec["linux"]["seccomp"])
     assert "seccomp" not in plan(ask(seccomp="unconfined"), host).spec["linux"]
 
 
+@row("S34")
 @pytest.mark.parametrize(
     "text",
     [
@@ -155,6 +163,6 @@ def test_S34_it_is_decided_after_the_capabilities_are_known(ask, host):
         ' "args": [{"index": 0, "value": 1, "op": "~"}]}]}',
     ],
 )
-def test_S34_a_malformed_profile_is_refused(text):
+def test_a_malformed_profile_is_refused(text):
     with pytest.raises(RequestError, match="seccomp profile"):
         parse(text)

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rows import row
 from run_seccomp import verdict
 from test_seccomp import ENOSYS, EPERM, FORBIDDEN, PROBE
 
@@ -59,14 +60,16 @@ def names_own_filter(step):
     return step.runtime == "runc"
 
 
-def test_S34_unknown_calls_answer_ENOSYS_and_forbidden_ones_EPERM(runtime_step, ask_kernel):
+@row("S34")
+def test_unknown_calls_answer_ENOSYS_and_forbidden_ones_EPERM(runtime_step, ask_kernel):
     unknown = ask_kernel([(value, -1, 0, 0) for value in NOBODYS.values()])
     assert dict(zip(NOBODYS, unknown, strict=True)) == dict.fromkeys(NOBODYS, ENOSYS)
     forbidden = ask_kernel(FORBIDDEN.values())
     assert dict(zip(FORBIDDEN, forbidden, strict=True)) == dict.fromkeys(FORBIDDEN, EPERM)
 
 
-def test_S34_new_calls_reach_the_kernel(runtime_step, ask_kernel):
+@row("S34")
+def test_new_calls_reach_the_kernel(runtime_step, ask_kernel):
     """With arguments that are wrong: the kernel's own answer comes back. runc can do no better than its libseccomp,
     and says that there is no such call, on which C libraries fall back."""
     calls = [(EVERYWHERE[name], -1, 0, 0, 0, 0) for name in (*NEW, *NEWER)]
@@ -77,22 +80,25 @@ def test_S34_new_calls_reach_the_kernel(runtime_step, ask_kernel):
         assert inside == outside or (too_new and inside == ENOSYS), name
 
 
+@row("S34")
 @pytest.mark.parametrize("family", [11, 12, 16, 17, 19, 20, 23, 34, 37, 38, 40, 44, 46, 99])
-def test_S34_families_of_sockets_as_docker_has_them(family):
+def test_families_of_sockets_as_docker_has_them(family):
     filter_ = seccomp_filter.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
     allowed = family < FAMILIES_BELOW or family in FAMILIES
     assert verdict(filter_, X86_64, 41, (family, 1, 0)) == (ALLOW if allowed else ERRNO | EPERM)
     assert (family in (12, 19, 20, 23, 34, 37, 38, 40, 46, 99)) != allowed
 
 
-def test_S34_a_profile_of_the_users_own_too(runtime_step, ask_kernel):
+@row("S34")
+def test_a_profile_of_the_users_own_too(runtime_step, ask_kernel):
     profile = default_profile()
     profile["syscalls"].append({"names": ["swapon"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95})
     found = ask_kernel([(999, 0), (167, 0, 0), (168, 0)], seccomp=json.dumps(profile))
     assert found == [ENOSYS, 95, EPERM]
 
 
-def test_S34_no_new_privileges_changes_nothing(runtime_step, ask_kernel):
+@row("S34")
+def test_no_new_privileges_changes_nothing(runtime_step, ask_kernel):
     found = ask_kernel([(999, 0), (165, 0, 0, 0, 0, 0)], no_new_privileges=True)
     assert found == [ENOSYS, EPERM]
 
@@ -127,9 +133,10 @@ def compiled(monkeypatch, lacks, profile=None):
             seccomp_filter._compile.cache_clear()
 
 
+@row("S34")
 @pytest.mark.parametrize("token", [X86_64, I386])
 @pytest.mark.parametrize("since", ["pidfd_send_signal", "openat2", "futex_waitv", "cachestat", "statmount"])
-def test_S34_an_old_libseccomp_gives_the_same_filter(monkeypatch, token, since):
+def test_an_old_libseccomp_gives_the_same_filter(monkeypatch, token, since):
     """One that knows none of the calls since then: what is allowed and what is forbidden stays so."""
     first = EVERYWHERE[since]
     lacks = {name for name, value in EVERYWHERE.items() if value >= first}
@@ -144,7 +151,8 @@ def test_S34_an_old_libseccomp_gives_the_same_filter(monkeypatch, token, since):
         assert verdict(old, token, value) == wanted, name
 
 
-def test_S34_what_an_old_libseccomp_can_not_compare_is_not_there(monkeypatch):
+@row("S34")
+def test_what_an_old_libseccomp_can_not_compare_is_not_there(monkeypatch):
     """A rule with arguments, of a call whose number alone is known."""
     rule = {
         "names": ["mseal"],
@@ -158,7 +166,8 @@ def test_S34_what_an_old_libseccomp_can_not_compare_is_not_there(monkeypatch):
     assert verdict(compiled(monkeypatch, {"mseal"}, profile), X86_64, EVERYWHERE["mseal"]) == ERRNO | ENOSYS
 
 
-def test_S34_a_profile_that_forbids_a_few_calls_forbids_them_by_number_too(monkeypatch):
+@row("S34")
+def test_a_profile_that_forbids_a_few_calls_forbids_them_by_number_too(monkeypatch):
     """And lets all others through, new ones as well."""
     rule = {"names": ["mseal", "swapon"], "action": "SCMP_ACT_ERRNO"}
     filter_ = compiled(monkeypatch, {"mseal"}, {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [rule]})
@@ -167,7 +176,8 @@ def test_S34_a_profile_that_forbids_a_few_calls_forbids_them_by_number_too(monke
     assert verdict(filter_, X86_64, 5000) == verdict(filter_, X86_64, 39) == ALLOW
 
 
-def test_S34_programs_of_x32_are_left_to_the_filter():
+@row("S34")
+def test_programs_of_x32_are_left_to_the_filter():
     filter_ = seccomp_filter.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
     assert verdict(filter_, X86_64, 0x40000000 | 39) == ALLOW
     assert verdict(filter_, X86_64, 0x40000000 | 520) == ALLOW  # its execve
@@ -175,18 +185,20 @@ def test_S34_programs_of_x32_are_left_to_the_filter():
     assert verdict(filter_, X86_64, 0x40000000 | 5000) == ERRNO | ENOSYS
 
 
-def test_S34_an_architecture_that_is_not_listed_is_killed():
+@row("S34")
+def test_an_architecture_that_is_not_listed_is_killed():
     filter_ = seccomp_filter.compile_filter(resolve(default_profile(), set(), "x86_64", "6.1"))
     assert verdict(filter_, AARCH64, 63) == verdict(filter_, AARCH64, 5000) == KILL
 
 
+@row("S34")
 @given(
     st.integers(0, 600),
     st.dictionaries(st.integers(0, 600), st.sampled_from([ALLOW, ERRNO | 1, ERRNO | 38]), max_size=40),
     st.sampled_from([X86_64, I386]),
     st.integers(0, 0xFFFFFFFF) | st.integers(0, 700),
 )
-def test_S34_instructions_in_front(last, own, token, asked):
+def test_instructions_in_front(last, own, token, asked):
     program = unknown_calls(X86_64, last, ERRNO | ENOSYS, own) + seccomp_return(KILL)
     wanted = own.get(asked, ERRNO | ENOSYS if asked > last else KILL)
     if token != X86_64 or asked >= 0x40000000:
@@ -198,7 +210,8 @@ def seccomp_return(action):
     return (0x06).to_bytes(2, "little") + b"\0\0" + action.to_bytes(4, "little")
 
 
-def test_S34_numbers_are_those_of_the_kernel():
+@row("S34")
+def test_numbers_are_those_of_the_kernel():
     """As this machine's own libseccomp has them, where it knows the call."""
     library = seccomp_filter._library()
     known = {name: library.seccomp_syscall_resolve_name(name.encode()) for name in EVERYWHERE}

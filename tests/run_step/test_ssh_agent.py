@@ -349,7 +349,7 @@ def test_what_is_no_private_key_is_refused(keys, tmp_path):
     assert "is a public key" in refused(tmp_path / "public.pem")
     for path in (tmp_path / "pipe", tmp_path / "text", "/dev/null", "/dev/zero"):
         said = refused(path)
-        assert "is no private key; give the path" in said and str(path) in said
+        assert "is not a private key; give the path" in said and str(path) in said
 
 
 def test_kinds_that_are_not_supported_are_named(tmp_path):
@@ -680,7 +680,7 @@ def test_a_socket_that_cannot_be_made_leaves_nothing(tmp_path, monkeypatch):
         with pytest.raises(HostError, match="no socket for an SSH agent can be made at"):
             Proxy(str(directory), name, agent, mode=0o600, uid=-1, gid=-1)
     for name in ("", "a/b", "a\0b"):
-        with pytest.raises(ValueError, match="no name of a file"):
+        with pytest.raises(ValueError, match="not a file name"):
             Proxy(str(tmp_path), name, agent, mode=0o600, uid=-1, gid=-1)
 
     def refuse(*_, **__):
@@ -1086,10 +1086,10 @@ def test_a_relative_path_means_the_directory_of_then(sockets, tmp_path, monkeypa
         ("default", None, "SSH_AUTH_SOCK is not set"),
         ("default", "", "SSH_AUTH_SOCK is not set"),
         ("default", "gone", "'gone' can't be looked at: No such file or directory"),
-        ("default", "text", "'text' is no socket"),
+        ("default", "text", "'text' is not a socket"),
         ("a", None, "start one with 'eval $(ssh-agent)' and ssh-add, or name"),
         ("a=gone", None, "'gone' can't be looked at: No such file or directory"),
-        ("a=text", None, "'text' is no private key; give the path"),
+        ("a=text", None, "'text' is not a private key; give the path"),
         ("a=one,text", None, "'one' is a socket, and there are keys too"),
         ("a=text,one", None, "'one' is a socket, and there are keys too"),
         ("a=one,two", None, "more than one socket; give each an ID"),

@@ -11,7 +11,7 @@ from run_step.isolation.cgroup import UNIFIED, layout_of, remove
 def until(condition):
     """Waits for what has to come by itself, and gives up after a generous time."""
     done = threading.Event()
-    for _ in range(1000):
+    for _ in range(3000):
         if condition():
             return True
         done.wait(0.02)

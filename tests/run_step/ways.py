@@ -21,8 +21,9 @@ from run_step import (
     look_up,
     plan,
 )
+from run_step.helper_programs import find_runtime
 from run_step.host import RuntimeFact
-from run_step.isolation.oci import RUNTIMES, find, try_runtime
+from run_step.isolation.runtimes import RUNTIMES, try_runtime
 from run_step.linux.process import CAPABILITIES
 
 
@@ -39,7 +40,7 @@ def made_up_host():
 @functools.cache
 def isolations():
     """``chroot``, and ``oci`` once for each runtime that works here; with none the skipped ``oci`` is shown."""
-    paths = {name: find(name) for name in RUNTIMES} if not why_not_run() else {}
+    paths = {name: find_runtime(name) for name in RUNTIMES} if not why_not_run() else {}
     working = [f"oci-{name}" for name, path in paths.items() if path and not try_runtime(path)]
     skipped = pytest.param("oci-runc", marks=pytest.mark.skip(reason="no OCI runtime works here"))
     return ["chroot", *(working or [skipped])]

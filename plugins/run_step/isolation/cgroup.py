@@ -1,8 +1,9 @@
-"""Control groups: the limits of a step and what it used (rows X38, S30), on v1, v2 and hybrid.
+"""Control groups: the limits of a step and its resource use (rows X38, S30), on v1, v2 and hybrid.
 
-For ``chroot`` a group is made, joined and removed here; for an OCI runtime the one that it made is read. What
-belongs to which hierarchy is found in /proc/PID/cgroup and /proc/PID/mountinfo (cgroups(7)), never by fixed paths.
-Where no group can be made, a limit that was asked for is an error and the measuring falls back to rusage.
+For ``chroot`` a group is made, joined and removed here. For an OCI runtime, the group that the runtime made
+is read. The hierarchies are found in /proc/PID/cgroup and /proc/PID/mountinfo (cgroups(7)), never by fixed
+paths. If no group can be made, a limit that was asked for is an error, and resource use is measured by
+rusage.
 
 On the hot path of every RUN: imports nothing heavy.
 """
@@ -21,18 +22,18 @@ UNIFIED = ""
 """The key of the cgroup v2 hierarchy in a layout; the others are names of v1 controllers."""
 
 _MEASURED = {"cpuacct": "cpu", "memory": "memory", "blkio": "io"}
-"""The controllers that measure, and what cgroup v2 calls them."""
+"""The controllers that measure, and their names in cgroup v2."""
 
 
 class CgroupError(Exception):
-    """A limit that was asked for can't be set; the text is for the user."""
+    """A limit that was asked for but can't be set; the text is for the user."""
 
 
 def parse_layout(mountinfo: str, cgroup: str) -> dict[str, tuple[str, str]]:
-    """For each controller, and :data:`UNIFIED`: the mount point of its hierarchy and the process's directory there.
+    """Return, for each controller and :data:`UNIFIED`, the hierarchy's mount point and the process's directory in it.
 
-    ``mountinfo`` and ``cgroup`` are the texts of proc_pid_mountinfo(5) and of /proc/PID/cgroup (cgroups(7)). A
-    hierarchy that is not mounted, or of which another part is, is left out.
+    ``mountinfo`` and ``cgroup`` are the texts of proc_pid_mountinfo(5) and of /proc/PID/cgroup (cgroups(7)).
+    A hierarchy is left out if it is not mounted, or only a part that does not contain the process is.
     """
     own = {}
     for line in cgroup.splitlines():
@@ -65,7 +66,7 @@ def _unescape(text: str) -> str:
 
 
 def layout_of(pid: int | str = "self") -> dict[str, tuple[str, str]]:
-    """:func:`parse_layout` for a process, as we see its groups. Raises OSError when it is gone."""
+    """Return :func:`parse_layout` for a process, as we see its groups. Raises OSError when the process has gone."""
     return parse_layout(_read("/proc/self/mountinfo"), _read(f"/proc/{pid}/cgroup"))
 
 
@@ -83,14 +84,15 @@ def _write(path: str, text: str) -> None:
 
 
 def shares_to_weight(shares: int) -> int:
-    """cgroup v1's cpu.shares (2 to 262144) as cgroup v2's cpu.weight (1 to 10000), as the runtimes map it."""
+    """Return cgroup v1's cpu.shares (2 to 262144) as cgroup v2's cpu.weight (1 to 10000), as the runtimes map it."""
     return 1 + (max(2, min(shares, 262144)) - 2) * 9999 // 262142
 
 
 def settings(resources: dict[str, Any], version: int) -> list[tuple[str, str, str, bool]]:
-    """The files to write for a spec's ``resources``, in order: (controller, file, value, whether it may be absent).
+    """Return the files to write for a spec's ``resources``, in order.
 
-    ``controller`` is named as the version names it. A limit of -1 is none, and may be absent.
+    Each is (controller, file, value, whether it may be absent). ``controller`` is the name in the given
+    version. A limit of -1 means no limit, and its file may be absent.
     """
     cpu, memory = resources.get("cpu", {}), resources.get("memory", {})
     limit, swap = memory.get("limit", 0), memory.get("swap", 0)
@@ -121,7 +123,7 @@ def settings(resources: dict[str, Any], version: int) -> list[tuple[str, str, st
         if limit:
             out.append(("memory", "memory.max", _v2(limit), limit < 0))
         if swap:
-            # Version 1 limits memory and swap together, version 2 swap alone.
+            # Version 1 limits memory and swap together, version 2 limits swap by itself.
             out.append(("memory", "memory.swap.max", _v2(swap - limit if swap > 0 else swap), swap < 0))
     if pids:
         out.append(("pids", "pids.max", "max" if pids < 0 else str(pids), pids < 0))
@@ -133,32 +135,32 @@ def _v2(number: int) -> str:
 
 
 class Group:
-    """The directories of one step's group, by controller; those of version 2 have one directory in common."""
+    """The directories of one step's group, by controller; all those of version 2 share one directory."""
 
     def __init__(self, directories: dict[str, str]) -> None:
         self.directories = directories
         self.limited = False
-        """Whether a limit is set in it, which the step must not run without."""
+        """Whether a limit is set in the group; the step must not run without it."""
         self.made: list[str] = []
-        """The directories made for the step alone; :meth:`remove` takes them away."""
+        """The directories that were made only for the step; :meth:`remove` removes them."""
         self.parent = ""
 
     @classmethod
     def of(cls, pid: int) -> Group:
-        """The group that somebody else put ``pid`` in, to be read."""
+        """Return the group of ``pid``, which another program made, for reading."""
         try:
             ours, theirs = layout_of(), layout_of(pid)
         except OSError:
             return cls({})
-        # A group that is ours too would tell what all of the build has used.
+        # A group that contains this process too would count the resource use of the whole build.
         return cls({name: path for name, (_, path) in theirs.items() if ours.get(name, ("", ""))[1] != path})
 
     @classmethod
     def create(cls, name: str, resources: dict[str, Any], parent: str = "") -> Group:
-        """A group called ``name`` below ours, or below ``parent`` (absolute: from the root of each hierarchy).
+        """Make a group called ``name`` below ours, or below ``parent`` (absolute: from the root of each hierarchy).
 
-        Raises CgroupError when a limit in ``resources`` can't be set; nothing is left then. Controllers that
-        only measure are left out where they can't be had.
+        Raises CgroupError when a limit in ``resources`` can't be set; nothing is left behind then.
+        Controllers that only measure are left out if they are not available.
         """
         group = cls({})
         group.parent = parent
@@ -202,8 +204,11 @@ class Group:
     def _create_unified(
         self, layout: dict[str, tuple[str, str]], name: str, wanted: set[str], parent: str
     ) -> None:
-        """In version 2 a group with processes gives no controllers to groups below it (cgroups(7), "no internal
-        processes"): where ours can't, its parent is tried, as the runtimes do."""
+        """Make the group in the version 2 hierarchy.
+
+        In version 2 a group with processes can't pass controllers on to groups below it (cgroups(7), "no
+        internal processes"). If ours can't for this reason, its parent is tried, as the runtimes do.
+        """
         point, own = layout[UNIFIED]
         bases = [own] if own == point else [own, os.path.dirname(own)]
         if parent:
@@ -230,7 +235,7 @@ class Group:
 
     @staticmethod
     def _enable(point: str, base: str, controllers: set[str]) -> None:
-        """Let every group from the root to ``base`` hand the controllers on."""
+        """Let every group from the root to ``base`` pass the controllers on."""
         places = [base]
         while places[-1] != point and places[-1].startswith(point + "/"):
             places.append(os.path.dirname(places[-1]))
@@ -239,7 +244,7 @@ class Group:
                 try:
                     _write(os.path.join(place, "cgroup.subtree_control"), f"+{controller}")
                 except OSError:
-                    pass  # what is missing in the end is told by the one who needs it
+                    pass  # a controller that is still missing is reported where it is needed
 
     @staticmethod
     def _version(directory: str) -> int:
@@ -247,7 +252,7 @@ class Group:
 
     @staticmethod
     def _fail(error: OSError | None, controller: str, wanted: set[str], parent: str) -> None:
-        """Told when the limit or the parent was asked for; a controller that only measures is done without."""
+        """Raise CgroupError if the limit or the parent was asked for; a controller that only measures may fail."""
         why = f": {error.strerror}" if error is not None else ""
         if controller in wanted or (wanted and controller == "cgroup v2"):
             names = controller if controller in wanted else ", ".join(sorted(wanted))
@@ -273,25 +278,25 @@ class Group:
                 break  # controllers that are mounted together
             except FileNotFoundError:
                 if attempt == 2:
-                    raise  # again and again another step was the last one in the parent, and removed it
+                    raise  # other steps with the same parent have removed it again and again
         if controller == "cpuset":
             _inherit_cpuset(path)
         self.directories[controller] = path
         return path
 
     def add(self, pid: int) -> None:
-        """Put a process, and with it all that it will start, into the group. Raises OSError.
+        """Move a process into the group, and with it all its later children. Raises OSError.
 
-        In version 1 the kernel may take some ten milliseconds, in which the process itself goes on.
+        In version 1 the kernel may need some ten milliseconds; the process runs on meanwhile.
         """
         for path in dict.fromkeys(self.directories.values()):
             _write(os.path.join(path, "cgroup.procs"), str(pid))
 
     def usage(self) -> dict[str, int]:
-        """What the group used so far; keys are left out where the kernel does not tell.
+        """Return the group's resource use so far; a value that the kernel does not report is left out.
 
-        ``user_us``, ``system_us``, ``peak_memory`` (bytes, page cache included), ``read_bytes`` and
-        ``write_bytes`` (block devices), ``oom_kills``.
+        The keys are ``user_us``, ``system_us``, ``peak_memory`` (bytes, page cache included), ``read_bytes``
+        and ``write_bytes`` (block devices), and ``oom_kills``.
         """
         out: dict[str, int] = {}
         for controller, path in self.directories.items():
@@ -316,7 +321,7 @@ class Group:
         return out
 
     def kill(self) -> None:
-        """Kill every process in it at once, where the kernel can (cgroup v2, Linux 5.14)."""
+        """Kill every process in the group at once, if the kernel can (cgroup v2, Linux 5.14)."""
         for path in dict.fromkeys(self.directories.values()):
             try:
                 _write(os.path.join(path, "cgroup.kill"), "1")
@@ -324,7 +329,7 @@ class Group:
                 pass  # version 1, or an older kernel: the caller has other means
 
     def remove(self) -> None:
-        """Take away what was made. Never raises: it is the last thing done."""
+        """Remove the directories that were made. Never raises: it is the last thing done."""
         for path in reversed(self.made):
             remove(path)
         self.made.clear()
@@ -332,38 +337,43 @@ class Group:
 
     @classmethod
     def reserve(cls, name: str, parent: str) -> Group:
-        """The directories called ``name`` below ``parent`` in every hierarchy, for a runtime to use: it would make them
-        itself, and a parent that another step removes meanwhile would be nobody's. Nothing without a parent."""
+        """Make the directories called ``name`` below ``parent`` in every hierarchy, for a runtime to use.
+
+        The runtime would make them itself, but then no step would own a parent that another step removes
+        meanwhile. Makes nothing without a parent.
+        """
         group = cls({})
         group.parent = parent
         for controller, (point, own) in _layout().items() if parent else ():
             try:
                 group._make(controller, _base(point, own, parent), name, point)
             except OSError as error:
-                if error.errno == errno.EINVAL:  # a runtime would take it for another one
+                if error.errno == errno.EINVAL:  # a runtime would interpret the path in another way
                     group.remove()
                     raise CgroupError(f"cgroup parent {parent!r} can't be used: {error.strerror}") from None
         return group
 
     def note(self, bundle: str, others: list[str] | None = None) -> None:
-        """Write down in ``bundle`` what was made, and ``others`` that somebody may make, for :func:`remove_noted`
-        should nobody come to remove it."""
+        """Note in ``bundle`` the directories that were made, and ``others`` that a runtime may make.
+
+        :func:`remove_noted` reads the note, if this process is killed before it removes them.
+        """
         group_notes.write(bundle, [*self.made, *(others or ())], self.parent)
 
     def mark(self) -> None:
-        """Mark the directories as those of one step of ours: of the group that a runtime made."""
+        """Mark the directories of a group that a runtime made as those of one of our steps."""
         for path in dict.fromkeys(self.directories.values()):
             group_notes.mark(path)
 
     def remove_of(self, name: str) -> None:
-        """Take away the directories called ``name`` that somebody made who did not come to remove them."""
+        """Remove the directories called ``name`` that a runtime made and did not remove."""
         for path in dict.fromkeys(self.directories.values()):
             if os.path.basename(path) == name and os.path.isdir(path):
                 remove(path)
 
 
 def _inherit_cpuset(path: str) -> None:
-    """A new group of version 1 has no CPU at all, and takes no process before it has."""
+    """Copy the parent's CPUs: a new group of version 1 has none, and takes no process before it has."""
     for file in ("cpuset.cpus", "cpuset.mems"):
         here = os.path.join(path, file)
         if not _read(here).strip():
@@ -374,11 +384,11 @@ def _layout() -> dict[str, tuple[str, str]]:
     try:
         return layout_of()
     except OSError:
-        return {}  # no /proc, no groups
+        return {}  # without /proc there are no groups
 
 
 def _base(point: str, own: str, parent: str) -> str:
-    """The directory that ``parent`` means in one hierarchy: absolute from its root, else from our own group."""
+    """Return the directory of ``parent`` in one hierarchy: absolute from its root, else relative to our own group."""
     return os.path.normpath(point + "/" + parent if parent.startswith("/") else os.path.join(own, parent))
 
 
@@ -392,7 +402,7 @@ def _make_base(controller: str, base: str) -> None:
             os.mkdir(path, 0o755)
             group_notes.mark(path, group_notes.PARENT)
         except FileExistsError:
-            pass  # another step with the same parent
+            pass  # another step has the same parent
         except OSError:
             if not os.path.isdir(path):
                 raise
@@ -401,7 +411,7 @@ def _make_base(controller: str, base: str) -> None:
 
 
 def remove_parents(parent: str) -> None:
-    """Remove ``parent`` in every hierarchy where we made it and it is empty. Never raises."""
+    """Remove ``parent`` in every hierarchy in which we made it and it is empty. Never raises."""
     if not parent:
         return
     for point, own in _layout().values():
@@ -417,8 +427,11 @@ def remove_parents(parent: str) -> None:
 
 
 def remove_noted(bundle: str, own: str = "") -> None:
-    """Kill what is left in the groups that were noted in ``bundle``, and remove them: those that carry our mark, and
-    the ones called ``own`` of a caller who knows the name by itself. Never raises."""
+    """Kill the processes in the groups that were noted in ``bundle``, and remove the groups. Never raises.
+
+    They are the groups that carry our mark, and those called ``own``, if the caller knows that name from
+    elsewhere.
+    """
     points = {point for point, _ in _layout().values()}
     paths, parent = group_notes.read(bundle)
     for path in reversed(paths):
@@ -430,14 +443,14 @@ def remove_noted(bundle: str, own: str = "") -> None:
         elif group_notes.is_of(path, bundle):
             with suppress(
                 OSError
-            ):  # of a runtime that was killed before we could mark it; what is in it stays
+            ):  # the runtime was killed before we could mark its group; processes in it are not touched
                 os.rmdir(path)
     if parent:
         remove_parents(parent)
 
 
 def remove(path: str) -> None:
-    """Remove a group and what is below it; processes that still end in it are waited for, a second each at most."""
+    """Remove a group and everything below it; wait for processes that still end in it, at most a second each."""
     try:
         below = [entry.path for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False)]
     except OSError:
@@ -471,7 +484,7 @@ def _await_processes(path: str) -> None:
 
 
 def named(name: str) -> list[str]:
-    """Where a runtime makes a group of this name by itself: below our own, or (version 2) beside it."""
+    """Return the directories where a runtime makes a group of this name: below our own, or (version 2) beside it."""
     return [
         os.path.join(base, name)
         for point, own in _layout().values()
@@ -492,7 +505,7 @@ def _number(path: str) -> int | None:
 
 
 def _table(path: str) -> dict[str, int]:
-    """A file of ``name number`` lines."""
+    """Return the numbers of a file with lines ``name number``."""
     try:
         rows = [line.split() for line in _read(path).splitlines()]
     except OSError:
@@ -501,7 +514,7 @@ def _table(path: str) -> dict[str, int]:
 
 
 def _block_io(path: str) -> dict[str, int]:
-    """Bytes read from and written to block devices."""
+    """Return the bytes read from and written to block devices."""
     totals = {"read_bytes": 0, "write_bytes": 0}
     try:
         for line in _read(os.path.join(path, "io.stat")).splitlines():
@@ -520,6 +533,6 @@ def _block_io(path: str) -> dict[str, int]:
         counted = [row for row in rows if len(row) == 3 and row[1] in ("Read", "Write")]
         for row in counted:
             totals["read_bytes" if row[1] == "Read" else "write_bytes"] += int(row[2])
-        if counted:  # some kernels count nothing here, whatever was written
+        if counted:  # some kernels count nothing here, whatever is written
             return totals
     return {}

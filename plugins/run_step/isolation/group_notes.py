@@ -1,6 +1,6 @@
-"""Which control groups are ours: a mark that they carry, and the notes in a bundle by which the next start finds them.
+"""The marks of our control groups, and the notes in a bundle by which the next start finds them.
 
-A note is data that anybody may have written: nothing but a group with our mark is killed or removed by it.
+Any process may have written a note, so only a group with our mark is killed or removed by it.
 """
 
 from __future__ import annotations
@@ -14,33 +14,35 @@ from .. import notes
 
 _NOTE = "cgroups"
 _PARENT_NOTE = "cgroup-parent"
-"""The files of a bundle that name the groups made for it, and their parent."""
+"""The names of a bundle's files that list the groups made for it, and their parent."""
 
 _MARK = "trusted.buildfront"
-"""The attribute of a group that we made. Of a step's group it holds the group's name; of a parent, which we may remove
-when it is empty, PARENT; one that somebody else made, with limits of their own perhaps, stays."""
+"""The attribute of a group that we made. In a step's group its value is the group's name. In a parent, which
+we may remove when it is empty, it is PARENT. A parent that another program made has no mark and stays,
+because it may have limits of its own.
+"""
 
 PARENT = b"1"
 
 
 def mark(path: str, value: bytes = b"") -> None:
-    """Mark a group that was made for a step, or with another ``value``. Where the kernel refuses, it has no mark."""
+    """Mark a group as made for a step, or with another ``value``. If the kernel refuses, it has no mark."""
     with suppress(OSError):
         os.setxattr(path, _MARK, value or os.fsencode(os.path.basename(path)))
 
 
 def is_parent(path: str) -> bool:
-    """Whether we made this group for others to be below it."""
+    """Whether we made this group as a parent of others."""
     return _value(path) == PARENT
 
 
 def is_marked(path: str, bundle: str) -> bool:
-    """Whether it is the group of the step of ``bundle``, by its mark."""
+    """Whether this is the group of the step of ``bundle``, by its mark."""
     return is_of(path, bundle) and _value(path) == os.fsencode(os.path.basename(path))
 
 
 def is_of(path: str, bundle: str) -> bool:
-    """Whether it is called as the group of the step of ``bundle``; what that is worth is the caller's to know."""
+    """Whether this has the name of the group of the step of ``bundle``. A name proves nothing."""
     suffix = os.path.basename(bundle).removeprefix("bundle-")
     name = os.path.basename(path)
     return bool(suffix) and name.startswith("buildfront-") and name.endswith("-" + suffix)
@@ -54,7 +56,7 @@ def _value(path: str) -> bytes:
 
 
 def is_below(path: str, points: Collection[str]) -> bool:
-    """Whether ``path`` is a directory in one of the hierarchies mounted at ``points``, spelled without any detour."""
+    """Whether ``path`` is a directory in one of the hierarchies mounted at ``points``, with no link or ``..`` in it."""
     if not any(path.startswith(point.rstrip("/") + "/") for point in points):
         return False
     return os.path.realpath(path) == path and os.path.isdir(path)
@@ -71,13 +73,13 @@ def write(bundle: str, paths: list[str], parent: str) -> None:
 
 
 def read(bundle: str) -> tuple[list[str], str]:
-    """What is noted: paths, and a parent or nothing."""
+    """Return the noted paths, and the noted parent or an empty text."""
     parent = notes.lines(bundle, _PARENT_NOTE)
     return notes.lines(bundle, _NOTE), parent[0] if len(parent) == 1 else ""
 
 
 def kill_all(path: str) -> None:
-    """Kill what is in a group."""
+    """Kill all processes in a group."""
     try:
         with open(os.path.join(path, "cgroup.procs"), encoding="ascii") as stream:
             processes = stream.read().split()

@@ -1,7 +1,7 @@
-"""OCI runtimes: finding one that works, and the create, start, wait, delete of one container.
+"""The create, start, wait and delete of one container by an OCI runtime.
 
-Runs in the supervised child (see :mod:`run_step.supervisor`), which is the subreaper of the container's
-init. ``--root`` points into the run's own directory: what a killed build leaves is found there.
+It runs in the supervised child (see :mod:`run_step.supervisor`), which is the subreaper of the container's
+init. ``--root`` is a directory of the run, so that the leftovers of a killed build are found there.
 """
 
 from __future__ import annotations
@@ -9,18 +9,17 @@ from __future__ import annotations
 import base64
 import json
 import os
-import re
 import socket
 import subprocess
 from typing import Any
 
-from ..host import RuntimeFact
-from ..linux import mount
-from ..linux.device_numbers import DENY_ALL
+from ..helper_programs import find_runtime
+from ..linux import children, mount
 from ..linux.pty import set_size
-from ..network import Network, connect
-from ..rootless import is_machine_root
-from . import waiting
+from ..network.connect import connect
+from ..network.model import Network
+from . import answers
+from .bundle_files import RUNTIME_NOTE, write_config
 from .cgroup import Group, named, remove
 from .reach import open_way
 from .runtime_errors import explain, plain
@@ -28,131 +27,19 @@ from .runtime_errors import explain, plain
 CONSOLE = "console.sock"
 """The socket in the bundle through which a runtime sends a terminal."""
 
-RUNTIME_NOTE = "runtime.path"
-"""The file of a bundle that says which runtime made its container."""
-
 SECONDS = 120.0
-"""How long a runtime may take for create or start; hooks that pull something in are part of it."""
+"""The limit for create or start, in seconds. It includes hooks, which may download something."""
 
 _LOG = 1 << 20
-"""Bytes at the end of a runtime's log that are read."""
-
-RUNTIMES = ("crun", "runc", "youki")
-"""Tried in this order when none is asked for (row S71)."""
-
-
-def find(name: str) -> str | None:
-    """The path of an executable on PATH or in the directories where distributions put runtimes."""
-    if "/" in name:
-        return name if os.access(name, os.X_OK) else None
-    places = [*os.environ.get("PATH", "").split(":"), "/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/bin"]
-    for place in places:
-        path = os.path.join(place or ".", name)
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    return None
-
-
-def probe_runtimes(*, every: bool = False, work_dir: str | None = None) -> tuple[RuntimeFact, ...]:
-    """Each runtime on this machine, tried once with a container that ends at once.
-
-    The first that works is the one taken, and ends the search unless ``every`` one is wanted. ``work_dir`` is where
-    the bundle for that is made.
-    """
-    found = []
-    for name in RUNTIMES:
-        path = find(name)
-        if path is not None:
-            why = try_runtime(path, work_dir)
-            found.append(RuntimeFact(name, path, why == "", why))
-            if not why and not every:
-                break
-    return tuple(found)
-
-
-def try_runtime(path: str, work_dir: str | None = None) -> str:
-    """Create a container with ``path`` and delete it; the empty string, or what went wrong in its words."""
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="buildfront-probe-", dir=work_dir) as bundle:
-        os.mkdir(os.path.join(bundle, "rootfs"))
-        for name in ("proc", "dev", "sys"):
-            os.mkdir(os.path.join(bundle, "rootfs", name))
-        spec = {
-            "ociVersion": "1.0.2",
-            "process": {
-                "terminal": False,
-                "user": {"uid": 0, "gid": 0},
-                "args": ["/x"],
-                "cwd": "/",
-                "env": [],
-            },
-            "root": {"path": "rootfs"},
-            "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
-            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}]},
-        }
-        _as_rootless(spec["linux"])
-        _with_device_rules(spec["linux"])
-        with open(os.path.join(bundle, "config.json"), "w", encoding="utf-8") as stream:
-            json.dump(spec, stream)
-        name = "probe-" + os.path.basename(bundle)
-        base = [path, "--root", os.path.join(bundle, "state")]
-        try:
-            made = subprocess.run(
-                [*base, "run", "--bundle", bundle, name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=20,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return str(error)
-        finally:
-            try:
-                subprocess.run(
-                    [*base, "delete", "--force", name], capture_output=True, timeout=20, check=False
-                )
-            except (OSError, subprocess.TimeoutExpired):
-                pass  # told already
-        message = (made.stderr or made.stdout).strip()
-        # The empty root filesystem has no /x: getting as far as to miss it is what working means here.
-        lowered = message.lower()
-        if "/x" in lowered and ("no such file" in lowered or "not found" in lowered):
-            return ""
-        ended = (
-            f"ended with status {made.returncode}"
-            if made.returncode >= 0
-            else waiting.died_of(-made.returncode)
-        )
-        last = message.splitlines()[-1] if message else ended
-        logged = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)  # logrus's text form
-        return explain(re.sub(r"\\(.)", r"\1", logged[1]) if logged else last, {})
-
-
-def _as_rootless(linux: Any) -> None:
-    """Whoever is not root of the machine runs containers with a user namespace alone (runc: "rootless")."""
-    for kind, key in (("uid", "uidMappings"), ("gid", "gidMappings")):
-        with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
-            rows = [[int(number) for number in line.split()] for line in stream]
-        if is_machine_root():
-            return
-        linux[key] = [{"containerID": row[0], "hostID": row[0], "size": row[2]} for row in rows]
-    linux["namespaces"].append({"type": "user"})
-
-
-def _with_device_rules(linux: Any) -> None:
-    """A runtime that can't keep root's steps from the host's devices is none that works."""
-    if is_machine_root():
-        linux["resources"] = {"devices": [DENY_ALL]}
+"""The limit for reading a runtime's log, in bytes from its end."""
 
 
 class Container:
-    """One container of one runtime. The calls raise RuntimeError with the runtime's own words, and
-    :class:`.waiting.Cancelled` when the builder asks for the end meanwhile.
+    """One container of one runtime.
 
-    ``seconds``: how long the runtime may take for one call.
+    The methods raise RuntimeError with the runtime's error message, and
+    :class:`run_step.linux.children.Cancelled` when the builder asks for the end meanwhile. ``seconds`` is the limit
+    for one call of the runtime.
     """
 
     def __init__(self, run_socket: socket.socket, job: dict[str, Any], runtime: str) -> None:
@@ -169,7 +56,7 @@ class Container:
         log = os.path.join(self.bundle, "runtime.log")
         label = f"{os.path.basename(self.runtime)} {args[0]}"
         if os.path.exists(log + ".json"):
-            os.unlink(log + ".json")  # what another call logged
+            os.unlink(log + ".json")  # the log of an earlier call
         with open(log, "wb") as stream:
             stdin, stdout, stderr = fds[:3] or (subprocess.DEVNULL, stream.fileno(), stream.fileno())
             try:
@@ -182,20 +69,20 @@ class Container:
                 )
             except OSError as error:
                 raise RuntimeError(f"{label} can't be run: {error.strerror}") from None
-        what = waiting.until_ended(self._socket, process.pid, self.seconds)
+        what = children.until_ended(self._socket, process.pid, self.seconds)
         if what != "ended":
-            waiting.kill(process.pid)
+            children.kill(process.pid)
         status = process.wait()
         if what == "cancelled":
-            raise waiting.Cancelled
+            raise children.Cancelled
         if what == "timeout":
             raise RuntimeError(f"{label} did not end within {self.seconds:g} s, and was killed")
         if status != 0:
-            how = "" if status > 0 else f" ({waiting.died_of(-status)})"
+            how = "" if status > 0 else f" ({children.died_of(-status)})"
             raise RuntimeError(f"{label} failed{how}: {explain(self._words(log), self.hooks)}")
 
     def _logging(self, log: str) -> list[str]:
-        """The runtime with its options, which logs to ``log`` with .json after it."""
+        """Return the runtime with its options, which logs to ``log`` with .json after it."""
         return [*self.base[:1], "--log", log + ".json", "--log-format", "json", *self.base[1:]]
 
     def _words(self, log: str) -> str:
@@ -214,7 +101,7 @@ class Container:
         return plain(lines)[-4000:] or "it logged nothing; what it printed is in the output"
 
     def create(self, fds: tuple[int, ...], no_pivot: bool, terminal: bool) -> int:
-        """Create, and return the process ID of the container's init, which is a child of ours then."""
+        """Create the container; return the process ID of its init, which becomes a child of ours."""
         extra = ["--no-pivot"] if no_pivot else []
         extra += ["--console-socket", CONSOLE] if terminal else []
         self._call(
@@ -242,13 +129,13 @@ class Container:
         return pid
 
     def start(self) -> None:
-        """Let the init run the command."""
+        """Make the init run the command."""
         self._call("start", self.name)
 
     def delete(self) -> str:
-        """Remove the container, killing what is left of it. Never raises: it is the last thing done.
+        """Remove the container and kill the processes left in it. Never raises: it is the last thing done.
 
-        Returns what the runtime had to say of it, which concerns nobody unless hooks of the stage poststop were run.
+        Returns the runtime's messages. They matter only if hooks of the stage poststop were run.
         """
         log = os.path.join(self.bundle, "delete.log")
         try:
@@ -269,9 +156,9 @@ class Container:
 
 
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
-    """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
-    waiting.become_subreaper()
-    path = find(job["runtime"])
+    """Run one step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
+    children.become_subreaper()
+    path = find_runtime(job["runtime"])
     if path is None:
         return {"error": f"the OCI runtime {job['runtime']!r} was not found on PATH"}
     try:
@@ -308,11 +195,11 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             os.close(fd)
         network = connect(job, pid, run_socket)
         container.start()
-        answer = waiting.wait(run_socket, pid, network)
-        waiting.add_usage(answer, group.usage())
+        answer = answers.wait(run_socket, pid, network)
+        answers.add_usage(answer, group.usage())
         return answer
-    except waiting.Cancelled:
-        return waiting.stopped()
+    except children.Cancelled:
+        return answers.stopped()
     finally:
         if network is not None:
             network.close()
@@ -323,17 +210,17 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
             answer.setdefault("warnings", []).append(
                 f"after the step, a hook of the stage poststop failed: {why}"
             )
-        waiting.end_descendants()
+        children.end_descendants()
         group.remove_of(job["container_id"])
         reserved.remove()
         for path in guessed:
-            remove(path)  # of a runtime that failed, and never said what it had made
+            remove(path)  # made by a runtime that failed before it said where its group is
 
 
 def _listen() -> socket.socket:
-    """The console socket, named relative to the bundle: a path of a socket has room for 107 bytes (unix(7))."""
+    """Return the console socket, named relative to the bundle: a socket's path is limited to 107 bytes (unix(7))."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    old = os.umask(0o177)  # nobody else connects to it, not for a moment
+    old = os.umask(0o177)  # no other user can connect to it, not for a moment
     listener.bind(CONSOLE)
     os.umask(old)
     listener.listen(1)
@@ -361,8 +248,11 @@ def _forward(listener: socket.socket, target: int, size: list[int]) -> None:
 
 
 def _receive(spec: dict[str, Any]) -> None:
-    """Let volumes that ask for it show what the host mounts later: crun makes all mounts private unless the spec says
-    otherwise, and what the spec can say is about one mount, so this process takes care of all others (row S64)."""
+    """Let volumes that ask for it show later mounts of the host (row S64).
+
+    crun makes all mounts private unless the spec says otherwise, and the spec's setting is about one mount
+    only. So this process sets the propagation of all others.
+    """
     asked = ("slave", "rslave", "shared", "rshared")
     if any(option in asked for item in spec["mounts"] for option in item.get("options", ())):
         mount.unshare(mount.CLONE_NEWNS)
@@ -371,18 +261,12 @@ def _receive(spec: dict[str, Any]) -> None:
 
 
 def _give_filter(job: dict[str, Any]) -> None:
-    """crun's own filter answers EPERM to a call that the profile or its libseccomp does not know, where runc's and ours
-    answer ENOSYS: so it is given ours (crun(1), run.oci.seccomp_bpf_data). A crun that does not know the annotation
-    makes its own of the profile, which stays in the spec."""
+    """Give crun our own seccomp filter (crun(1), run.oci.seccomp_bpf_data).
+
+    The filter of crun answers EPERM to a call that the profile or its libseccomp does not know; those of runc
+    and ours answer ENOSYS. A crun that does not know the annotation makes its own filter from the profile,
+    which stays in the spec.
+    """
     if job.get("seccomp"):
         data = base64.b64encode(bytes.fromhex(job["seccomp"])).decode()
         job["spec"].setdefault("annotations", {})["run.oci.seccomp_bpf_data"] = data
-
-
-def write_config(bundle: str, spec: dict[str, Any]) -> None:
-    """config.json, mode 0600, complete or not there at all (row S70)."""
-    temporary = os.path.join(bundle, "config.json.new")
-    fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as stream:
-        json.dump(spec, stream)
-    os.rename(temporary, os.path.join(bundle, "config.json"))

@@ -1,8 +1,8 @@
-"""Paths that the root of a step's user namespace can reach, where the builder's directories are closed to others.
+"""Access to paths for the root of a step's user namespace, if the builder's directories are closed to others.
 
-Runs in the supervised child (see :mod:`run_step.supervisor`), in a mount namespace of its own that only the runtime
-shares: a closed directory is covered there by one that may be searched, and all that is in it is bound again at its
-place. On the disk nothing is opened to anybody. It decides nothing.
+It runs in the supervised child (see :mod:`run_step.supervisor`), in a mount namespace of its own that only
+the runtime shares. There a closed directory is covered by one that may be searched, and its entries are bound
+again at their places. The permissions on the disk are not changed. It makes no decisions.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ..linux import mount as m
 
 
 def open_way(spec: dict[str, Any], *needed: str) -> None:
-    """Let the root of the step's user namespace search its way to ``needed``, the root filesystem and the sources of
-    binds.
+    """Let the root of the step's user namespace search its way to ``needed``.
 
-    Nothing happens where it can already, as without such a namespace. Raises OSError where nothing can be mounted.
+    They are the root filesystem and the sources of binds. Does nothing if it can already, or there is no such
+    namespace. Raises OSError if nothing can be mounted.
     """
     root = _outside_root(spec["linux"])
     if root is None:
@@ -26,7 +26,7 @@ def open_way(spec: dict[str, Any], *needed: str) -> None:
     binds = [item["source"] for item in spec.get("mounts", ()) if item.get("source", "").startswith("/")]
     own = False
     for path in (*needed, spec["root"]["path"], *binds):
-        # Sources in the bundle are links to where the store has them.
+        # Sources in the bundle are links into the store.
         for way in {os.path.abspath(path), os.path.realpath(path)}:
             parts = way.split("/")
             for count in range(2, len(parts)):
@@ -41,7 +41,10 @@ def open_way(spec: dict[str, Any], *needed: str) -> None:
 
 
 def _outside_root(linux: dict[str, Any]) -> tuple[int, int] | None:
-    """Who the root of the step's new user namespace is for us; None where it is ourselves, or there is none."""
+    """Return the IDs that the root of the step's new user namespace has for us.
+
+    None if they are our own, or there is no such namespace.
+    """
     if not any(item["type"] == "user" and not item.get("path") for item in linux["namespaces"]):
         return None
     found = []
@@ -62,7 +65,7 @@ def _is_closed(path: str, root: tuple[int, int]) -> bool:
 
 
 def _cover(top: str) -> None:
-    """Mount a filesystem there that all may search, with the same things in it."""
+    """Mount a filesystem over ``top`` that all may search, with the same entries."""
     held: dict[str, int] = {}
     try:
         for name in os.listdir(top):

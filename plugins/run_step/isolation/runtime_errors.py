@@ -1,6 +1,6 @@
-"""What an OCI runtime says of a failure, with what it leaves out: which hook it is about, what would help.
+"""The error messages of OCI runtimes, completed with the hook they are about and a remedy.
 
-It reads words and changes nothing else. runc tells a hook by its place in the list of its stage; crun by its path.
+The module only reads messages. runc names a hook by its place in the list of its stage, crun by its path.
 """
 
 from __future__ import annotations
@@ -10,30 +10,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _HOOK = re.compile(r"error running (?:(\w+) )?hook #(\d{1,9})")
-"""runc (libcontainer/configs, HooksList.RunHooks); the stage since 1.2."""
+"""The message of runc (libcontainer/configs, HooksList.RunHooks); it names the stage since version 1.2."""
 
 _AGAIN = re.compile(r"^(?:[\w.-]{1,64} (?:create|start|run|delete) failed: )+")
-"""runc says again which of its calls failed."""
+"""The prefixes in which runc repeats the name of the failed call."""
 
 NOISE = ("unable to get oom kill count", "signal: killed", "failed to clean up ")
-"""Beginnings of what runtimes log besides, of no use to anybody."""
+"""Beginnings of other messages of runtimes that don't help the user."""
 
 
 def plain(lines: Sequence[tuple[str, str]]) -> str:
-    """What a runtime logged as pairs of level and words, each once: the errors, where it says which they are."""
+    """Return each message of a runtime once; only the errors, if the levels are known.
+
+    ``lines`` are pairs of level and message.
+    """
     errors = [words for level, words in lines if level in ("error", "fatal", "panic")]
     kept = [_AGAIN.sub("", words) for words in errors or [words for _, words in lines]]
     return "; ".join(dict.fromkeys(words for words in kept if words and not words.startswith(NOISE)))
 
 
 AT_CREATE = ("prestart", "createRuntime", "createContainer", "poststart")
-"""The stages that ``create`` may run; runc counts poststart among them."""
+"""The stages whose hooks ``create`` may run; runc counts poststart among them."""
 
 
 def explain(
     words: str, hooks: Mapping[str, Sequence[Mapping[str, Any]]], stages: Sequence[str] = AT_CREATE
 ) -> str:
-    """``words``, and after them the remedy, where there is one, and the hooks of the spec that they may be about.
+    """Return ``words`` followed by a remedy, if there is one, and the hooks of the spec that they may be about.
 
     ``stages`` are those whose hooks the failed call runs.
     """

@@ -1,6 +1,6 @@
-"""Every system call that this package makes and Python's ``os`` does not offer.
+"""The system calls that this package makes and Python's ``os`` does not offer.
 
-One function a call, errno turned into OSError with the arguments in its text. Nothing is decided here.
-Constants carry the header they come from. The modules import ctypes alone: they are loaded by the
-supervisor, whose start is on the path of every build that runs something.
+There is one function for each call. errno becomes an OSError with the arguments in its text. The module makes
+no decisions. Constants name the header that they come from. The modules import only ctypes: the supervisor
+loads them, and its start is on the path of every build that runs something.
 """

@@ -1,4 +1,4 @@
-"""The C library and the one way to call it."""
+"""The C library, and the functions by which it is called."""
 
 from __future__ import annotations
 

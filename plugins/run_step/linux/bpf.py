@@ -13,7 +13,7 @@ _IF_AT_LEAST = 0x35  # BPF_JMP | BPF_JGE | BPF_K
 _RETURN = 0x06  # BPF_RET | BPF_K
 _NUMBER, _ARCHITECTURE = 0, 4  # struct seccomp_data
 _X32 = 0x40000000
-"""The bit of an x32 program's calls, which are of the architecture x86_64 too (asm/unistd.h)."""
+"""The bit of the calls of x32 programs, which have the architecture x86_64 too (asm/unistd.h)."""
 
 
 def _instruction(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
@@ -23,9 +23,12 @@ def _instruction(code: int, k: int, yes: int = 0, no: int = 0) -> bytes:
 def unknown_calls(
     token: int, last: int, action: int, own: Mapping[int, int], last_x32: int | None = None
 ) -> bytes:
-    """Instructions to put before a filter: on the architecture ``token`` (AUDIT_ARCH) a call of ``own`` gets its
-    action, and one above ``last`` gets ``action``. Calls of x32 have numbers of their own, and a last one where they
-    are to be looked at. For all others the filter decides."""
+    """Return instructions to put before a filter, for calls that the filter does not know.
+
+    On the architecture ``token`` (AUDIT_ARCH), a call in ``own`` gets its action, and a call above ``last``
+    gets ``action``. Calls of x32 have their own numbers; they are checked if ``last_x32`` is given. For all
+    other calls the filter decides.
+    """
     tests = b"".join(
         _instruction(_IF_EQUAL, number, 0, 1) + _instruction(_RETURN, what)
         for number, what in sorted(own.items())

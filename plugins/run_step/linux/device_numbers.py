@@ -15,5 +15,6 @@ DEVICES = (
 """Name below /dev, major and minor number (Linux, admin-guide/devices.txt). All are character devices."""
 
 DENY_ALL: dict[str, Any] = {"allow": False, "access": "rwm"}
-"""The first rule of a device cgroup (runtime-spec, config-linux.md, "Allowed Device list"): runtimes allow the devices
-above themselves, but some, crun for one, forbid nothing else unless the rules do."""
+"""The first rule of a device cgroup (runtime-spec, config-linux.md, "Allowed Device list"). Runtimes allow
+the devices above themselves, but some, such as crun, forbid no others unless the rules do.
+"""

@@ -1,4 +1,7 @@
-"""mount(2), umount2(2), pivot_root(2), unshare(2), setns(2). Constants: linux/mount.h, linux/sched.h."""
+"""The calls mount(2), umount2(2), pivot_root(2), unshare(2), setns(2).
+
+Constants: linux/mount.h, linux/sched.h.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,10 @@ _SYS_PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "riscv64": 41, "ppc64le": 203, 
 
 
 def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str = "") -> None:
-    """mount(2). ``fstype`` and ``data`` may be empty."""
+    """Mount ``source`` at ``target``.
+
+    See mount(2). ``fstype`` and ``data`` may be empty.
+    """
     call(
         "mount",
         os.fsencode(source),
@@ -52,22 +58,34 @@ def mount(source: str, target: str, fstype: str = "", flags: int = 0, data: str 
 
 
 def umount(target: str, flags: int = 0) -> None:
-    """umount2(2)."""
+    """Unmount ``target``.
+
+    See umount2(2).
+    """
     call("umount2", os.fsencode(target), flags)
 
 
 def unshare(flags: int) -> None:
-    """unshare(2); affects the calling thread."""
+    """Move the calling thread into new namespaces.
+
+    See unshare(2).
+    """
     call("unshare", flags)
 
 
 def setns(fd: int, kind: int = 0) -> None:
-    """setns(2)."""
+    """Move the calling thread into the namespace ``fd``.
+
+    See setns(2).
+    """
     call("setns", fd, kind)
 
 
 def pivot_root(new: str, old: str) -> None:
-    """pivot_root(2)."""
+    """Make ``new`` the root of the mount namespace, and move the old root to ``old``.
+
+    See pivot_root(2).
+    """
     syscall(
         _SYS_PIVOT_ROOT[os.uname().machine],
         f"pivot_root({new!r}, {old!r})",
@@ -77,8 +95,10 @@ def pivot_root(new: str, old: str) -> None:
 
 
 def restrict_tree(fd: int, flags: int) -> None:
-    """Give the mount that ``fd`` is the root of, and every mount below it, ``flags``: of MS_RDONLY, MS_NOSUID, MS_NODEV
-    and MS_NOEXEC, which mean the same to mount_setattr(2)."""
+    """Add ``flags`` to the mount whose root is ``fd``, and to every mount below it.
+
+    The flags are MS_RDONLY, MS_NOSUID, MS_NODEV and MS_NOEXEC, which mean the same to mount_setattr(2).
+    """
     attributes = (ctypes.c_uint64 * 4)(flags, 0, 0, 0)
     syscall(
         _SYS_MOUNT_SETATTR,

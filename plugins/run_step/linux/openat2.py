@@ -1,4 +1,4 @@
-"""openat2(2), with a walk of its own where the kernel or a filter lacks it. Constants: linux/openat2.h."""
+"""The call openat2(2), with a replacement if the kernel or a filter lacks it. Constants: linux/openat2.h."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
     Returns a close-on-exec descriptor. Raises OSError as open(2) does; ELOOP for magic links.
     """
     global _missing
-    if "\0" in path:  # the kernel would read what is before it
+    if "\0" in path:  # the C library would cut the path there
         raise OSError(errno.ENOENT, "a path has no null byte", path)
     if not _missing:
         how = _OpenHow(flags | os.O_CLOEXEC, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
@@ -42,25 +42,25 @@ def open_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
                     ctypes.c_size_t(ctypes.sizeof(how)),
                 )
             except OSError as error:
-                # EAGAIN: something was renamed during the look-up, and the kernel asks for another try.
+                # EAGAIN: a directory was renamed during the look-up, and the kernel asks to try again.
                 if error.errno == errno.EAGAIN:
                     continue
                 if error.errno not in (errno.ENOSYS, errno.EPERM):
                     raise OSError(error.errno, os.strerror(error.errno or 0), path) from None
                 if error.errno == errno.EPERM:
-                    break  # a seccomp filter may answer so; the walk below tells
+                    break  # a seccomp filter may answer so; the walk below finds out
                 _missing = True
                 break
     return walk_in_root(root, path, flags, mode)
 
 
 def components(path: str) -> list[str]:
-    """The components; a slash at the end is kept as ``.``, for what comes before it must be a directory."""
+    """Return the components of a path; a trailing slash becomes ``.``, because a directory must come before it."""
     return [part for part in path.split("/") if part] + ["."] * path.endswith("/")
 
 
 def walk_in_root(root: int, path: str, flags: int, mode: int = 0) -> int:
-    """The same by hand: one component at a time, every link read and resolved from ``root``."""
+    """Do the same without openat2: one component at a time, with every link read and resolved from ``root``."""
     parts = components(path)
     stack = [os.dup(root)]
     links = 0

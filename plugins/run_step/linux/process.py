@@ -1,4 +1,7 @@
-"""prctl(2), capset(2), sethostname(2), keyctl(2), close_range(2). Constants: linux/prctl.h, linux/capability.h."""
+"""The calls prctl(2), capset(2), sethostname(2), keyctl(2), close_range(2).
+
+Constants: linux/prctl.h, linux/capability.h.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +32,7 @@ CAPABILITIES = (
     " AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ"
     " PERFMON BPF CHECKPOINT_RESTORE"
 ).split()
-"""Names without ``CAP_``, in the order of their numbers (linux/capability.h)."""
+"""The names of capabilities without ``CAP_``, in the order of their numbers (linux/capability.h)."""
 
 
 class _CapHeader(ctypes.Structure):
@@ -45,7 +48,7 @@ class _CapData(ctypes.Structure):
 
 
 def effective() -> tuple[str, ...]:
-    """The names of the capabilities that this process has now; none where /proc does not tell."""
+    """Return the names of this process's effective capabilities; none if /proc does not show them."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as stream:
             lines = stream.readlines()
@@ -56,9 +59,9 @@ def effective() -> tuple[str, ...]:
 
 
 def errno_in_child(action: Callable[[], None]) -> int:
-    """Do something in a child, because it can't be taken back; 0, or the number of the OSError that it raised.
+    """Run ``action`` in a forked child, because its effect can't be undone; return 0 or the errno of its OSError.
 
-    255 is anything else. The caller must be single-threaded, or ``action`` take no lock.
+    255 stands for any other exception. The caller must be single-threaded, or ``action`` must take no lock.
     """
     child = os.fork()
     if child == 0:
@@ -74,13 +77,16 @@ def errno_in_child(action: Callable[[], None]) -> int:
 
 
 def prctl(option: int, arg2: int = 0, arg3: int = 0) -> int:
-    """prctl(2) with its unused arguments zero."""
+    """Change an attribute of the process; the unused arguments are zero.
+
+    See prctl(2).
+    """
     zero = ctypes.c_ulong(0)
     return call("prctl", option, ctypes.c_ulong(arg2), ctypes.c_ulong(arg3), zero, zero)
 
 
 def capability_number(name: str) -> int:
-    """The number of ``CAP_NAME`` or ``NAME``. Raises ValueError for a name that linux/capability.h lacks."""
+    """Return the number of ``CAP_NAME`` or ``NAME``. Raises ValueError for a name that is not in linux/capability.h."""
     return CAPABILITIES.index(name.upper().removeprefix("CAP_"))
 
 
@@ -96,7 +102,10 @@ def drop_bounding(keep: set[int]) -> None:
 
 
 def capset(effective: set[int], permitted: set[int], inheritable: set[int]) -> None:
-    """capset(2) for the calling thread."""
+    """Set the capabilities of the calling thread.
+
+    See capset(2).
+    """
     header = _CapHeader(_LINUX_CAPABILITY_VERSION_3, 0)
     data = (_CapData * 2)()
     for word in range(2):
@@ -118,19 +127,25 @@ def raise_ambient(numbers: set[int]) -> None:
 
 
 def sethostname(name: str) -> None:
-    """sethostname(2)."""
+    """Set the host name.
+
+    See sethostname(2).
+    """
     raw = name.encode()
     call("sethostname", raw, ctypes.c_size_t(len(raw)))
 
 
 def setdomainname(name: str) -> None:
-    """setdomainname(2)."""
+    """Set the NIS domain name.
+
+    See setdomainname(2).
+    """
     raw = name.encode()
     call("setdomainname", raw, ctypes.c_size_t(len(raw)))
 
 
 def join_session_keyring() -> None:
-    """A new anonymous session keyring, so that the step sees none of the builder's keys (keyctl(2))."""
+    """Join a new anonymous session keyring, so that the step sees none of the builder's keys (keyctl(2))."""
     number = _SYS_KEYCTL.get(os.uname().machine)
     if number is not None:
         syscall(number, "keyctl(JOIN_SESSION_KEYRING)", _KEYCTL_JOIN_SESSION_KEYRING, None)

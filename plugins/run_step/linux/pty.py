@@ -13,7 +13,7 @@ _TIOCGPTPEER = 0x5441
 
 
 def unlock(controller: int) -> tuple[str, int]:
-    """Unlock the terminal of an open /dev/ptmx; returns its path below /dev/pts and a descriptor of it.
+    """Unlock the terminal of an open /dev/ptmx; return its path below /dev/pts and a descriptor of it.
 
     Raises OSError.
     """
@@ -23,22 +23,25 @@ def unlock(controller: int) -> tuple[str, int]:
 
 
 def peer(controller: int) -> int:
-    """A descriptor of the terminal's other side, by the controller and not by its name: that may be in another
-    devpts than ours. Linux 4.13. Raises OSError."""
+    """Return a descriptor of the terminal's other side. Raises OSError.
+
+    It is opened by the controller and not by its name, which may belong to another devpts than ours (Linux
+    4.13).
+    """
     return fcntl.ioctl(controller, _TIOCGPTPEER, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
 
 
 def make_controlling(peer: int) -> None:
-    """Make it the controlling terminal of the calling process, which must lead a session without one."""
+    """Make ``peer`` the controlling terminal of the calling process, which must lead a session without one."""
     fcntl.ioctl(peer, termios.TIOCSCTTY, 0)
 
 
 def size(fd: int) -> tuple[int, int]:
-    """Columns and rows. Raises OSError for what is no terminal."""
+    """Return the columns and rows of a terminal. Raises OSError if ``fd`` is not a terminal."""
     rows, columns, _, _ = struct.unpack("HHHH", fcntl.ioctl(fd, termios.TIOCGWINSZ, b"\0" * 8))
     return columns, rows
 
 
 def set_size(fd: int, columns: int, rows: int) -> None:
-    """Set them; the kernel tells the foreground process group by SIGWINCH when they changed."""
+    """Set the size of a terminal; if it changed, the kernel sends SIGWINCH to the foreground process group."""
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))

@@ -1,9 +1,9 @@
-"""seccomp(2) through libseccomp: a filter from the OCI form compiled to BPF, and BPF installed.
+"""Compile a seccomp filter from its OCI form to BPF, with libseccomp.
 
-Compiling is done once by the builder, installing in each step. Constants: seccomp.h of libseccomp,
-linux/seccomp.h, linux/filter.h.
+The builder compiles it once; each step installs it (:mod:`run_step.linux.seccomp_install`). Constants: seccomp.h of
+libseccomp, linux/seccomp.h, linux/filter.h.
 
-Calls newer than all that a filter names answer ENOSYS, as runc has it: C libraries fall back on that alone, and a
+Calls newer than all that a filter names answer ENOSYS, as in runc: C libraries fall back only on that, and a
 profile that does not know a call has not decided about it. A call that the filter names and libseccomp does not know
 is let through, or refused, by its number.
 """
@@ -14,17 +14,12 @@ import ctypes
 import ctypes.util
 import json
 import os
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from . import process as p
-from ._libc import syscall
 from .bpf import unknown_calls
 from .syscalls import number as known_number
 
-_PR_SET_SECCOMP = 22
-_SECCOMP_MODE_FILTER = 2
 _SCMP_FLTATR_CTL_NNP = 3
 _SCMP_FLTATR_CTL_OPTIMIZE = 8
 _UNKNOWN = -1  # __NR_SCMP_ERROR
@@ -40,21 +35,14 @@ _VALUED_ACTIONS = {"ERRNO": 0x00050000, "TRACE": 0x7FF00000}
 _OPERATORS = {"NE": 1, "LT": 2, "LE": 3, "EQ": 4, "GE": 5, "GT": 6, "MASKED_EQ": 7}
 _EPERM, _ENOSYS = 1, 38
 _DECIDED_BY_OTHERS = ("ALLOW", "LOG", "TRACE", "NOTIFY")
-"""Default actions that let an unknown call through, or leave it to another process."""
+"""Default actions that allow an unknown call, or leave the decision to another process."""
 
-_SYS_SECCOMP = {"x86_64": 317, "aarch64": 277, "riscv64": 277, "ppc64le": 358, "s390x": 348}
-_SET_MODE_FILTER = 1
-_FLAGS = {"TSYNC": 1, "LOG": 2, "SPEC_ALLOW": 4}
 _X86_64_TOKEN, _X32_TOKEN, _X32 = 0xC000003E, 0x4000003E, 0x40000000
 _NO_LAST = 0x3FFFFFFF
 
 
 class _Compare(ctypes.Structure):
     _fields_ = (("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64))
-
-
-class _Program(ctypes.Structure):
-    _fields_ = (("length", ctypes.c_ushort), ("filter", ctypes.c_void_p))
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +87,7 @@ def _action(name: str, value: int | None) -> int:
 
 
 def compile_filter(seccomp: dict[str, Any]) -> bytes:
-    """BPF for an OCI ``linux.seccomp`` object. Raises OSError."""
+    """Return BPF for an OCI ``linux.seccomp`` object. Raises OSError."""
     return _compile(json.dumps(seccomp, sort_keys=True))
 
 
@@ -140,7 +128,7 @@ def _compile(text: str) -> bytes:
 
 
 def _front(library: Any, seccomp: dict[str, Any], tokens: dict[int, str]) -> bytes:
-    """What comes before libseccomp's filter: see the top of this file."""
+    """Return the instructions before libseccomp's filter; see the docstring of the module."""
     default = seccomp["defaultAction"].removeprefix("SCMP_ACT_")
     decided = default not in _DECIDED_BY_OTHERS
     found = {token: _numbers(library, seccomp, token, name) for token, name in tokens.items()}
@@ -158,7 +146,7 @@ def _front(library: Any, seccomp: dict[str, Any], tokens: dict[int, str]) -> byt
 def _numbers(
     library: Any, seccomp: dict[str, Any], token: int, architecture: str
 ) -> tuple[dict[int, int], int]:
-    """Of the calls that a filter names: the actions of those that libseccomp does not know, and the largest number."""
+    """Return the actions of named calls that libseccomp does not know, and the largest number of all named calls."""
     own: dict[int, int] = {}
     last = -1
     for rule in seccomp.get("syscalls", ()):
@@ -172,20 +160,23 @@ def _numbers(
                 number = found
                 if not rule.get("args"):
                     own[number] = action
-                else:  # no comparisons here: as with a kernel that lacks it
+                else:  # its comparisons are ignored: the call answers as on a kernel that lacks it
                     own.setdefault(number, _action("ERRNO", _ENOSYS))
-            last = max(last, number)  # negative ones are no calls of this architecture
+            last = max(last, number)  # negative numbers mean that this architecture lacks the call
     return own, last
 
 
 def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: int) -> None:
     action = _action(rule["action"], rule.get("errnoRet"))
     if action == default:
-        return  # libseccomp refuses rules that say nothing new
+        return  # libseccomp refuses rules that repeat the default
     arguments = rule.get("args", ())
     array = (_Compare * max(1, len(arguments)))()
     for slot, item in zip(array, arguments, strict=False):
-        slot.arg, slot.op = item["index"], _OPERATORS[item["op"].removeprefix("SCMP_CMP_")]
+        operator = _OPERATORS.get(item["op"].removeprefix("SCMP_CMP_"))
+        if operator is None:
+            raise OSError(22, f"seccomp operator {item['op']} is unknown")
+        slot.arg, slot.op = item["index"], operator
         slot.a, slot.b = item["value"], item.get("valueTwo", 0)
     for name in rule["names"]:
         number = library.seccomp_syscall_resolve_name(name.encode())
@@ -196,21 +187,3 @@ def _add(library: Any, context: ctypes.c_void_p, rule: dict[str, Any], default: 
         )
         if done < 0:
             raise OSError(-done, f"seccomp rule for {name}: {os.strerror(-done)}")
-
-
-def install(program: bytes, flags: Sequence[str] = ()) -> None:
-    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. ``flags``: names of the OCI specification
-    (SECCOMP_FILTER_FLAG_LOG and so on). Raises OSError."""
-    buffer = ctypes.create_string_buffer(program, len(program))
-    loaded = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))
-    bits = sum(_FLAGS[name.removeprefix("SECCOMP_FILTER_FLAG_")] for name in set(flags))
-    if not bits:
-        p.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(loaded))
-        return
-    syscall(
-        _SYS_SECCOMP[os.uname().machine],
-        f"seccomp(SET_MODE_FILTER, {', '.join(flags)})",
-        ctypes.c_uint(_SET_MODE_FILTER),
-        ctypes.c_uint(bits),
-        ctypes.byref(loaded),
-    )

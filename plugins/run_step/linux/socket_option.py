@@ -1,4 +1,4 @@
-"""getsockopt(2) for options that say in their buffer what is asked for, which Python's own has no way to give."""
+"""getsockopt(2) with an input in its buffer, which Python's own function can't pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ._libc import call
 
 
 def read_option(asked: socket.socket, level: int, option: int, buffer: bytes) -> bytes:
-    """``buffer`` is handed to the kernel, and what it has made of it is returned. Raises OSError."""
+    """Pass ``buffer`` to the kernel, and return what the kernel has written to it. Raises OSError."""
     data = ctypes.create_string_buffer(buffer, len(buffer))
     size = ctypes.c_uint(len(buffer))
     call("getsockopt", asked.fileno(), level, option, data, ctypes.byref(size))

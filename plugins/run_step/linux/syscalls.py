@@ -1,6 +1,7 @@
-"""Numbers of system calls that a library may be too old to know.
+"""Numbers of system calls that an older libseccomp does not know.
 
-Since Linux 5.1 a new call has one number on every architecture, from 403 on (arch/*/syscalls/syscall.tbl).
+Since Linux 5.1 a new call has the same number on every architecture, from 403 on
+(arch/*/syscalls/syscall.tbl).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ _SINCE_424 = (
 ).split()
 
 EVERYWHERE: dict[str, int] = {name: 424 + index for index, name in enumerate(_SINCE_424)}
-"""By name, on every architecture; in the order of their numbers."""
+"""The numbers by name, the same on every architecture, in ascending order."""
 
 _OF_ONE: dict[str, dict[str, int]] = {
     "x86_64": {"uretprobe": 335, "uprobe": 336},
@@ -24,5 +25,5 @@ _OF_ONE: dict[str, dict[str, int]] = {
 
 
 def number(name: str, architecture: str) -> int | None:
-    """Of the call on an architecture (libseccomp's name of it); None for one that is not listed here."""
+    """Return a call's number on an architecture (in libseccomp's spelling); None if it is not listed here."""
     return _OF_ONE.get(architecture, {}).get(name, EVERYWHERE.get(name))

@@ -1,8 +1,8 @@
-"""User namespaces: moving the calling process into a new one with the ID maps wanted (user_namespaces(7)).
+"""User namespaces: move the calling process into a new one with given ID maps (user_namespaces(7)).
 
-A child that was forked before writes the maps from outside: itself where the caller has the privilege, else by
-newuidmap(1) and newgidmap(1), which check /etc/subuid and /etc/subgid (subuid(5)). Only for processes with one
-thread: the kernel refuses the others.
+A child that was forked before writes the maps from outside: directly if the caller has the privilege, else by
+newuidmap(1) and newgidmap(1), which check /etc/subuid and /etc/subgid (subuid(5)). Only for processes with
+one thread: the kernel refuses others.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Rows = Sequence[Sequence[int]]
 
 
 class MappingError(Exception):
-    """A map could not be written; the text has the words of whoever refused it."""
+    """A map that could not be written; the text is the error message of the kernel or the program."""
 
 
 def _lines(rows: Rows) -> str:
@@ -30,7 +30,7 @@ def _lines(rows: Rows) -> str:
 def _write(path: str, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
-        os.write(fd, text.encode())  # the kernel takes a map in one write alone
+        os.write(fd, text.encode())  # the kernel takes a map only in a single write
     finally:
         os.close(fd)
 
@@ -50,21 +50,21 @@ def _run(program: str, pid: int, rows: Rows) -> None:
 
 
 def _write_own(pid: int, uid: int, gid: int) -> None:
-    """The caller's own IDs as 0, and nothing else: what needs no privilege."""
+    """Map only the caller's own IDs, as 0, which needs no privilege."""
     _write(f"/proc/{pid}/uid_map", f"0 {uid} 1\n")
-    # Who has no privilege outside may map its own group only after giving setgroups(2) up.
+    # Without privileges a process may map its own group only after it has disabled setgroups(2).
     _write(f"/proc/{pid}/setgroups", "deny")
     _write(f"/proc/{pid}/gid_map", f"0 {gid} 1\n")
 
 
 def enter(uids: Rows, gids: Rows, *, flags: int = 0) -> None:
-    """Move into a new user namespace with these maps, written by a child of ours, for which the caller needs
-    CAP_SETUID and CAP_SETGID; there become user and group 0 where they are mapped.
+    """Move into a new user namespace with these maps, and become user and group 0 there if they are mapped.
 
-    ``flags``: further namespaces to make at the same time, which then belong to the new one.
+    A child of ours writes the maps, for which the caller needs CAP_SETUID and CAP_SETGID. ``flags`` are
+    further namespaces to make at the same time, which then belong to the new one.
 
-    Raises OSError when the kernel allows no user namespace or refuses a map: in the second case the process is
-    in a namespace without maps, and of no use.
+    Raises OSError when the kernel allows no user namespace or refuses a map. In the second case the process
+    is in a namespace without maps, and can't be used any more.
     """
 
     def write(pid: int) -> str:
@@ -77,14 +77,14 @@ def enter(uids: Rows, gids: Rows, *, flags: int = 0) -> None:
         os.setresgid(0, 0, 0)
     if any(row[0] == 0 for row in uids):
         os.setresuid(0, 0, 0)
-        p.prctl(p.PR_SET_DUMPABLE, 1)  # another user is another owner of /proc/self, but for this
+        p.prctl(p.PR_SET_DUMPABLE, 1)  # else /proc/self would get another owner with the new ID
 
 
 def enter_as_user(uids: Rows, gids: Rows, helpers: tuple[str, str] | None, *, flags: int = 0) -> str:
-    """The same for an ordinary user: ``helpers`` are the paths of newuidmap and newgidmap, which write the maps.
+    """Do the same for an unprivileged user: newuidmap and newgidmap, whose paths are ``helpers``, write the maps.
 
-    Without them, or when they refuse, the user's own IDs are the only ones; returns why, else the empty string.
-    Raises OSError when not even that is allowed.
+    Without them, or if they refuse, only the user's own IDs are mapped. Returns the reason then, else the
+    empty string. Raises OSError when even that is not allowed.
     """
     uid, gid = os.getuid(), os.getgid()
 
@@ -107,7 +107,7 @@ def enter_as_user(uids: Rows, gids: Rows, helpers: tuple[str, str] | None, *, fl
 
 
 def _enter(write: Callable[[int], str], flags: int) -> str:
-    """Unshare while a child waits outside to call ``write`` with our process ID; returns what that returned."""
+    """Unshare while a child outside calls ``write`` with our process ID; return the result of ``write``."""
     me = os.getpid()
     ready_r, ready_w = os.pipe()
     words_r, words_w = os.pipe()
@@ -120,7 +120,7 @@ def _enter(write: Callable[[int], str], flags: int) -> str:
             if os.read(ready_r, 1):
                 message = write(me)
             status = 0
-        except BaseException as error:  # noqa: BLE001 - reported to the parent, the only one who can tell
+        except BaseException as error:  # noqa: BLE001 - only the parent can report it to the user
             message = str(error) or type(error).__name__
         try:
             os.write(words_w, message.encode(errors="replace")[:4000])

@@ -1,9 +1,10 @@
-"""The built-in network (row X79): a bridge of this machine, a veth pair for each step, addresses from a pool, address
-translation. All by netlink: no CNI plugin and no iptables binary is needed.
+"""The built-in network (row X79): a bridge, a veth pair for each step, addresses from a pool, address translation.
 
-Runs in the supervised child, as root of the machine. The bridge and its tables are made by the first step that needs
-them and go with the last one; what a killed step left goes when the next one comes, or at the next start. Steps can't
-reach each other: their ports are isolated.
+Everything is done over netlink: no CNI plugin and no iptables binary is needed.
+
+It runs in the supervised child, as root of the machine. The first step that needs the bridge and its tables
+makes them, and the last one removes them. The leftovers of a killed step are removed when the next step
+connects, or at the next start. Steps can't reach each other: their ports are isolated.
 """
 
 from __future__ import annotations
@@ -20,39 +21,49 @@ from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from ..linux import mount as m
-from . import STATE, NetworkError, firewall, foreign, pools, ports, settings
+from . import firewall, foreign, pools, ports, settings
 from .leases import Pool
+from .model import STATE, NetworkError
 
 DEVICE = "buildfront0"
 TABLE = "buildfront"
-"""The bridge, and the tables."""
+"""The names of the bridge, and of its nf_tables tables."""
 
 _MARK = "02:62:66:64:00:00"
-"""The bridge's hardware address: it has it from its first moment, and by it is known as ours, whoever made it."""
+"""The bridge's hardware address, set when it is created. A bridge with this address is ours, whichever
+builder made it.
+"""
 
 _COMPLETE, _LEAVING = "buildfront", "buildfront: being removed"
-"""The bridge's alias (IFLA_IFALIAS): from its last moment of being made, and from the first of being taken away."""
+"""Values of the bridge's alias (IFLA_IFALIAS): set as the last step of making it, and as the first step of
+removing it.
+"""
 
 _FIRST, _LAST = 2, 4094
-"""The numbers that a step can have, in any of the pools: the bridge itself is 1."""
+"""The range of the numbers of steps, in each of the pools; the bridge itself is 1."""
 
 _PATIENCE, _LOOK = 20, 0.05
-"""How often, and after how many seconds, one looks again for a bridge that somebody else is making or taking away."""
+"""The number of looks at a bridge that another builder is making or removing, and the seconds between them."""
 
 _TRIES = 3
 _LOST = (errno.EEXIST, errno.ENODEV, errno.EINVAL)
-"""How often a step is connected, and what the kernel says when a builder whose lock we don't see was faster: it has
-made the bridge or a port of the name, or has taken the bridge away (the last two)."""
+"""The number of attempts to connect a step, and the kernel's errors if a builder whose lock we don't see was
+faster: it has made the bridge or a port of the same name, or has removed the bridge (the last two).
+"""
 
 _WARNINGS = "warnings.json"
-"""A note in the pool's directory: what this kernel lacks."""
+"""The note in the pool's directory that lists missing features of this kernel."""
 
 _SO_NETNS_COOKIE = 71  # asm-generic/socket.h
-_NODAD = 0x02  # IFA_F_NODAD (linux/if_addr.h): the address is ours alone, and is needed at once
+_NODAD = 0x02  # IFA_F_NODAD (linux/if_addr.h): no other host has the address, and it is needed at once
 
 
 def _state() -> str:
-    """The inode's number is used again when a namespace has gone, and its notes with it; the cookie is not."""
+    """Return the state directory of this network namespace.
+
+    The kernel reuses an inode number after its namespace has gone, and old notes would be found under it. It
+    does not reuse the cookie.
+    """
     number = str(os.stat("/proc/self/ns/net").st_ino)
     try:
         with socket.socket(socket.AF_UNIX) as own:
@@ -65,8 +76,11 @@ def _state() -> str:
 
 
 class Bridge:
-    """Connects the network namespace of a process. ``addresses`` are the step's, ``gateways`` the machine's in the same
-    network, IPv4 first; ``warnings`` say what this kernel lacks."""
+    """The bridge network of one step.
+
+    ``addresses`` are the step's, ``gateways`` the machine's in the same network, IPv4 first. ``warnings``
+    name the missing features of this kernel.
+    """
 
     pid = 0
 
@@ -102,9 +116,10 @@ class Bridge:
             os.close(namespace)
 
     def _join(self, ip: IPRoute, namespace: int) -> list[Any]:
-        """Make the port, and the bridge where there is none; its networks."""
+        """Make the port, and the bridge if there is none; return the bridge's networks."""
         for again in reversed(range(_TRIES)):
-            # Before there is a bridge: a builder that is killed from here on has left something to find it by.
+            # Taken before the bridge is made: if this builder is killed from here on, the lease leads to what
+            # it has left.
             self._lease = self._pool.take(_FIRST, _LAST, ports.taken(ip))
             if self._lease is None:
                 raise NetworkError("all addresses of the bridge are taken")
@@ -116,18 +131,18 @@ class Bridge:
                 self.gateways = tuple(str(network[1]) for network in networks)
                 self._port = ports.add(ip, bridge, namespace, number, self.addresses)
                 os.write(fd, str(self._port).encode())
-                # Looked at after there is a port, as who takes the bridge away looks for ports after he has said so:
-                # one of the two sees the other.
+                # Checked after the port is made. A builder that removes the bridge marks it first and then
+                # looks for ports, so one of the two always sees the other.
                 if _is_complete(ip.link("get", index=bridge)[0]):
                     return networks
             except NetlinkError as error:
                 if error.code not in _LOST or not again:
                     raise
             self._give_back(ip)
-        raise NetworkError("the network bridge is taken away by somebody else again and again")
+        raise NetworkError("another process removes the network bridge again and again")
 
     def _bridge(self, ip: IPRoute) -> int:
-        """The index of the bridge, which is made when there is none, or but a half that a killed builder left."""
+        """Return the index of the bridge; make it if there is none, or only a half that a killed builder left."""
         link = _settled(ip)
         if link is not None:
             if _is_complete(link):
@@ -141,13 +156,14 @@ class Bridge:
             self._complete(ip, int(link["index"]))
         except BaseException:
             now = _ours(ip)
-            if now is not None and now["index"] == link["index"]:  # else somebody has made another
+            if now is not None and now["index"] == link["index"]:  # else another builder has made a new one
                 _remove(ip, self._pool, link)
             raise
         return int(link["index"])
 
     def _complete(self, ip: IPRoute, index: int) -> None:
-        # A step may send router advertisements: the machine would take its way out by them (CVE-2020-10749).
+        # A step may send router advertisements, and the machine would change its default route
+        # (CVE-2020-10749).
         settings.deafen(DEVICE)
         warnings = []
         routes = _routes(ip)
@@ -170,21 +186,27 @@ class Bridge:
         ip.link("set", index=index, ifalias=_COMPLETE)
 
     def _translate(self, networks: list[Any], others: set[str]) -> list[str]:
-        """What is wrong with it, for every step while the bridge is there."""
+        """Set up address translation and forwarding; return a warning for each failure.
+
+        The warnings hold for every step while the bridge exists.
+        """
         wrong = []
         dropped = foreign.let_through(TABLE, DEVICE)
         for network in networks:
-            # Nobody gets from one of the machine's networks to another by a setting that is there for our steps.
+            # We turn forwarding on for our steps; it must not connect the machine's other networks with each
+            # other.
             closed = () if settings.forwards(network.version) else sorted(others - {"lo"})
             why = firewall.masquerade(TABLE, network, DEVICE, closed)
             why = why or settings.forward(self._pool.directory, network.version, others)
             if why:
                 wrong.append(
-                    f"steps reach this machine alone over IPv{network.version}: it can't forward for them ({why})"
+                    f"steps reach only this machine over IPv{network.version}: it can't forward for them ({why})"
                 )
-            elif network.version in dropped:  # by the chain's last word: another rule of it may know better
+            elif (
+                network.version in dropped
+            ):  # by the policy of the chain: another of its rules may accept the packets
                 wrong.append(
-                    f"steps may reach this machine alone over IPv{network.version}: {dropped[network.version]}"
+                    f"steps may reach only this machine over IPv{network.version}: {dropped[network.version]}"
                 )
         return wrong
 
@@ -199,11 +221,11 @@ class Bridge:
             inner.route("add", dst="default", gateway=gateway, oif=index, **family)
 
     def words(self) -> str:
-        """No process serves a bridge, so it says nothing."""
+        """Return an empty text: a bridge is served by no process."""
         return ""
 
     def close(self) -> None:
-        """Give the address back; with the last one the bridge goes. Never raises."""
+        """Release the address, and the bridge with the last address. Never raises."""
         if self._lease is None:
             return
         try:
@@ -211,7 +233,7 @@ class Bridge:
                 self._give_back(ip)
                 _remove_unused(ip, self._pool)
         except (OSError, NetlinkError, NetworkError):
-            pass  # the next one that comes takes it away
+            pass  # the next step's builder removes it
 
     def _give_back(self, ip: IPRoute) -> None:
         if self._lease is None:
@@ -230,7 +252,7 @@ class Bridge:
 
 
 class _Inside:
-    """A netlink socket of another namespace: a socket belongs to the one that it is made in."""
+    """A netlink socket in another namespace; a socket belongs to the namespace in which it was created."""
 
     def __init__(self, namespace: int) -> None:
         own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
@@ -251,7 +273,7 @@ class _Inside:
 
 
 def _device(ip: IPRoute) -> Any:
-    """The device of the bridge's name; None where there is none."""
+    """Return the device with the bridge's name, ours or not; None if there is none."""
     try:
         return ip.link("get", ifname=DEVICE)[0]
     except NetlinkError as error:
@@ -269,22 +291,24 @@ def _is_complete(link: Any) -> bool:
 
 
 def _ours(ip: IPRoute) -> Any:
-    """The bridge; None where there is none of ours."""
+    """Return the bridge; None if there is none, or the device is not ours."""
     link = _device(ip)
     return link if link is not None and _is_ours(link) else None
 
 
 def _settled(ip: IPRoute) -> Any:
-    """The bridge, None where there is none. One that is not complete is awaited for a while: somebody whose lock we
-    don't see, in a container of this network, may be making it or taking it away. Raises NetworkError for a device of
-    somebody else's."""
+    """Return the bridge once it is complete; None if there is none.
+
+    Wait for an incomplete bridge for a while: a builder in a container on this network, whose lock we don't
+    see, may be making or removing it. Raises NetworkError if the device belongs to another program.
+    """
     for _ in range(_PATIENCE):
         link = _device(ip)
         if link is None or _is_complete(link):
             break
         if not _is_ours(link):
             raise NetworkError(
-                f"this machine has a device {DEVICE} that is somebody else's; rename it, or use --network host or none"
+                f"this machine has a device {DEVICE} that is not buildfront's; rename it, or use --network host or none"
             )
         time.sleep(_LOOK)
     return link
@@ -300,7 +324,7 @@ def _networks(ip: IPRoute, index: int) -> list[Any]:
 
 
 def _routes(ip: IPRoute) -> list[pools.Route]:
-    """All of this machine, but for the ways to everywhere."""
+    """Return all routes of this machine except the default routes."""
     found = []
     for family in (2, 10):
         for route in ip.get_routes(family=family):
@@ -313,7 +337,7 @@ def _routes(ip: IPRoute) -> list[pools.Route]:
 
 
 def _mtu(ip: IPRoute) -> int:
-    """Of the device that the default route leaves by; 0 for none."""
+    """Return the MTU of the device of the default route; 0 if there is no default route."""
     for route in ip.get_default_routes(family=2):
         index = route.get_attr("RTA_OIF")
         if index:
@@ -322,12 +346,12 @@ def _mtu(ip: IPRoute) -> int:
 
 
 def _others(ip: IPRoute) -> set[str]:
-    """The names of the machine's devices but for the bridge, asked where it has no port."""
+    """Return the names of the machine's devices except the bridge; call it while the bridge has no port."""
     return {str(link.get_attr("IFLA_IFNAME")) for link in ip.get_links()} - {DEVICE}
 
 
 def _remove_stale(ip: IPRoute, pool: Pool) -> None:
-    """What killed steps left: their ports and their leases."""
+    """Remove the ports and leases of killed steps."""
     stale = [number for number, held in pool.numbers().items() if not held]
     link = _ours(ip) if stale else None
     if link is not None:
@@ -342,7 +366,7 @@ def _remove_stale(ip: IPRoute, pool: Pool) -> None:
 
 
 def _remove_unused(ip: IPRoute, pool: Pool) -> None:
-    """With no step left, all that we made on this machine."""
+    """Remove everything that we made on this machine, if no step is left."""
     _remove_stale(ip, pool)
     if pool.numbers() or pool.is_held():
         return
@@ -350,7 +374,7 @@ def _remove_unused(ip: IPRoute, pool: Pool) -> None:
     if link is not None:
         complete = _is_complete(link)
         ip.link("set", index=link["index"], ifalias=_LEAVING)
-        if ports.of(ip, link["index"]):  # of a builder whose leases we don't see
+        if ports.of(ip, link["index"]):  # they belong to a builder whose leases we don't see
             if complete:
                 ip.link("set", index=link["index"], ifalias=_COMPLETE)
             return
@@ -358,8 +382,11 @@ def _remove_unused(ip: IPRoute, pool: Pool) -> None:
 
 
 def _remove(ip: IPRoute, pool: Pool, link: Any) -> None:
-    """The device last: while it is there, nobody else begins to make one. The tables keep the machine's networks apart
-    for as long as it forwards for us."""
+    """Remove the tables, the settings and the bridge.
+
+    The device goes last: while it exists, no other builder begins to make one. The tables keep the machine's
+    networks apart as long as it forwards for us.
+    """
     settings.restore(pool.directory, _others(ip))
     settings.forget(pool.directory, _WARNINGS)
     for version in (4, 6):
@@ -370,7 +397,10 @@ def _remove(ip: IPRoute, pool: Pool, link: Any) -> None:
 
 
 class Hold:
-    """Keeps the bridge from one step of a builder to the next: making it and taking it away costs more than a step."""
+    """A hold on the bridge between two steps of a builder.
+
+    Making and removing the bridge takes longer than a step.
+    """
 
     def __init__(self) -> None:
         self._pool = Pool(_state())
@@ -379,25 +409,27 @@ class Hold:
             with self._pool.locked():
                 self._fd = self._pool.hold()
         except OSError:
-            pass  # the step that needs it says so
+            pass  # the step that needs the bridge reports it
 
     def release(self) -> None:
-        """Let it go, with the bridge where no step of another builder has it. Never raises."""
+        """Release the hold, and remove the bridge if no step of another builder uses it. Never raises."""
         if self._fd < 0:
             return
         self.forget()
         recover()
 
     def forget(self) -> None:
-        """A forked child's descriptor would hold the bridge as long as the child lives."""
+        """Close the descriptor in a forked child, where it would hold the bridge as long as the child lives."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
 
 def examine() -> list[str]:
-    """Make what a step needs in this network namespace, which is thrown away: what it lacks. Raises OSError and
-    NetlinkError where no bridge can be made."""
+    """Make a step's bridge in this network namespace, a throw-away one; return what is missing.
+
+    Raises OSError and NetlinkError if no bridge can be made.
+    """
     namespace = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         with IPRoute() as ip:
@@ -410,8 +442,11 @@ def examine() -> list[str]:
 
 
 def recover() -> None:
-    """Take away what killed steps left in this network namespace: by the notes of the pool, and a bridge of ours that
-    nobody has a port of, where a builder in a container took its notes with it. Never raises."""
+    """Remove the leftovers of killed steps in this network namespace. Never raises.
+
+    They are found by the notes of the pool. A bridge of ours without ports is removed too: its builder may
+    have run in a container, and its notes are gone with the container.
+    """
     pool = Pool(_state())
     if not (pool.is_used() or _exists(DEVICE)):
         return
@@ -419,7 +454,7 @@ def recover() -> None:
         with pool.locked(), IPRoute() as ip:
             _remove_unused(ip, pool)
     except (OSError, NetlinkError, NetworkError):
-        pass  # not ours to remove: an ordinary user's build
+        pass  # not ours to remove: this is a build of an unprivileged user
 
 
 def _exists(device: str) -> bool:

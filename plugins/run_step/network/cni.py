@@ -1,7 +1,9 @@
-"""Networks by CNI plugins (row S78; CNI specification, "Execution protocol"): each network's plugins one after the
-other with ADD, in reverse with DEL, in every outcome.
+"""Networks by CNI plugins (row S78; CNI specification, "Execution protocol").
 
-Runs in the supervised child. What the networks are, the plan says; nothing here reads a configuration directory.
+The plugins of each network are called one after the other with ADD, and in reverse order with DEL in every
+outcome.
+
+It runs in the supervised child. The plan holds the networks; nothing here reads a configuration directory.
 """
 
 from __future__ import annotations
@@ -13,25 +15,32 @@ import subprocess
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+from .. import notes
 from ..documents import parse
-from ..isolation import waiting
-from . import NetworkError
-from .user_mode import die_with_parent, name_servers
+from ..linux import mount as m
+from ..linux.children import Cancelled, die_with_parent, died_of, until_ended
+from ..linux.process import loopback_up
+from ..network_terms import CNI_PLUGIN_DIRS
+from .model import NetworkError
+from .user_mode import name_servers
 
 T = TypeVar("T")
 
 SECONDS = 60.0
-"""How long a plugin may take for one call."""
+"""The limit for one call of a plugin, in seconds."""
 
 NOTE = "cni.json"
-"""The file of a bundle that says what was added, for :func:`recover`."""
+"""The name of the bundle's file that lists the networks that were added, for :func:`recover`."""
 
 _LARGEST = 1 << 20
-"""Bytes of an answer."""
+"""The limit for the answer of a plugin, in bytes."""
 
 
 class Networks:
-    """All networks of one step. The namespace is held by a descriptor, so that DEL finds it when the step has ended."""
+    """All networks of one step.
+
+    A descriptor holds the namespace, so that DEL finds it after the step has ended.
+    """
 
     pid = 0
 
@@ -64,7 +73,7 @@ class Networks:
             "result": None,
             "calls": self._calls.known(),
         }
-        self._added.append(entry)  # before the first plugin is called: a failed ADD is followed by a DEL
+        self._added.append(entry)  # noted before the first plugin is called: after a failed ADD comes a DEL
         for plugin in config["plugins"]:
             self._save()
             given = _input(config, plugin, entry["result"])
@@ -76,13 +85,16 @@ class Networks:
             text = json.dumps(entry["result"])[:200]
             last = config["plugins"][-1]["type"]
             raise NetworkError(
-                f"the CNI plugin {last} of network {config['name']!r} answered ADD with a result that is none "
+                f"the CNI plugin {last} of network {config['name']!r} answered ADD with an invalid result "
                 f"({error}): {text}"
             ) from None
 
     def _learn(self, result: dict[str, Any]) -> None:
-        """What a step's files say of the network. Results before 0.3.0 have ``ip4`` and ``ip6``. Raises ValueError for
-        what the specification has in another shape."""
+        """Take the addresses, the gateways and the name servers for the step's files from a result.
+
+        Results before version 0.3.0 have ``ip4`` and ``ip6``. Raises ValueError if a field has another shape
+        than the specification says.
+        """
         ips = _items(result, "ips", dict)
         for key in ("ip4", "ip6"):
             old = _field(result, key, dict, {})
@@ -104,12 +116,12 @@ class Networks:
         os.rename(self._note + ".new", self._note)
 
     def words(self) -> str:
-        """No process serves it."""
+        """Return an empty text: no process serves these networks."""
         return ""
 
     def close(self) -> None:
-        """DEL in reverse. Never raises: what a plugin says of it is a warning."""
-        self._calls.run_socket = None  # nobody waits for this any more, and it has to be done
+        """Call DEL for all networks in reverse order. Never raises: an error of a plugin becomes a warning."""
+        self._calls.run_socket = None  # no builder waits for this any more, and it must be done
         for entry in reversed(self._added):
             self.warnings += _delete(self._calls, entry)
         self._added = []
@@ -119,7 +131,10 @@ class Networks:
 
 
 class Calls:
-    """Calls plugins for one container and one namespace. ``run_socket`` is what may ask for the end meanwhile."""
+    """Calls of plugins for one container and one namespace.
+
+    ``run_socket`` is the socket on which the builder may ask for the end meanwhile.
+    """
 
     def __init__(
         self, container_id: str, plugin_dirs: list[str], run_socket: socket.socket | None, namespace: str = ""
@@ -130,11 +145,14 @@ class Calls:
         self.namespace = namespace
 
     def known(self) -> dict[str, Any]:
-        """What :func:`recover` needs, as JSON values."""
+        """Return the values that :func:`recover` needs, for JSON."""
         return {"container_id": self.container_id, "plugin_dirs": self.plugin_dirs}
 
     def run(self, command: str, plugin: dict[str, Any], given: dict[str, Any], interface: str) -> Any:
-        """What the plugin answered. Raises NetworkError that names plugin and network, Cancelled."""
+        """Call a plugin and return its answer.
+
+        Raises NetworkError, which names the plugin and the network, and Cancelled.
+        """
         name = plugin["type"]
         where = f"the CNI plugin {name} of network {given['name']!r}"
         path = self._find(name)
@@ -187,34 +205,34 @@ class Calls:
             except subprocess.TimeoutExpired:
                 what = "timeout"
         else:
-            what = waiting.until_ended(self.run_socket, process.pid, SECONDS)
+            what = until_ended(self.run_socket, process.pid, SECONDS)
         if what != "ended":
             process.kill()
         status = process.wait()
         if what == "cancelled":
-            raise waiting.Cancelled
+            raise Cancelled
         if what == "timeout":
             raise NetworkError(f"{where} did not end within {SECONDS:g} s for {command}, and was killed")
         return status
 
 
-_SHAPES: dict[type, str] = {dict: "object", list: "list", str: "text"}
+_SHAPES: dict[type, str] = {dict: "an object", list: "a list", str: "a string"}
 
 
 def _field(value: dict[str, Any], key: str, kind: type[T], nothing: T) -> T:
-    """A field of a result, which may be null. Raises ValueError for another shape."""
+    """Return a field of a result, or ``nothing`` if it is null or missing. Raises ValueError if it has another type."""
     found = value.get(key)
     if found is None:
         return nothing
     if not isinstance(found, kind):
-        raise ValueError(f"{key} is no {_SHAPES[kind]}")
+        raise ValueError(f"{key} is not {_SHAPES[kind]}")
     return found
 
 
 def _items(value: dict[str, Any], key: str, kind: type[T]) -> list[T]:
     found: list[Any] = _field(value, key, list, [])
     if not all(isinstance(item, kind) for item in found):
-        raise ValueError(f"{key} has what is no {_SHAPES[kind]}")
+        raise ValueError(f"{key} has an item that is not {_SHAPES[kind]}")
     return list(found)
 
 
@@ -227,25 +245,25 @@ def _answer(where: str, command: str, data: bytes) -> Any:
         result = None
     if not isinstance(result, dict):
         raise NetworkError(
-            f"{where} answered ADD with no JSON object: {data[:200].decode(errors='replace')!r}"
+            f"{where} did not answer ADD with a JSON object: {data[:200].decode(errors='replace')!r}"
         )
     return result
 
 
 def _words(output: bytes, errors: bytes, status: int) -> str:
-    """The message of its error (CNI specification, "Error"), or what it printed."""
+    """Return the message of a plugin's error (CNI specification, "Error"), or else its output."""
     try:
         error = parse(output)
         text = ": ".join(str(error[key]) for key in ("msg", "details") if error.get(key))
     except (ValueError, TypeError, AttributeError):
         text = ""
     printed = (errors or output).decode(errors="replace").strip()
-    how = f"exit status {status}" if status >= 0 else waiting.died_of(-status)
+    how = f"exit status {status}" if status >= 0 else died_of(-status)
     return text or printed[-400:] or how
 
 
 def _input(config: dict[str, Any], plugin: dict[str, Any], previous: Any) -> dict[str, Any]:
-    """A plugin's configuration as it is called with it (CNI specification, "Deriving execution configuration")."""
+    """Return the configuration that a plugin gets (CNI specification, "Deriving execution configuration")."""
     given = {key: value for key, value in plugin.items() if key != "capabilities"}
     given |= {"name": config["name"], "cniVersion": config["cniVersion"]}
     wanted = {key for key, value in (plugin.get("capabilities") or {}).items() if value}
@@ -258,7 +276,7 @@ def _input(config: dict[str, Any], plugin: dict[str, Any], previous: Any) -> dic
 
 
 def _delete(calls: Calls, entry: dict[str, Any]) -> list[str]:
-    """Each plugin of one network in reverse, whatever the others say; what went wrong."""
+    """Call DEL for each plugin of one network in reverse order, even if some fail; return the error messages."""
     words = []
     config = entry["config"]
     for plugin in reversed(config["plugins"]):
@@ -270,14 +288,11 @@ def _delete(calls: Calls, entry: dict[str, Any]) -> list[str]:
 
 
 def _loopback_up(namespace: int) -> None:
-    from ..linux import mount as m
-    from ..linux import process as p
-
     own = os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
         m.setns(namespace, m.CLONE_NEWNET)
         try:
-            p.loopback_up()
+            loopback_up()
         finally:
             m.setns(own, m.CLONE_NEWNET)
     finally:
@@ -285,14 +300,11 @@ def _loopback_up(namespace: int) -> None:
 
 
 def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
-    """DEL for what a killed step had added; its namespace is gone, so it is named by nothing. Never raises.
+    """Call DEL for the networks that a killed step had added. Never raises.
 
-    Returns warnings of what could not be deleted. Plugins are run from the usual directories and from ``plugin_dirs``
-    alone, whatever the note says.
+    The namespace is gone, so the calls name none. Returns a warning for each network that could not be
+    deleted. Plugins are run only from the usual directories and from ``plugin_dirs``, whatever the note says.
     """
-    from .. import notes
-    from ..pipeline.networks import CNI_PLUGIN_DIRS
-
     known = (*CNI_PLUGIN_DIRS, *plugin_dirs)
     data = notes.read(bundle, NOTE)
     warnings = []
@@ -304,7 +316,7 @@ def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
             if not set(wanted) <= set(known):
                 warnings.append(
                     f"the networks in {bundle} are left as they are: their note names plugins in "
-                    f"{', '.join(wanted)!r}, which is none of this machine's directories for them"
+                    f"{', '.join(wanted)!r}, which are not this machine's plugin directories"
                 )
                 continue
             where = Calls(_field(calls, "container_id", str, ""), wanted, None)
@@ -315,5 +327,5 @@ def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
             ):
                 warnings += _delete(where, entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass  # it is no note of ours
+        pass  # it is not a note of ours
     return warnings

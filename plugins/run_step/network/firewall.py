@@ -1,5 +1,7 @@
-"""Address translation for a network of ours, and no way from one of its ports to another, by nf_tables over netlink:
-one table for each family, made and deleted whole. No binary is needed. It knows nothing of steps.
+"""Address translation for our networks, and isolation of their ports from each other, by nf_tables over netlink.
+
+There is one table for each address family, made and deleted as a whole. No binary is needed. The module knows
+nothing of steps.
 """
 
 from __future__ import annotations
@@ -26,12 +28,14 @@ IIFNAME, OIFNAME = 6, 7  # NFT_META_IIFNAME, NFT_META_OIFNAME
 EQUAL, _NOT_EQUAL = 0, 1  # NFT_CMP_EQ, NFT_CMP_NEQ
 _CT_STATE = 0  # NFT_CT_STATE
 _CHAINS = {"input": 1, "forward": 2, "postrouting": 4}
-"""The chains that we make, and where: NF_INET_LOCAL_IN, NF_INET_FORWARD, NF_INET_POST_ROUTING (linux/netfilter.h)."""
+"""The chains that we make, and their hooks: NF_INET_LOCAL_IN, NF_INET_FORWARD, NF_INET_POST_ROUTING
+(linux/netfilter.h).
+"""
 
 _COMMENT = "buildfront"
-"""Of each rule of ours, by which a table is known as ours; nft shows it."""
+"""The comment of each rule of ours, by which a table is recognized as ours; nft shows it."""
 
-_KNOWN = 2 | 4  # of connections that are there, or belong to one (NF_CT_STATE_BIT)
+_KNOWN = 2 | 4  # of connections that exist or are related to one (NF_CT_STATE_BIT)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -45,7 +49,7 @@ def _compare(operation: int, raw: bytes) -> list[Any]:
 
 
 def _rule(network: Network, device: str) -> list[list[Any]]:
-    """What comes from ``network`` and does not leave by ``device`` gets the address of the device that it leaves by."""
+    """Masquerade packets from ``network`` that leave by a device other than ``device``."""
     size = network.max_prefixlen // 8
     source = {"dreg": 1, "base": _NETWORK_HEADER, "offset": 12 if network.version == 4 else 8, "len": size}
     mask = {
@@ -70,12 +74,12 @@ def interface(key: int, operation: int, device: str) -> list[list[Any]]:
 
 
 def _apart(device: str) -> list[list[Any]]:
-    """Nothing is forwarded from ``device`` back to it: a step that routes by the machine reaches no other either."""
+    """Drop packets forwarded from ``device`` back to it, so that no step reaches another by way of the machine."""
     return [*interface(IIFNAME, EQUAL, device), *interface(OIFNAME, EQUAL, device), verdict(DROP)]
 
 
 def _unknown() -> list[list[Any]]:
-    """A packet that is of no connection that is there, nor belongs to one."""
+    """Match packets that neither belong to a known connection nor are related to one."""
     state = {"dreg": 1, "key": _CT_STATE}
     mask = {
         "sreg": 1,
@@ -88,18 +92,18 @@ def _unknown() -> list[list[Any]]:
 
 
 def _unasked(device: str) -> list[list[Any]]:
-    """Nobody who routes by this machine connects to a step: it is answered, and nothing else."""
+    """Drop new connections to a step from hosts that route by this machine; answers to a step pass."""
     return [*interface(OIFNAME, EQUAL, device), *_unknown(), verdict(DROP)]
 
 
 def _closed(other: str, device: str) -> list[list[Any]]:
-    """What comes by ``other`` goes to no network but that of ``device``, and to that by the rule before alone."""
+    """Drop new connections from ``other`` to networks other than that of ``device``, which the rule before covers."""
     parts = [*interface(IIFNAME, EQUAL, other), *interface(OIFNAME, _NOT_EQUAL, device)]
     return [*parts, *_unknown(), verdict(DROP)]
 
 
 def _loopback(device: str) -> list[list[Any]]:
-    """Where the machine routes its loopback addresses (route_localnet), a step does not get to them."""
+    """Drop packets from steps to the machine's loopback addresses, which it may route (route_localnet)."""
     target = {"dreg": 1, "base": _NETWORK_HEADER, "offset": 16, "len": 1}
     return [
         *interface(IIFNAME, EQUAL, device),
@@ -110,8 +114,10 @@ def _loopback(device: str) -> list[list[Any]]:
 
 
 def masquerade(table: str, network: Network, device: str, closed: Iterable[str] = ()) -> str:
-    """Make the table, a new one in the place of an old one; between the devices ``closed`` and others nothing is
-    forwarded. The empty string, or why this kernel can't, and there is no table then."""
+    """Make the table, in place of an old one, and forward nothing new from the devices ``closed`` to other networks.
+
+    Returns the empty string, or the reason why this kernel can't; no table is left then.
+    """
     remove(table, network.version)
     try:
         nft = NFTables(nfgen_family=FAMILIES[network.version])
@@ -125,10 +131,11 @@ def masquerade(table: str, network: Network, device: str, closed: Iterable[str] 
 
     try:
         if table in _tables(nft):
-            return f"nf_tables: the table {table} is somebody else's"
+            return f"nf_tables: the table {table} is not buildfront's"
         nft.table("add", name=table)
         try:
-            # What keeps apart comes first: there is no moment at which a way is open that will be closed.
+            # The rules that keep networks apart come first, so that no way is open for a moment that is
+            # closed later.
             rules = [_apart(device), _unasked(device), *(_closed(other, device) for other in closed)]
             chain("forward", "forward", "filter", _FILTER, *rules)
             if network.version == 4:
@@ -145,8 +152,10 @@ def masquerade(table: str, network: Network, device: str, closed: Iterable[str] 
 
 
 def remove(table: str, version: int) -> None:
-    """Delete the table of one family, where it is and has nothing but what we make. Never raises: a kernel without
-    tables has none."""
+    """Delete the table of one family if it exists and holds only what we make.
+
+    Never raises: a kernel without tables has none to delete.
+    """
     try:
         nft = NFTables(nfgen_family=FAMILIES[version])
     except OSError:
@@ -157,15 +166,18 @@ def remove(table: str, version: int) -> None:
                 nft, table, item.get_attr("NFTA_TABLE_USE")
             ):
                 nft.table("del", name=table)
-    except Exception:  # noqa: BLE001 - a kernel or a user that has none, or somebody's rules that are not understood
+    except Exception:  # noqa: BLE001 - no tables in this kernel, no permission, or unknown kinds of rules
         return
     finally:
         nft.close()
 
 
 def _is_ours(nft: NFTables, table: str, parts: int) -> bool:
-    """Somebody may have a table of that name for rules of his own about our device. ``parts``: how many chains, sets
-    and other things it has; we may have been killed before there was any."""
+    """Whether the table is one of ours, not another program's table of the same name.
+
+    ``parts`` is the number of chains, sets and other objects in it. It may be 0: we may have been killed
+    before there was any.
+    """
     chains = [item for item in nft.get_chains() if item.get_attr("NFTA_CHAIN_TABLE") == table]
     if len(chains) != parts or any(_CHAINS.get(_name(item), -1) != _hook(item) for item in chains):
         return False
@@ -189,11 +201,11 @@ def _hook(chain: Any) -> int | None:
 
 
 def _tables(nft: NFTables) -> list[str]:
-    """The names of all tables. Raises NetlinkError where this kernel has none, or we may not see them."""
+    """Return the names of all tables. Raises NetlinkError if the kernel has none, or we may not see them."""
     return [str(item.get_attr("NFTA_TABLE_NAME")) for item in nft.get_tables()]
 
 
 def why(error: Exception) -> str:
-    """An error of the kernel's in a word."""
+    """Return a short text for an error of the kernel."""
     number = getattr(error, "code", None) or getattr(error, "errno", None)
     return f"nf_tables: {errno.errorcode.get(number, '') if number else error}".strip()

@@ -1,8 +1,9 @@
-"""Chains of other programs that drop what this machine forwards, as docker and ufw let iptables do it by its policy.
+"""Chains of other programs that drop packets that this machine forwards, such as those of docker and ufw.
 
-Where the policy of iptables' FORWARD would drop a bridge's packets, two rules at its end accept them, and go with the
-bridge: what somebody's rules drop is dropped. Chains of another kind are never changed, but told of, with what would
-help. Knows nothing of steps, and of rules no more than :mod:`.verdicts` says of them.
+If the policy of iptables' FORWARD chain would drop a bridge's packets, two rules at the end of the chain
+accept them; they are removed with the bridge. Packets that a rule of another program drops stay dropped.
+Chains of other kinds are never changed: they are reported, with a remedy. The module knows nothing of steps,
+and of rules only what :mod:`.verdicts` says of them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from . import verdicts as v
 from .firewall import EQUAL, FAMILIES, IIFNAME, OIFNAME, interface
 
 COMMENT = "buildfront"
-"""Of the rules that are ours, by which they are found again; iptables shows it."""
+"""The comment of our rules, by which they are found again; iptables shows it."""
 
 _NAMES = {tables.INET: "inet", tables.IPV4: "ip", tables.IPV6: "ip6"}
 _IPTABLES = "filter"
-"""The table of iptables-nft that belongs to everybody who uses iptables."""
+"""The table of iptables-nft, which all users of iptables share."""
 
 _TABLES_OF_IPTABLES = (_IPTABLES, "mangle", "security")
 _FORWARD = "FORWARD"
@@ -35,21 +36,21 @@ _FORWARD = "FORWARD"
 _KEYS = {IIFNAME: "iifname", OIFNAME: "oifname"}
 
 _TRIES = 5
-"""How often one reads what somebody else changes meanwhile."""
+"""The number of attempts to read rules that another process changes meanwhile."""
 
 _Connection = tuple[v.Packet, v.Packet]
 _T = TypeVar("_T")
 
 _OUTSIDE = {4: "198.18.0.1", 6: "2001:db8::1"}
-"""Addresses that nobody has, by which one asks for the way out (RFC 2544, RFC 3849)."""
+"""Addresses that no host has, used to ask for the default route (RFC 2544, RFC 3849)."""
 
 
 def let_through(table: str, device: str) -> dict[int, str]:
-    """See to it that what ``device``, a bridge with its addresses, forwards is accepted by all chains but those of
-    ``table``.
+    """Make all chains except those of ``table`` accept the packets that the bridge ``device`` forwards.
 
-    For each of IPv4 and IPv6 where it is certain that something drops it: what, and how somebody can change that.
-    Never raises: what can't be read or understood is no reason to fail."""
+    The bridge has its addresses already. Returns, by IP version, how packets are certainly dropped and how to
+    change that. Never raises: an unreadable or unknown rule is not a reason to fail.
+    """
     found: dict[int, str] = {}
 
     @lru_cache
@@ -67,7 +68,7 @@ def let_through(table: str, device: str) -> dict[int, str]:
 
 
 def withdraw() -> None:
-    """Take our rules out of iptables' chains again. Never raises."""
+    """Remove our rules from iptables' chains. Never raises."""
     for chain in _others(""):
         if not _is_of_iptables(chain):
             continue
@@ -80,7 +81,7 @@ def withdraw() -> None:
 
 
 def _others(table: str) -> list[tables.Chain]:
-    """The chains but for those of our own table."""
+    """Return the chains except those of our own table."""
     try:
         return [chain for chain in _settled(tables.chains) if chain.table != table]
     except Exception:  # noqa: BLE001 - this kernel has none, or we may not see them
@@ -88,7 +89,7 @@ def _others(table: str) -> list[tables.Chain]:
 
 
 def _settled(read: Callable[[], _T]) -> _T:
-    """What is read while nobody changes it."""
+    """Call ``read`` again until no other process has changed the rules meanwhile."""
     for _ in range(_TRIES):
         try:
             return read()
@@ -98,16 +99,16 @@ def _settled(read: Callable[[], _T]) -> _T:
 
 
 def _said(version: int, look: Callable[[], str]) -> dict[int, str]:
-    """What was found, by the version; nothing where it can't be looked at: that is no reason to fail."""
+    """Return the finding by IP version; nothing if the rules can't be read, which is not a reason to fail."""
     try:
         said = look()
-    except Exception:  # noqa: BLE001 - of the many kinds of rules and of kernels
+    except Exception:  # noqa: BLE001 - there are many kinds of rules and of kernels
         return {}
     return {version: said} if said else {}
 
 
 def _connection(version: int, device: str) -> _Connection:
-    """Of somebody behind the device to somebody outside, as far as is known."""
+    """Return the connection of a host behind the device to one outside, as far as it is known."""
     inner = (device, socket.if_nametoindex(device))
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     with IPRoute() as ip:
@@ -121,7 +122,7 @@ def _connection(version: int, device: str) -> _Connection:
 
 
 def _uplink(ip: IPRoute, family: int, target: str) -> v.Device | None:
-    """The device that the way out leads by; None where there is none."""
+    """Return the device of the default route; None if there is none."""
     try:
         (route,) = ip.route("get", family=family, dst=target)
         index = int(route.get_attr("RTA_OIF"))
@@ -131,7 +132,7 @@ def _uplink(ip: IPRoute, family: int, target: str) -> v.Device | None:
 
 
 def _nft(chain: tables.Chain, device: str, connection: Callable[[], _Connection]) -> str:
-    """Let it through where that is iptables' policy alone; what else drops it."""
+    """Let packets through if only the policy of iptables' chain drops them; report anything else that drops them."""
     own: set[tuple[str, str]] = set()
 
     def judged() -> list[frozenset[v.Outcome]]:
@@ -140,7 +141,7 @@ def _nft(chain: tables.Chain, device: str, connection: Callable[[], _Connection]
         if not rules and chain.policy != v.DROP:
             return []
         own.update(found for rule in rules or () if (found := _accepts(rule)))
-        # What others have said; ours may be there already.
+        # The verdict of the rules of others; ours may be there already.
         theirs = rules if rules is None else [rule for rule in rules if not _accepts(rule)]
 
         def read(name: str) -> list[tables.Rule] | None:
@@ -152,7 +153,7 @@ def _nft(chain: tables.Chain, device: str, connection: Callable[[], _Connection]
     how = _how(outcomes, chain.policy)
     undecided = any(found & {v.Outcome.END, v.Outcome.UNKNOWN} for found in outcomes)
     if _is_of_iptables(chain) and chain.policy == v.DROP and how != _BY_RULE and undecided:
-        # Where it may be but a part of what steps send as well: two rules at the end do no harm.
+        # Even if the chain drops only a part of what steps send, two rules at its end do no harm.
         wanted = [key for key, field in _KEYS.items() if (field, device) not in own]
         if all(_add(chain, key, device) for key in wanted):
             return ""
@@ -163,8 +164,10 @@ _BY_POLICY, _BY_RULE = "drops what it has no rule for", "drops it by a rule"
 
 
 def _how(outcomes: Iterable[frozenset[v.Outcome]], policy: int) -> str:
-    """How a connection is dropped, of which each direction has these outcomes; the empty string unless it is certain
-    of one of them."""
+    """Return how a connection is dropped; the empty string unless one of its directions certainly is.
+
+    ``outcomes`` has the possible outcomes of each direction.
+    """
     how = ""
     for found in outcomes:
         if found == {v.Outcome.DROP}:
@@ -179,7 +182,7 @@ def _is_of_iptables(chain: tables.Chain) -> bool:
 
 
 def _accepts(rule: tables.Rule) -> tuple[str, str] | None:
-    """The field and the device that a rule of ours is about; None for others, of the same comment too."""
+    """Return the field and the device of a rule of ours; None for other rules, even those with the same comment."""
     if rule.comment != COMMENT:
         return None
     match list(rule):
@@ -190,12 +193,12 @@ def _accepts(rule: tables.Rule) -> tuple[str, str] | None:
 
 
 def _add(chain: tables.Chain, key: int, device: str) -> bool:
-    """Whether it could be added."""
-    # As iptables writes them itself: it understands its tables no more with rules of another form.
+    """Add a rule that accepts the device's packets; return whether that worked."""
+    # In the form that iptables itself writes: it can't read its tables if a rule has another form.
     words = [*interface(key, EQUAL, device), [genex("counter", {})], verdict(v.ACCEPT)]
     try:
         _change("add", chain, expressions=words, userdata={"value": COMMENT})
-    except Exception:  # noqa: BLE001 - whoever it is told may know why
+    except Exception:  # noqa: BLE001 - the warning names the chain, and the administrator may know the reason
         return False
     return True
 
@@ -223,7 +226,7 @@ def _iptables(program: str, table: str, device: str) -> str:
 
 
 def _legacy(version: int, device: str, connection: Callable[[], _Connection]) -> str:
-    """The same for iptables-legacy, which is only looked at."""
+    """Return the same for iptables-legacy, whose rules are only read."""
     program = "iptables-legacy" if version == 4 else "ip6tables-legacy"
     for table in legacy.tables(version):
         if table.is_empty and table.policy != v.DROP:

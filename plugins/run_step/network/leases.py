@@ -1,7 +1,8 @@
 """Numbers of a pool, each leased to one step: a file for each, locked by the process that holds it.
 
-A lease ends with its process, whatever ends that: its lock is free then, and whoever comes next takes the file away,
-after it has removed what the lease stood for. All changes are made under one lock of the pool.
+A lease ends with its process, however the process ends, because its lock is free then. The next process
+removes the file, after it has removed everything that the lease stood for. All changes are made under one
+lock of the pool.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def _make_private(directory: str) -> None:
-    """Make ``directory`` for us alone, and those above it that are missing; whatever our umask."""
+    """Make ``directory`` with access only for us, and its missing parents, whatever the umask is."""
     missing = []
     while not os.path.lexists(directory):
         missing.append(directory)
@@ -35,20 +36,20 @@ def _make_private(directory: str) -> None:
     if not notes.is_own_directory(directory):
         raise PermissionError(
             errno.EPERM,
-            "others may write it, or it is no directory of ours; remove it, or give it to root with mode 0700",
+            "others may write it, or it is not a directory of ours; remove it, or give it to root with mode 0700",
             directory,
         )
 
 
 class Pool:
-    """The leases in ``directory``, which is made when missing, for root alone."""
+    """The leases in ``directory``, which is made if it is missing, with access only for root."""
 
     def __init__(self, directory: str) -> None:
         self.directory = directory
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keeps every other process out of the pool. Raises PermissionError for a directory that others may write."""
+        """Keep all other processes out of the pool. Raises PermissionError for a directory that others may write."""
         _make_private(self.directory)
         fd = os.open(os.path.join(self.directory, _LOCK), _OPEN | os.O_CREAT, 0o600)
         try:
@@ -61,7 +62,7 @@ class Pool:
         return os.path.join(self.directory, f"{PREFIX}{number}")
 
     def numbers(self) -> dict[int, bool]:
-        """Every lease, and whether a process holds it. Call it under the lock."""
+        """Return every lease, and whether a process holds it. Call it under the lock."""
         found = {}
         for name in os.listdir(self.directory) if os.path.isdir(self.directory) else ():
             number = name.removeprefix(PREFIX)
@@ -81,14 +82,14 @@ class Pool:
         return False
 
     def hold(self) -> int:
-        """A descriptor that keeps what belongs to the pool as a whole, with no number. Call it under the lock."""
+        """Return a descriptor that holds the pool as a whole, without a number. Call it under the lock."""
         path = os.path.join(self.directory, f"{HOLDER}{os.getpid()}")
         fd = os.open(path, _OPEN | os.O_CREAT, 0o600)
         fcntl.flock(fd, fcntl.LOCK_EX)
         return fd
 
     def is_held(self) -> bool:
-        """Whether a process holds it; files of those that have ended are taken away. Call it under the lock."""
+        """Whether a process holds the pool; remove the files of those that have ended. Call it under the lock."""
         found = False
         for name in os.listdir(self.directory):
             path = os.path.join(self.directory, name)
@@ -100,18 +101,18 @@ class Pool:
         return found
 
     def is_used(self) -> bool:
-        """Whether there is anything of anybody in it, held or left; looked at without the lock."""
+        """Whether the pool has any lease, held or left over. Call it without the lock."""
         try:
             left = set(os.listdir(self.directory)) - {_LOCK, _LAST}
             return any(not name.endswith(".new") for name in left)
         except (FileNotFoundError, PermissionError):
-            return False  # root's is nobody else's to look at
+            return False  # it is root's, and an unprivileged user may not look
 
     def take(self, first: int, last: int, others: Container[int] = ()) -> tuple[int, int] | None:
-        """A free number from ``first`` to ``last`` and the descriptor that holds it; None when all are taken.
-        ``others`` are taken by somebody who has no lease here.
+        """Return a free number from ``first`` to ``last`` and the descriptor that holds it; None if all are taken.
 
-        Call it under the lock. The number given last comes again last: what still speaks to it finds nobody.
+        The numbers in ``others`` are in use without a lease in this pool. Call it under the lock. A number
+        that was just released is given out last, so that late packets for its old holder reach no new one.
         """
         taken = self.numbers()
         count = last - first + 1
@@ -135,11 +136,11 @@ class Pool:
         return number if first <= number <= last else last
 
     def said(self, number: int) -> int:
-        """The number that the holder of a lease wrote into its file; 0 for none. Call it under the lock."""
+        """Return the number that the holder of a lease wrote into its file; 0 for none. Call it under the lock."""
         with open(self._path(number), encoding="ascii") as stream:
             text = stream.read(20)
         return int(text) if text.isascii() and text.isdecimal() else 0
 
     def drop(self, number: int) -> None:
-        """Take the file of a lease away. Call it under the lock."""
+        """Remove the file of a lease. Call it under the lock."""
         os.unlink(self._path(number))

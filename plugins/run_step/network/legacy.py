@@ -1,6 +1,7 @@
-"""The tables of iptables-legacy, which netlink does not know, read into the form of :mod:`.verdicts`.
+"""The tables of iptables-legacy, which netlink does not show, read into the form of :mod:`.verdicts`.
 
-Reads alone, and makes no table by asking (linux/netfilter_ipv4/ip_tables.h, linux/netfilter_ipv6/ip6_tables.h).
+It only reads, and does not make a table by asking for it (linux/netfilter_ipv4/ip_tables.h,
+linux/netfilter_ipv6/ip6_tables.h).
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _ENTRIES = 40  # offsetof(struct ipt_get_entries, entrytable)
 _GET_INFO, _GET_ENTRIES = 64, 65  # IPT_SO_GET_INFO, IPT_SO_GET_ENTRIES; IPv6 has the same
 
 _PART = struct.Struct("=H29sB")
-"""What struct xt_entry_match and xt_entry_target begin with: size, name, revision."""
+"""The first fields of struct xt_entry_match and xt_entry_target: size, name, revision."""
 
 _RETURN = -5  # XT_RETURN
 
@@ -32,24 +33,24 @@ _VIA_IN, _VIA_OUT, _SOURCE, _TARGET, _PROTOCOL = 0x01, 0x02, 0x08, 0x10, 0x40  #
 
 @dataclass(frozen=True)
 class _Form:
-    """Of struct ipt_entry, ip6t_entry and what is before them; offsets of fields."""
+    """The offsets of fields in struct ipt_entry and ip6t_entry, and of the structs before them."""
 
     names: str
     family: int
     level: int
     size: int
-    """Of an address."""
+    """The size of an address."""
 
     source: int
-    """Of the header of a packet."""
+    """The offset of the source address in the header of a packet."""
 
     flags: int
-    """The byte of the flags, and the next the inverted ones; the protocol is in the ``protocol``."""
+    """The offset of the byte of flags, followed by the inverted ones; those about the protocol are in ``protocol``."""
 
     protocol: int
     goto: int
     other: int
-    """The flags of what is not decided here: fragments, the type of service."""
+    """The flags of conditions that are not decided here: fragments, the type of service."""
 
     matches: int
 
@@ -64,27 +65,31 @@ _FORMS = {
 
 @dataclass(frozen=True)
 class Table:
-    """With a chain FORWARD, which begins at ``forward``; rules and chains are known by their offsets."""
+    """A table with a chain FORWARD, which begins at ``forward``; rules and chains are named by their offsets."""
 
     version: int
     name: str
     entries: bytes
     forward: int
     end: int
-    """Where the policy is."""
+    """The offset of the policy."""
 
     @property
     def is_empty(self) -> bool:
+        """Whether the table has no rules and accepts everything."""
         return self.forward == self.end
 
     @property
     def policy(self) -> int:
-        """The code of a verdict."""
+        """The code of the policy's verdict."""
         (*_, verdict) = _rule(self.version, self.entries, self.end)[0]
         return verdict.code if isinstance(verdict, v.Verdict) else v.ACCEPT
 
     def rules(self, chain: str) -> Iterator[v.Rule]:
-        """From there to the end of FORWARD, or for ever: other chains end with a rule that returns."""
+        """Yield the rules from the offset ``chain`` on.
+
+        They end with FORWARD, or never: each other chain ends with a rule that returns.
+        """
         at = int(chain)
         while at < len(self.entries) and at != self.end:
             rule, size = _rule(self.version, self.entries, at)
@@ -95,7 +100,7 @@ class Table:
 
 
 def tables(version: int) -> list[Table]:
-    """Those that are there. Raises OSError where this kernel has none, or they have just changed."""
+    """Return the tables that exist. Raises OSError if the kernel has none, or they have just changed."""
     form = _FORMS[version]
     with open(form.names, encoding="ascii") as stream:
         names = stream.read().split()
@@ -114,7 +119,7 @@ def tables(version: int) -> list[Table]:
 
 
 def _rule(version: int, entries: bytes, at: int) -> tuple[list[v.Expression], int]:
-    """A rule, and its size."""
+    """Return a rule, and its size."""
     form = _FORMS[version]
     target_at, size = struct.unpack_from("=HH", entries, at + form.matches - (24 if version == 4 else 28))
     try:
@@ -143,13 +148,16 @@ def _verdict(code: int, after: int, goto: bool) -> v.Verdict:
         return v.Verdict(v.RETURN)
     if code < 0:
         return v.Verdict(-code - 1)
-    if code == after:  # a rule without a target
+    if code == after:  # it is a rule without a target
         return v.Verdict(v.CONTINUE)
     return v.Verdict(v.GOTO if goto else v.JUMP, str(code))
 
 
 def _conditions(form: _Form, entry: bytes) -> Iterator[v.Expression]:
-    """Of struct ipt_ip and ip6t_ip: addresses and their masks, the names of devices and their masks, a protocol."""
+    """Yield the conditions of struct ipt_ip and ip6t_ip.
+
+    They are addresses and names of devices with their masks, and a protocol.
+    """
     flags, inverted = entry[form.flags], entry[form.flags + 1]
     size = form.size
     if flags & form.other:
@@ -172,4 +180,4 @@ def _compare(load: v.Load, mask: bytes, data: bytes, inverted: int) -> Iterator[
         wanted = bytes(one & other for one, other in zip(data, mask, strict=True))
         yield v.Compare(1, v.NOT_EQUAL if inverted else v.EQUAL, wanted)
     elif inverted:
-        yield v.Perhaps()  # not what anything is
+        yield v.Perhaps()  # the negation of a condition that always holds

@@ -1,5 +1,7 @@
-"""Extensions of iptables (linux/netfilter/xt_…) in the form of :mod:`.verdicts`: of matches those that can be decided,
-of targets what they do."""
+"""Extensions of iptables (linux/netfilter/xt_…) in the form of :mod:`.verdicts`.
+
+They are the matches that can be decided, and the effects of targets.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ _REGISTER = 1
 
 _STATE = 1  # XT_CONNTRACK_STATE
 _STATES = 0xF
-"""Of XT_CONNTRACK_STATE_… those that are the same in ``ct state``: invalid, established, related and new."""
+"""The bits of XT_CONNTRACK_STATE_… that are the same in ``ct state``: invalid, established, related and new."""
 
 _SOURCE_NAT = 1 << 6  # XT_CONNTRACK_STATE_SNAT
 
 _FLAGS = 146
-"""Where the flags begin in struct xt_conntrack_mtinfo2 and 3: what is looked at, what is inverted, the states."""
+"""The offset of the flags in struct xt_conntrack_mtinfo2 and 3: what is compared, what is inverted, the states."""
 
 _GO_ON = frozenset(
     "AUDIT CHECKSUM CLASSIFY CONNMARK CONNSECMARK CT DSCP HL HMARK IDLETIMER LED LOG MARK NFLOG NOTRACK RATEEST"
@@ -26,6 +28,7 @@ _GO_ON = frozenset(
 
 
 def match(name: str, revision: int, info: bytes) -> tuple[v.Expression, ...]:
+    """Return the conditions of a match; Perhaps for one that is not known."""
     if name == "comment":
         return ()
     if name == "state":
@@ -39,7 +42,10 @@ def match(name: str, revision: int, info: bytes) -> tuple[v.Expression, ...]:
 
 
 def _state(states: int, *, inverted: bool) -> tuple[v.Expression, ...]:
-    """Others than these are no state of the packets that are looked at, but for the address translated."""
+    """Return the comparison with ``ct state``.
+
+    The packets that are looked at have no other states than these, except that of a translated address.
+    """
     if states & _SOURCE_NAT:
         return (v.Perhaps(),)
     mask = (states & _STATES).to_bytes(4, sys.byteorder)
@@ -51,7 +57,7 @@ def _state(states: int, *, inverted: bool) -> tuple[v.Expression, ...]:
 
 
 def target(name: str) -> tuple[v.Expression, ...]:
-    """But for the standard one, which is a verdict."""
+    """Return the effect of a target; the standard target is a verdict and not handled here."""
     if name == "REJECT":
         return (v.Verdict(v.DROP),)
     return () if name in _GO_ON else (v.Anything(),)

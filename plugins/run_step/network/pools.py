@@ -1,4 +1,4 @@
-"""Which addresses the built-in network may have on this machine. Pure: routes in, networks out."""
+"""The choice of the built-in network's addresses on this machine. Pure: routes in, networks out."""
 
 from __future__ import annotations
 
@@ -22,25 +22,28 @@ POOLS6 = tuple(Network6(f"fd62:7569:6c64:{number:x}::/64") for number in range(1
 
 @dataclass(frozen=True)
 class Route:
-    """Where packets for ``target`` go: to a gateway, or to whoever has the address on the link."""
+    """The way of packets to ``target``: by a gateway, or directly to the host on the link."""
 
     target: Network4 | Network6
     on_link: bool
 
 
 def choose(routes: Iterable[Route]) -> Network4 | None:
-    """The first pool of IPv4 that is free; see :func:`_best`."""
+    """Return the first free IPv4 pool; see :func:`_best`."""
     return _best(POOLS, [route for route in routes if isinstance(route.target, Network4)])
 
 
 def choose6(routes: Iterable[Route]) -> Network6 | None:
-    """The same for IPv6."""
+    """Return the first free IPv6 pool."""
     return _best(POOLS6, [route for route in routes if isinstance(route.target, Network6)])
 
 
 def _best(pools: tuple[_Pool, ...], routes: list[Route]) -> _Pool | None:
-    """The first that no route touches; else the first that is but a part of what goes to some gateway, as a VPN has
-    it for half of all addresses: what is ours is more specific. None where each is somebody's."""
+    """Return the first pool that no route touches, or else the first that is only a part of a gateway's target.
+
+    A VPN may have such a route for half of all addresses, and our route is more specific. Returns None if
+    each pool is in use.
+    """
     touched = {pool: [route for route in routes if route.target.overlaps(pool)] for pool in pools}
     for pool, by in touched.items():
         if not by:

@@ -1,5 +1,6 @@
-"""What a network of ours changes of the machine's settings, noted in the network's directory and put back by the last
-step. Knows nothing of steps.
+"""Changes of the machine's settings for our network.
+
+They are noted in the network's directory and undone by the last step. The module knows nothing of steps.
 """
 
 from __future__ import annotations
@@ -15,18 +16,19 @@ _FORWARD = "/proc/sys/net/ipv4/ip_forward"
 _FORWARD6 = "/proc/sys/net/ipv6/conf/all/forwarding"
 _ACCEPT_RA = "/proc/sys/net/ipv6/conf/{}/accept_ra"
 _SETTINGS, _DEVICES = "settings.json", "devices.json"
-"""Notes: how the settings were and what we made of them; which devices the machine had then."""
+"""Notes: the settings before and after our change; the machine's devices at that time."""
 
 
 def forward(directory: str, version: int, devices: set[str]) -> str:
-    """Let the machine forward packets, and note how it was before; the empty string, or why it can't.
+    """Let the machine forward packets, and note the setting before; return the empty string, or why it can't.
 
-    ``devices``: the machine's own ones."""
+    ``devices`` are the machine's own devices.
+    """
     try:
         if version == 4:
             _set(directory, {_FORWARD: "1"}, devices)
         elif read(_FORWARD6) == "0":
-            # A machine that forwards takes no routes from routers, unless it is told to by a 2 (ip-sysctl.rst).
+            # A machine that forwards accepts no routes from routers, except with the value 2 (ip-sysctl.rst).
             listening = [
                 f"/proc/sys/net/ipv6/conf/{name}/accept_ra" for name in sorted({*devices, "default"})
             ]
@@ -52,7 +54,7 @@ def has_ipv6(device: str) -> bool:
 
 
 def deafen(device: str) -> None:
-    """Let nobody who is connected to a device of ours tell the machine which ways to take. Raises OSError."""
+    """Make the machine ignore router advertisements from a device of ours. Raises OSError."""
     for name in ("accept_ra", "autoconf", "accept_redirects"):
         path = f"/proc/sys/net/ipv6/conf/{device}/{name}"
         try:
@@ -61,20 +63,24 @@ def deafen(device: str) -> None:
         except FileNotFoundError:
             pass  # a machine without IPv6
         except OSError:
-            # A container may have IPv6 off and its settings read-only: nothing is listened to there.
+            # In a container IPv6 may be off and the settings read-only; advertisements are ignored there
+            # anyway.
             if has_ipv6(device):
                 raise
 
 
 def restore(directory: str, devices: set[str]) -> None:
-    """Put the settings back, but for those that somebody else has changed since.
+    """Restore the settings, except those that another program has changed since.
 
-    A machine with a device that it did not have then goes on forwarding: who made that found it forwarding, changed
-    nothing, and needs it."""
+    If the machine has a device that did not exist then, it goes on forwarding: the program that made the
+    device found forwarding on, did not have to change it, and needs it.
+    """
     known = _settings(directory) or {}
     alone = devices <= set(texts(directory, _DEVICES))
-    # A device that listened to routers keeps its 2 as long as the machine forwards: by a 1 it would lose its way out.
-    # What new devices begin with goes back in any case: a bridge of somebody's containers must not listen to them.
+    # A device that listened to routers keeps its 2 as long as the machine forwards: with 1 it would lose its
+    # default route.
+    # The default for new devices is restored in any case: a bridge for other containers must not accept
+    # advertisements.
     for path, (old, ours) in reversed(list(known.items())):
         if (alone or path == _ACCEPT_RA.format("default")) and os.path.exists(path) and read(path) == ours:
             _write(path, old)
@@ -96,7 +102,7 @@ def _set(directory: str, wanted: dict[str, str], devices: set[str]) -> None:
 
 
 def read(path: str) -> str:
-    """The value of a setting. Raises OSError."""
+    """Return the value of a setting. Raises OSError."""
     with open(path, encoding="ascii") as stream:
         return stream.read().strip()
 
@@ -107,7 +113,7 @@ def _write(path: str, value: str) -> None:
 
 
 def note(directory: str, name: str, value: Any) -> None:
-    """Keep a JSON value by a name, the whole of it or what was there before."""
+    """Store a JSON value under a name, atomically."""
     path = os.path.join(directory, name)
     with open(path + ".new", "w", encoding="utf-8") as stream:
         json.dump(value, stream)
@@ -115,7 +121,7 @@ def note(directory: str, name: str, value: Any) -> None:
 
 
 def _noted(directory: str, name: str) -> Any:
-    """None where there is no such note, or none of ours."""
+    """Return a note; None if it does not exist, or is not ours."""
     data = notes.read(directory, name)
     try:
         return None if data is None else json.loads(data)
@@ -124,13 +130,13 @@ def _noted(directory: str, name: str) -> Any:
 
 
 def texts(directory: str, name: str) -> list[str]:
-    """A note that is a list of texts; what is none of them is left out."""
+    """Return a note that is a list of strings, without items of other types."""
     value = _noted(directory, name)
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _settings(directory: str) -> dict[str, tuple[str, str]] | None:
-    """How the settings were, and what we made of them: those that we change, and no other file of the machine."""
+    """Return the settings before and after our change: only those that we change, and no other file of the machine."""
     value = _noted(directory, _SETTINGS)
     if not isinstance(value, dict):
         return None
@@ -149,7 +155,7 @@ def _is_pair(pair: Any) -> bool:
 
 
 def forget(directory: str, name: str) -> None:
-    """Take a note away, and what somebody who was killed had written of it."""
+    """Remove a note, and its temporary files that a killed process left."""
     for path in (os.path.join(directory, name), os.path.join(directory, name + ".new")):
         with suppress(FileNotFoundError):
             os.unlink(path)

@@ -1,19 +1,19 @@
-"""slirp4netns: a network in user space, for those who may make none in the kernel (row S77, slirp4netns(1))."""
+"""The network mode slirp4netns: a network in user space, for unprivileged users (row S77, slirp4netns(1))."""
 
 from __future__ import annotations
 
 import os
 import socket
 
-from ..host import which
-from . import NetworkError
+from ..helper_programs import which
+from .model import NetworkError
 from .user_mode import UserMode
 
 MTU = "65520"
 
 
 class Slirp4netns(UserMode):
-    """Connects the network namespace of a process by a tap device. The host's loopback can't be reached from it."""
+    """The slirp4netns network of one step: a tap device. The step can't reach the host's loopback."""
 
     name = "slirp4netns"
 
@@ -22,7 +22,7 @@ class Slirp4netns(UserMode):
         path = which("slirp4netns")
         if path is None:
             raise NetworkError("slirp4netns was not found on PATH; install it, or use --network host or none")
-        # It writes a byte when the network is up.
+        # slirp4netns writes a byte when the network is up.
         ready_r, ready_w = os.pipe()
         words = ["--mtu", MTU, "--disable-host-loopback", "-r", str(ready_w), "-c", str(pid), "tap0"]
         try:

@@ -1,7 +1,7 @@
-"""What nf_tables has at the forward hook, read over netlink into the form of :mod:`.verdicts`.
+"""The rules of nf_tables at the forward hook, read over netlink into the form of :mod:`.verdicts`.
 
-Reads alone, and no more than is asked for: machines can have thousands of rules, of kinds that a library need not know.
-Each expression is decoded when somebody comes to it; one that is not understood may do anything.
+It only reads, and only what is asked for: machines can have thousands of rules, of kinds that this module
+does not know. Each expression is decoded when it is reached. An unknown expression may do anything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RECEIVE = 1 << 17
 _PATIENCE = 10.0
 
 _MANY = 1 << 24
-"""How many bytes of rules or elements one reads for one chain or set."""
+"""The limit for the rules or elements of one chain or set, in bytes."""
 
 _DORMANT = 1  # NFT_TABLE_F_DORMANT
 _MAP, _INTERVAL, _CONCATENATED = 8, 4, 128  # NFT_SET_MAP, _INTERVAL, _CONCAT
@@ -44,7 +44,7 @@ _END, _CATCHALL = 1, 2  # NFT_SET_ELEM_INTERVAL_END, _CATCHALL
 
 _META = {1: "protocol", 4: "iif", 5: "oif", 6: "iifname", 7: "oifname", 15: "nfproto", 16: "l4proto"}
 _CT = {0: "ct state", 1: "ct direction", 2: "ct status"}
-"""NFT_META_… and NFT_CT_…, by their numbers the fields of a packet."""
+"""The fields of a packet by their numbers NFT_META_… and NFT_CT_…."""
 
 _NETWORK_HEADER = 1  # NFT_PAYLOAD_NETWORK_HEADER
 
@@ -52,14 +52,14 @@ _STATEMENTS = frozenset("counter dup last log notrack".split())
 _CONDITIONS = frozenset(
     "byteorder connlimit dynset exthdr fib flow_offload hash inner limit numgen osf quota rt socket tunnel xfrm".split()
 )
-"""Expressions after which the rule goes on, and those after which it may."""
+"""Expressions after which the rule always goes on, and those after which it may go on."""
 
 _COUNTER, _HELPER = 1, 3  # NFT_OBJECT_COUNTER, NFT_OBJECT_CT_HELPER
 
 
 @dataclass(frozen=True)
 class Chain:
-    """At the forward hook."""
+    """A chain at the forward hook."""
 
     family: int
     table: str
@@ -69,10 +69,12 @@ class Chain:
 
 @dataclass(frozen=True)
 class Rule:
+    """A rule, whose expressions are decoded while one iterates over it."""
+
     handle: int
     comment: str
     raw: bytes
-    """Its expressions."""
+    """The encoded expressions."""
 
     def __iter__(self) -> Iterator[v.Expression]:
         for kind, data in _items(self.raw):
@@ -81,7 +83,7 @@ class Rule:
 
 
 def chains() -> list[Chain]:
-    """Those that filter at the forward hook, of IPv4, IPv6 and both, in tables that are not dormant. Raises OSError."""
+    """Return the filter chains at the forward hook, for IPv4, IPv6 and both, in active tables. Raises OSError."""
     dormant = {
         (family, said[1])
         for family, said in _ask(_GET_TABLE, 0)
@@ -99,7 +101,7 @@ def chains() -> list[Chain]:
 
 
 def rules(family: int, table: str, chain: str) -> list[Rule]:
-    """Of this chain alone. Raises OSError."""
+    """Return the rules of one chain. Raises OSError."""
     asked = _attribute(1, table) + _attribute(2, chain)  # NFTA_RULE_TABLE, _CHAIN
     return [
         # NFTA_RULE_HANDLE, _USERDATA, _EXPRESSIONS
@@ -109,7 +111,7 @@ def rules(family: int, table: str, chain: str) -> list[Rule]:
 
 
 def read_set(family: int, table: str, name: str) -> v.Set | None:
-    """None for one of a kind that is not known. Raises OSError, for one that is too large as well."""
+    """Return a set; None if its kind is not known. Raises OSError, for a set that is too large as well."""
     # NFTA_SET_TABLE, _NAME; NFTA_SET_ELEM_LIST_TABLE, _SET
     asked = _attribute(1, table) + _attribute(2, name)
     ((_, said),) = _ask(_GET_SET, family, asked, dump=False)
@@ -126,8 +128,10 @@ def read_set(family: int, table: str, name: str) -> v.Set | None:
 def _ask(
     kind: int, family: int, asked: bytes = b"", *, dump: bool = True
 ) -> list[tuple[int, dict[int, bytes]]]:
-    """The family and the attributes of each message of the answer. Raises InterruptedError where somebody changed
-    something while we read."""
+    """Return the family and the attributes of each message of the answer.
+
+    Raises InterruptedError if another process changed something meanwhile.
+    """
     body = _FAMILY.pack(family, 0, 0) + asked
     flags = _REQUEST | (_DUMP if dump else 0)
     found: list[tuple[int, dict[int, bytes]]] = []
@@ -158,7 +162,7 @@ def _ask(
 
 @dataclass
 class Reading:
-    """What :func:`.verdicts.judge` asks for, of one table; each thing is read once."""
+    """The rules and sets of one table for :func:`.verdicts.judge`; each is read once."""
 
     family: int
     table: str
@@ -166,13 +170,13 @@ class Reading:
     _sets: dict[str, v.Set | None] = field(default_factory=dict)
 
     def rules(self, chain: str) -> list[Rule] | None:
-        """Raises InterruptedError."""
+        """Return the rules of a chain; None if they can't be read. Raises InterruptedError."""
         if chain not in self._rules:
             self._rules[chain] = _tried(rules, self.family, self.table, chain)
         return self._rules[chain]
 
     def sets(self, name: str) -> v.Set | None:
-        """Raises InterruptedError."""
+        """Return a set; None if it can't be read. Raises InterruptedError."""
         if name not in self._sets:
             self._sets[name] = _tried(read_set, self.family, self.table, name)
         return self._sets[name]
@@ -210,7 +214,7 @@ def _attribute(kind: int, text: str) -> bytes:
 
 
 def _number(data: bytes) -> int:
-    """All numbers in attributes are of the network's byte order."""
+    """Return the number of an attribute; they are all in network byte order."""
     return int.from_bytes(data)
 
 
@@ -219,7 +223,10 @@ def _text(data: bytes) -> str:
 
 
 def _comment(data: bytes) -> str:
-    """Of a rule's user data: a list of type, length and value, where type 0 is a comment (NFTNL_UDATA_RULE_COMMENT)."""
+    """Return the comment in a rule's user data.
+
+    The user data is a list of type, length and value; type 0 is a comment (NFTNL_UDATA_RULE_COMMENT).
+    """
     at = 0
     while at + 2 <= len(data):
         kind, size = data[at], data[at + 1]
@@ -231,7 +238,7 @@ def _comment(data: bytes) -> str:
 
 @lru_cache(maxsize=4096)
 def _expression(data: bytes) -> tuple[v.Expression, ...]:
-    """Most are the same in many rules."""
+    """Decode an expression. The results are cached, because many rules have the same expressions."""
     try:
         said = _attributes(data)
         return _decode(_text(said[1]), _attributes(said.get(2, b"")))  # NFTA_EXPR_NAME, _DATA
@@ -240,11 +247,11 @@ def _expression(data: bytes) -> tuple[v.Expression, ...]:
 
 
 def _decode(name: str, said: dict[int, bytes]) -> tuple[v.Expression, ...]:
-    """The numbers are those of NFTA_META_…, NFTA_CMP_… and so on."""
+    """Decode an expression; the numbers are those of NFTA_META_…, NFTA_CMP_… and so on."""
     numbers = {number: _number(data) for number, data in said.items() if len(data) == 4}
     match name:
         case "meta" | "ct":
-            if 1 not in said:  # it sets something that no rule here looks at, a mark or a helper
+            if 1 not in said:  # it sets something that no condition here reads, such as a mark or a helper
                 return ()
             names = _META if name == "meta" else _CT
             return (v.Load(numbers[1], names.get(numbers[2], "")),)
@@ -296,7 +303,7 @@ def _verdict(data: bytes) -> v.Verdict:
 
 
 def _parts(data: bytes) -> list[int]:
-    """The sizes of the parts of a set's key, each in whole words (NFTA_SET_DESC_CONCAT, NFTA_SET_FIELD_LEN)."""
+    """Return the sizes of the parts of a set's key, each in whole words (NFTA_SET_DESC_CONCAT, NFTA_SET_FIELD_LEN)."""
     return [
         _number(_attributes(item)[1]) + 3 & ~3
         for kind, item in _items(_attributes(data).get(2, b""))
@@ -305,7 +312,7 @@ def _parts(data: bytes) -> list[int]:
 
 
 def _set(flags: int, size: int, parts: list[int], elements: list[dict[int, bytes]]) -> v.Set | None:
-    """``parts`` are those of a key that has more than one."""
+    """Return the set; ``parts`` are the sizes of a key that has more than one part."""
     found = []
     # NFTA_SET_ELEM_KEY 1, _DATA 2, _FLAGS 3, _EXPR 7, _KEY_END 10, _EXPRESSIONS 11
     keys = sorted(_value(said[1]) for said in elements if 1 in said)
@@ -334,7 +341,7 @@ def _set(flags: int, size: int, parts: list[int], elements: list[dict[int, bytes
             ]
             found.append(v.Element(tuple(ranges), verdict, sure))
         else:
-            # Up to where the next one begins, or this one is said to end.
+            # An interval ends where the next one begins, or at its own end element.
             after = bisect_right(keys, low)
             last = (1 << 8 * size if after == len(keys) else int.from_bytes(keys[after])) - 1
             found.append(v.Element(((low, last.to_bytes(size)),), verdict, sure))

@@ -1,32 +1,23 @@
-"""What slirp4netns and pasta have in common: a process of the user's own that serves one namespace."""
+"""The common part of slirp4netns and pasta: a process of the user's own that serves one namespace."""
 
 from __future__ import annotations
 
 import os
 import select
-import signal
 import socket
 import subprocess
 from typing import Any
 
-from ..isolation import waiting
-from ..linux import process as p
-from . import NetworkError
-
-ADDRESS, GATEWAY, RESOLVER, PREFIX = "10.0.2.100", "10.0.2.2", "10.0.2.3", 24
-"""What slirp4netns gives a namespace (slirp4netns(1)), and we ask of pasta."""
+from ..linux.children import Cancelled, die_with_parent, died_of
+from ..network_terms import USER_ADDRESS
+from .model import NetworkError
 
 SECONDS = 30.0
-"""How long one may take until it is ready."""
-
-
-def die_with_parent() -> None:
-    """For a child of ours, before it becomes the program."""
-    p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
+"""The limit for the start of the process, in seconds."""
 
 
 def name_servers(bundle: str) -> list[str] | None:
-    """Those of the resolv.conf that is made for the step; None where it has another one."""
+    """Return the name servers in the resolv.conf made for the step; None where it has another one."""
     try:
         with open(os.path.join(bundle, "files", "resolv.conf"), encoding="utf-8", errors="replace") as stream:
             return [line.split()[1] for line in stream if line.startswith("nameserver ")]
@@ -35,11 +26,11 @@ def name_servers(bundle: str) -> list[str] | None:
 
 
 TUN = "/dev/net/tun"
-"""Where tap devices come from (Linux, Documentation/networking/tuntap.rst)."""
+"""The device that makes tap devices (Linux, Documentation/networking/tuntap.rst)."""
 
 
 def why_no_tun() -> str:
-    """What keeps this process from making tap devices, and what would help; empty where nothing does."""
+    """Return why this process can't make tap devices, and what would help; empty where it can."""
     try:
         os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
@@ -51,11 +42,11 @@ def why_no_tun() -> str:
 
 
 _CHATTER = ("sent tapfd=", "received tapfd=", "Failed to send ")
-"""Lines that tell nobody anything: descriptors of slirp4netns, and that pasta finds no syslog."""
+"""Lines of no use: descriptors of slirp4netns, and that pasta finds no syslog."""
 
 
 def last_lines(path: str, start: int = 0) -> str:
-    """The last two lines of use that a log has behind ``start``, for an error."""
+    """Return the last two useful lines of a log behind ``start``, for an error."""
     try:
         with open(path, "rb") as stream:
             stream.seek(start)
@@ -66,23 +57,22 @@ def last_lines(path: str, start: int = 0) -> str:
 
 
 class UserMode:
-    """The fields of :class:`run_step.network.Network` that both have. The host's loopback can't be reached, so the host
-    has no address of its own in this network."""
+    """A network in user space. The host's loopback can't be reached, so the host has no address of its own in it."""
 
     name: str
     process: subprocess.Popen[bytes]
     pid: int
-    addresses: tuple[str, ...] = (ADDRESS,)
+    addresses: tuple[str, ...] = (USER_ADDRESS,)
     gateways: tuple[str, ...] = ()
 
     def __init__(self, bundle: str) -> None:
         self.dns: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.log = os.path.join(bundle, f"{self.name}.log")
-        self._told = 0  # bytes of its log that are of its start
+        self._told = 0  # size of the log, in bytes, when the start was over
 
     def start(self, command: list[str], fds: tuple[int, ...]) -> None:
-        """Raises NetworkError."""
+        """Start the program. Raises NetworkError."""
         if why := why_no_tun():
             raise NetworkError(f"{self.name} needs a tap device, but {why}; or use --network host or none")
         try:
@@ -101,8 +91,11 @@ class UserMode:
         self.pid = self.process.pid
 
     def await_ready(self, ready: int, run: socket.socket) -> None:
-        """Until it writes to the descriptor ``ready``. Raises NetworkError with what it said, and Cancelled when the
-        builder asks for the end or goes; it has ended then."""
+        """Wait until it writes to the descriptor ``ready``.
+
+        Raises NetworkError with its last output, and Cancelled when the builder asks for the end or goes; the process
+        has ended then.
+        """
         ended = os.pidfd_open(self.pid)
         watched = [ready, ended, run.fileno()]
         try:
@@ -111,27 +104,27 @@ class UserMode:
                 if os.read(ready, 32):
                     self._told = os.path.getsize(self.log)
                     return
-                watched.remove(ready)  # closed without a word: its end follows
+                watched.remove(ready)  # closed without a byte: the process is about to end
                 found = select.select(watched, (), (), SECONDS)[0]
         finally:
             os.close(ended)
         self.close()
         if run.fileno() in found:
-            raise waiting.Cancelled
+            raise Cancelled
         why = f"it {self._end()}" if found else f"it was not ready within {SECONDS:g} s"
         raise NetworkError(f"{self.name} could not connect the step: {why}")
 
     def words(self) -> str:
-        """Its name, what ended it, and what it printed last. Waits for its end."""
+        """Wait for its end; return its name, the cause of the end, and its last output."""
         return f"{self.name} {self._end()}"
 
     def _end(self) -> str:
         status = self.process.wait()
-        how = f"was {waiting.died_of(-status)}" if status < 0 else f"ended with exit status {status}"
+        how = f"was {died_of(-status)}" if status < 0 else f"ended with exit status {status}"
         said = last_lines(self.log, self._told)
         return f"{how}: {said}" if said else how
 
     def close(self) -> None:
-        """Kill it, if it has not ended."""
+        """Kill the process, if it has not ended."""
         self.process.kill()
         self.process.wait()

@@ -1,8 +1,8 @@
-"""What becomes of a packet in a chain of somebody's firewall: an interpreter of nf_tables' expressions, for packets of
-which but some bits are known.
+"""An interpreter of nf_tables' expressions: the fate of a packet in a chain of another program's firewall.
 
-Pure: rules and sets are handed in, whoever reads them. It never guesses: a condition that can't be decided both holds
-and does not, and what is not understood may do anything. So what it says to be the only outcome is.
+Only some bits of the packet need to be known. Pure: the caller reads the rules and sets. It never guesses: a
+condition that can't be decided both holds and does not, and an unknown expression may do anything. So an
+outcome that it reports as the only one is certain.
 """
 
 from __future__ import annotations
@@ -26,30 +26,32 @@ _REGISTER = 16
 _NAME = 16  # IFNAMSIZ
 
 _DEPTH = 64
-"""How many chains deep one follows: more than the 16 that nf_tables allows, as goto is no jump."""
+"""The limit for nested chains: more than the 16 of nf_tables, because goto is not a jump."""
 
 _RULES = 100_000
-"""How many rules one looks at, of all chains together."""
+"""The limit for the number of rules, of all chains together."""
 
 
 @dataclass(frozen=True)
 class Bits:
-    """Bytes of which the bits that are set in ``known`` are known."""
+    """Bytes of which only the bits that are set in ``known`` are known."""
 
     value: bytes
     known: bytes
 
     @classmethod
     def exactly(cls, value: bytes) -> Bits:
+        """Return bytes that are known completely."""
         return cls(value, b"\xff" * len(value))
 
     @classmethod
     def unknown(cls, size: int) -> Bits:
+        """Return bytes of which nothing is known."""
         return cls(bytes(size), bytes(size))
 
     @classmethod
     def of(cls, network: Network) -> Bits:
-        """Some address of it."""
+        """Return an address of the network, with unknown host bits."""
         return cls(network.network_address.packed, network.netmask.packed)
 
     def __len__(self) -> int:
@@ -62,14 +64,14 @@ class Bits:
         return Bits(self.value + other.value, self.known + other.known)
 
     def masked(self, keep: bytes, flip: bytes) -> Bits:
-        """``self & keep ^ flip``: what is not kept is known to be 0."""
+        """Return ``self & keep ^ flip``; the bits that are not kept are known to be 0."""
         kept, size = int.from_bytes(keep), len(self)
         value = int.from_bytes(self.value) & kept ^ int.from_bytes(flip)
         known = int.from_bytes(self.known) | (1 << 8 * size) - 1 ^ kept
         return Bits(value.to_bytes(size), known.to_bytes(size))
 
     def compared(self, operation: int, other: bytes) -> bool | None:
-        """As memcmp(3) does; None where the bits that are known do not say."""
+        """Compare as memcmp(3) does; None if the known bits don't decide it."""
         if operation in (EQUAL, NOT_EQUAL):
             equal = self._equals(other)
             return equal if equal is None or operation == EQUAL else not equal
@@ -80,7 +82,7 @@ class Bits:
         return below if below is None or operation in (LESS, LESS_EQUAL) else not below
 
     def within(self, low: bytes, high: bytes) -> bool | None:
-        """Whether it is from ``low`` to ``high``."""
+        """Whether the value lies between ``low`` and ``high``, both included; None if it is not known."""
         if low == high:
             return self._equals(low)
         return both(self.compared(GREATER_EQUAL, low), self.compared(LESS_EQUAL, high))
@@ -98,7 +100,7 @@ class Bits:
 
 
 def both(one: bool | None, other: bool | None) -> bool | None:
-    """*And* of three values."""
+    """The conjunction of two values, each of which may be None for unknown."""
     if one is False or other is False:
         return False
     return True if one and other else None
@@ -106,7 +108,7 @@ def both(one: bool | None, other: bool | None) -> bool | None:
 
 @dataclass(frozen=True)
 class Load:
-    """A register gets ``size`` bytes of a field of the packet from ``offset`` on; the whole field with no size."""
+    """Load ``size`` bytes of a field of the packet, from ``offset`` on, into a register; size 0 is the whole field."""
 
     register: int
     field: str
@@ -116,7 +118,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Mask:
-    """A register gets another one's bytes, ``& keep ^ flip``."""
+    """Set a register to another one's bytes, ``& keep ^ flip``."""
 
     source: int
     register: int
@@ -126,6 +128,8 @@ class Mask:
 
 @dataclass(frozen=True)
 class Compare:
+    """Go on only if a register compares with ``data`` as ``operation`` says."""
+
     register: int
     operation: int
     data: bytes
@@ -133,6 +137,8 @@ class Compare:
 
 @dataclass(frozen=True)
 class Between:
+    """Go on only if a register is between ``low`` and ``high``, or is not if ``inverted``."""
+
     register: int
     low: bytes
     high: bytes
@@ -141,7 +147,7 @@ class Between:
 
 @dataclass(frozen=True)
 class Lookup:
-    """Whether a set has what begins in a register; ``verdicts``: and what it maps that to is done."""
+    """Look up a register in a set, and go on only if it is there; with ``verdicts``, apply the verdict it maps to."""
 
     register: int
     set: str
@@ -151,18 +157,20 @@ class Lookup:
 
 @dataclass(frozen=True)
 class Verdict:
+    """A verdict: a code, and the chain of a jump or goto."""
+
     code: int
     chain: str = ""
 
 
 @dataclass(frozen=True)
 class Perhaps:
-    """A condition that nobody here can decide; what it may have written to registers is not known."""
+    """A condition that can't be decided here; it may have written anything to the registers."""
 
 
 @dataclass(frozen=True)
 class Anything:
-    """What is not understood: from here on everything can happen."""
+    """An unknown expression: anything can happen from here on."""
 
 
 Expression = Load | Mask | Compare | Between | Lookup | Verdict | Perhaps | Anything
@@ -171,15 +179,17 @@ Rule = Iterable[Expression]
 
 @dataclass(frozen=True)
 class Element:
-    """Of a set: for each part of its key the least and the greatest; no parts: what no other element has. ``sure``:
-    there are no conditions beside."""
+    """An element of a set: the least and the greatest value of each part of its key.
+
+    Without parts it matches what no other element matches. ``sure`` is false if there are further conditions.
+    """
 
     parts: tuple[tuple[bytes, bytes], ...]
     verdict: Verdict | None = None
     sure: bool = True
 
     def has(self, key: Bits) -> bool | None:
-        """None where that is not known."""
+        """Whether the element matches the key; None if that is not known."""
         found: bool | None = True
         at = 0
         for low, high in self.parts:
@@ -190,13 +200,15 @@ class Element:
 
 @dataclass(frozen=True)
 class Set:
-    """``size``: of a key, in bytes."""
+    """A set, or a map to verdicts. ``size`` is that of a key, in bytes."""
 
     size: int
     elements: tuple[Element, ...]
 
 
 class Outcome(Enum):
+    """The outcomes of a packet in a chain."""
+
     ACCEPT = "it is accepted by a rule"
     DROP = "it is dropped by a rule"
     END = "no rule of the chain decides: its policy does, or the chain that it was called by goes on"
@@ -208,18 +220,19 @@ _PROTOCOLS = {4: (2, 0x0800), 6: (10, 0x86DD)}
 """NFPROTO_IPV4, NFPROTO_IPV6; ETH_P_IP, ETH_P_IPV6."""
 
 ESTABLISHED, NEW = 2, 8
-"""NF_CT_STATE_BIT of what can be in ``ct state``."""
+"""The bits of NF_CT_STATE_BIT in ``ct state``."""
 
 EXPECTED, SEEN_REPLY, DESTINATION_NAT = 1, 2, 32  # IPS_EXPECTED, IPS_SEEN_REPLY, IPS_DST_NAT
 
 
 @dataclass(frozen=True)
 class Packet:
-    """What is known of it: by name a field that can be loaded. Others are not known at all."""
+    """The known fields of a packet, by name. Other fields are not known at all."""
 
     fields: Mapping[str, Bits]
 
     def load(self, asked: Load) -> Bits:
+        """Return the part of the packet that ``asked`` names."""
         found = self.fields.get(asked.field)
         if found is None:
             return Bits.unknown(asked.size or _REGISTER)
@@ -230,14 +243,17 @@ class Packet:
 
 
 Device = tuple[str, int]
-"""Its name and its index."""
+"""The name and the index of a device."""
 
 
 def connection(
     version: int, device: Device, uplink: Device | None, network: Network | None
 ) -> tuple[Packet, Packet]:
-    """The first packet of a TCP connection that leads from somewhere in ``network``, behind ``device``, out by
-    ``uplink``, and the answer; None is not known. Nobody has redirected it."""
+    """Return the first packet of a TCP connection, and the answer.
+
+    The connection goes from ``network``, which is behind ``device``, out by ``uplink``. None for the uplink
+    or the network means that it is not known. The connection is not redirected.
+    """
     there = _packet(version, device, uplink, network, None, NEW)
     return there, _packet(version, uplink, device, None, network, ESTABLISHED)
 
@@ -279,7 +295,7 @@ def _native(number: int) -> bytes:
 
 
 _ANY = Verdict(sys.maxsize)
-"""One that is not known."""
+"""A verdict that is not known."""
 
 _ENDS = {ACCEPT: Outcome.ACCEPT, DROP: Outcome.DROP, RETURN: Outcome.END}
 
@@ -290,8 +306,11 @@ def judge(
     rules: Callable[[str], Iterable[Rule] | None],
     sets: Callable[[str], Set | None],
 ) -> frozenset[Outcome]:
-    """What can become of the packet in the chain. ``rules`` and ``sets`` say what a name stands for, None where they
-    can't; they are asked for no more than is needed."""
+    """Return the possible outcomes of the packet in the chain.
+
+    ``rules`` and ``sets`` return the object of a name, or None if they can't. They are called only when
+    needed.
+    """
     return _Judge(packet, rules, sets).chain(chain, 0)
 
 
@@ -308,7 +327,7 @@ class _Judge:
         if rules is None:
             return frozenset({Outcome.UNKNOWN})
         if name not in self.done:
-            self.done[name] = frozenset({Outcome.UNKNOWN})  # for whoever comes here again from within
+            self.done[name] = frozenset({Outcome.UNKNOWN})  # for a loop that comes back to this chain
             self.done[name] = self._walk(rules, depth)
         return self.done[name]
 
@@ -325,7 +344,10 @@ class _Judge:
         return frozenset(found | {Outcome.END})
 
     def _rule(self, rule: Rule, depth: int) -> tuple[frozenset[Outcome], bool]:
-        """Its outcomes, and whether the next rule may have its turn. It ends with its first verdict."""
+        """Return the outcomes of a rule, and whether the next rule may be reached.
+
+        A rule ends with its first verdict.
+        """
         registers = Bits.unknown(_REGISTERS * _REGISTER)
         sure = True
         for part in rule:
@@ -364,7 +386,7 @@ class _Judge:
         return frozenset(), True
 
     def _do(self, verdict: Verdict, depth: int) -> tuple[frozenset[Outcome], bool]:
-        """Its outcomes, and whether the next rule has its turn."""
+        """Return the outcomes of a verdict, and whether the next rule is reached."""
         if verdict.code in _ENDS:
             return frozenset({_ENDS[verdict.code]}), False
         if verdict.code in (CONTINUE, BREAK):
@@ -390,7 +412,7 @@ class _Judge:
         return part.inverted if found is False else None
 
     def _mapped(self, registers: Bits, part: Lookup) -> tuple[list[Verdict], bool | None]:
-        """The verdicts that it may give, and whether it gives one."""
+        """Return the verdicts that the lookup may give, and whether it gives one; None if that is not known."""
         wanted = self.sets(part.set)
         if wanted is None:
             return [_ANY], True
@@ -416,7 +438,7 @@ def _get(registers: Bits, register: int, size: int) -> Bits:
 
 
 def _put(registers: Bits, register: int, value: Bits) -> Bits:
-    """The rest of its last word becomes 0."""
+    """Write a value to a register; the rest of its last word becomes 0."""
     at = _offset(register)
     value += Bits.exactly(bytes(-len(value) % _WORD))
     return registers[:at] + value + registers[at + len(value) :]

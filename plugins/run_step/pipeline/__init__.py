@@ -1,6 +1,6 @@
-"""The spec pipeline: one module per concern, each one ``apply(draft, request, host)``.
+"""The pipeline that makes a plan: one module per concern, each with ``apply(draft, request, host)``.
 
-:data:`STAGES` is the order. A stage changes the draft alone; it reads the request, the facts and, through
+:data:`STAGES` is the order. A stage changes only the draft; it reads the request, the facts and, through
 ``draft.root``, the root filesystem. A third party may pass its own tuple to :func:`run_step.plan`.
 """
 
@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..errors import HostError, RequestError
+from ..chroot_fields import check_fields
+from ..defaults import decide
+from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import ROOTFS, Draft, NetworkPlan, RunPlan
+from ..planning import ROOTFS, RunPlan
 from ..request import ISOLATIONS, RunRequest
-from ..rootfs import Root
+from ..rootfs import open_rootfs
 from . import (
     annotation,
     bare,
@@ -39,6 +42,7 @@ from . import (
     user,
     values,
 )
+from .draft import Draft
 
 Stage = Callable[[Draft, RunRequest, HostFacts], None]
 
@@ -69,20 +73,31 @@ STAGES: tuple[Stage, ...] = (
 )
 
 
-def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPlan:
-    """Pass a new draft through ``stages`` and freeze it."""
+def plan(request: RunRequest, host: HostFacts, *, stages: Sequence[Stage] | None = None) -> RunPlan:
+    """Decide everything about one RUN step.
+
+    Reads the request, the facts and the root filesystem; changes nothing. Equal inputs give equal plans. The isolation
+    ``auto``, or none, is the best that the facts allow. What the request names on the host (volumes, devices, hooks,
+    networks) is known from the facts only: :func:`run_step.look_up` adds it, and :func:`run_step.plan_here` calls both.
+    ``stages`` replaces the default pipeline (:data:`STAGES`).
+
+    Raises RequestError for what is wrong in the request, HostError for what this host cannot do.
+    """
     values.check(request)
     if not request.args:
         raise RequestError("the request has no command: args is empty")
-    name = request.isolation or "oci"
+    notes: list[str] = []
+    if request.isolation in ("", "auto"):
+        choice = decide(host).isolation
+        notes = [choice.note] if choice.note else []
+        request = replace(request, isolation=choice.taken or "chroot")
+    name = request.isolation
     if name not in ISOLATIONS:
         raise RequestError(f"unknown isolation {name!r}; known are {', '.join(ISOLATIONS)}")
-    if not request.rootfs.startswith("/"):
-        raise RequestError(f"rootfs {request.rootfs!r}: the path must be absolute")
     container_id = request.container_id or hashlib.sha256(repr(request).encode()).hexdigest()
-    with Root(request.rootfs) as root:
+    with open_rootfs(request.rootfs) as root:
         draft = Draft(root=root, isolation=name, container_id=container_id, spec=_empty_spec(request))
-        for stage in stages:
+        for stage in STAGES if stages is None else stages:
             stage(draft, request, host)
     check_fields(name, draft.spec, draft.network)
     runtime = request.runtime
@@ -98,22 +113,8 @@ def run(request: RunRequest, host: HostFacts, stages: Sequence[Stage]) -> RunPla
         runtime=runtime,
         runtime_flags=request.runtime_flags,
         no_pivot=request.no_pivot,
-        warnings=tuple(draft.warnings),
+        warnings=(*notes, *draft.warnings),
     )
-
-
-def check_fields(isolation: str, spec: dict[str, Any], network: NetworkPlan) -> None:
-    """Raises HostError for what a spec asks for, whichever stage wrote it, that chroot isolation does not honour."""
-    if isolation != "chroot":
-        return
-    from ..isolation.chroot.fields import refused
-
-    found = refused(spec, network.mode not in ("host", "none", "path"))
-    if found:
-        raise HostError(
-            f"chroot isolation can't honour {', '.join(found)}: leave it out of the spec, or use an OCI runtime "
-            "(--isolation oci or rootless)"
-        )
 
 
 def _empty_spec(request: RunRequest) -> dict[str, Any]:
@@ -133,4 +134,4 @@ def _empty_spec(request: RunRequest) -> dict[str, Any]:
     }
 
 
-__all__ = ["STAGES", "NetworkPlan", "Stage", "check_fields", "run"]
+__all__ = ["STAGES", "Draft", "Stage", "plan"]

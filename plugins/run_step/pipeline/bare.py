@@ -1,8 +1,8 @@
-"""Where nothing can be mounted (row X81): chroot isolation with chroot(2) alone, as inside an ordinary container.
+"""Chroot isolation with only chroot(2), on a machine where nothing can be mounted (row X81).
 
-The files of the step are put in place and the image's own back afterwards, the usual devices are made for the
-step's time. What was asked for and can't be had is an error before anything happens; what is lost of the defaults
-is one warning.
+An ordinary container is such a machine. The files of the step are written over the image's own, which are
+restored afterwards; the usual devices exist only while the step runs. Anything that was asked for and is not
+possible is an error before anything happens. The missing parts of the defaults are listed in one warning.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from ..defaults import can_make_nodes
 from ..errors import HostError
 from ..host import HostFacts
 from ..linux.device_numbers import DEVICES
-from ..planning import BUNDLE, Draft, MakeDirectory, MakeNode, PutFile
+from ..planning import BUNDLE, MakeDirectory, MakeNode, PutFile
 from ..request import NAMESPACES, NamespaceOption, RunRequest
+from .draft import Draft
 
 
 def is_bare(draft: Draft, host: HostFacts) -> bool:
-    """Whether the step has to do without mounts."""
+    """Whether the step must do without mounts."""
     return draft.isolation == "chroot" and not host.has_mounts
 
 
 def host_namespaces(options: dict[str, NamespaceOption], request: RunRequest) -> dict[str, NamespaceOption]:
-    """Every namespace is the builder's. Raises HostError that names all that was asked for and can't be had."""
+    """Return options by which every namespace is the builder's.
+
+    Raises HostError, which names everything that was asked for and is not possible.
+    """
     asked = [f"{name} namespace" for name in sorted(options) if not options[name].host and name != "network"]
     if "network" in options and not options["network"].host:
         asked.append(f"network {request.network!r}")
@@ -42,13 +46,13 @@ def host_namespaces(options: dict[str, NamespaceOption], request: RunRequest) ->
     if asked:
         raise HostError(
             f"{', '.join(asked)}: this machine lets nothing be mounted (CAP_SYS_ADMIN is missing or a filter forbids "
-            "it), and chroot alone can't give that; leave it out, or run with the capability"
+            "it), and chroot(2) by itself can't do that; leave it out, or run with the capability"
         )
     return {name: NamespaceOption(name, host=True) for name in NAMESPACES}
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Rewrite the plan at the end: no mounts, no masks; files put in place instead."""
+    """Rewrite the finished plan: no mounts, no masks, and files put in place instead."""
     if not is_bare(draft, host):
         return
     lost = ["/proc, /sys and /dev/pts are missing", "processes and network are the builder's"]
@@ -70,4 +74,4 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     if "seccomp" in draft.linux and not request.no_new_privileges:
         del draft.linux["seccomp"]
         lost.append("there is no seccomp filter")
-    draft.warnings.append("nothing can be mounted here, so the step has chroot alone: " + "; ".join(lost))
+    draft.warnings.append("nothing can be mounted here, so the step has only chroot(2): " + "; ".join(lost))

@@ -5,20 +5,20 @@ from __future__ import annotations
 from ..errors import RequestError
 from ..host import HostFacts
 from ..linux.process import CAPABILITIES
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 DEFAULT = (
     "AUDIT_WRITE CHOWN DAC_OVERRIDE FOWNER FSETID KILL MKNOD NET_BIND_SERVICE NET_RAW SETFCAP SETGID"
     " SETPCAP SETUID SYS_CHROOT"
 ).split()
-"""What docker build grants (moby, oci/caps/defaults.go), so that a Dockerfile behaves as it does there."""
+"""The capabilities that docker build grants (moby, oci/caps/defaults.go), so that a Dockerfile behaves the same."""
 
 SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
 
 
 def known(text: str) -> str:
-    """The name without ``CAP_``, upper case. Raises RequestError with the nearest known name."""
+    """Return the name without ``CAP_``, in upper case. Raises RequestError, which names the nearest known name."""
     name = text.upper().removeprefix("CAP_")
     if name not in CAPABILITIES:
         import difflib
@@ -29,7 +29,10 @@ def known(text: str) -> str:
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """``all`` adds every known one or empties every set; a user other than root keeps the bounding set."""
+    """Set the capability sets: the defaults, then the additions, then the drops.
+
+    ``all`` adds every known capability or empties every set. A user other than root keeps only the bounding set.
+    """
     names = set(DEFAULT)
     for text in request.cap_add:
         names |= set(CAPABILITIES) if text.lower() == "all" else {known(text)}
@@ -37,7 +40,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         names = set() if text.lower() == "all" else names - {known(text)}
     ours = set(host.capabilities)
     if ours:
-        names &= ours  # what the builder lacks can't be handed on
+        names &= ours  # the builder can't pass on a capability that it lacks
     listed = [f"CAP_{name}" for name in CAPABILITIES if name in names]
     root = draft.process["user"]["uid"] == 0
     draft.process["capabilities"] = {

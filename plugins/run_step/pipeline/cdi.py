@@ -1,7 +1,8 @@
-"""CDI devices (row X35): what the Container Device Interface's files say of a name, as edits of the step.
+"""CDI devices (row X35): the edits of a step that the Container Device Interface's files define for a name.
 
-Reads the texts among the host's facts and decides which file's word counts. It puts nothing into the spec: that is
-what :mod:`.devices` does. Loads jsonschema, and PyYAML for files that are YAML, only when a CDI name is asked for.
+The module reads the texts among the host's facts and decides which file has priority. It does not change the
+spec: :mod:`.devices` does. It loads jsonschema, and PyYAML for files that are YAML, only when a CDI name is
+asked for.
 
 Source: Container Device Interface specification (SPEC.md), versions 0.3.0 to 1.0.0.
 """
@@ -19,6 +20,7 @@ from typing import Any
 from .. import documents
 from ..errors import HostError
 from ..host import HostFacts, TextFile
+from ..validation import problem
 
 NAME = re.compile(
     r"[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?/[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?=[A-Za-z0-9](?:[\w.:-]*[A-Za-z0-9])?",
@@ -27,25 +29,28 @@ NAME = re.compile(
 """A device's full name: ``vendor.com/class=name`` (SPEC.md, "Kind", "CDI Devices")."""
 
 DIRECTORIES = ("/etc/cdi", "/var/run/cdi")
-"""Where specifications are looked for; a later directory's word counts more."""
+"""The directories of specifications; a later directory has priority."""
 
 _MOST = 50
-"""How many names of devices an error tells."""
+"""The limit for names of devices in an error message."""
 
 SUFFIXES = (".json", ".yaml")
 
 
 _SPELLINGS = {"additionalGIDs": "additionalGids"}
-"""SPEC.md has both."""
+"""Two spellings in SPEC.md of one field."""
 
 
 class _Broken(Exception):
-    """A file that is no specification; the text says why."""
+    """A file that is not a valid specification; the text says why."""
 
 
 @dataclass(frozen=True)
 class Edits:
-    """One device's, or one file's, edits: the lists of SPEC.md's ``containerEdits``, and ``origin`` to name them by."""
+    """The edits of one device or one file.
+
+    The fields are the lists of SPEC.md's ``containerEdits``; ``origin`` names the edits in messages.
+    """
 
     origin: str
     env: tuple[str, ...]
@@ -57,8 +62,11 @@ class Edits:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What was found for the names asked for. ``edits`` are in the order in which they count, each file's own once.
-    ``warnings`` are about files that can't be read and are of a kind that was asked for."""
+    """The edits for the names that were asked for.
+
+    ``edits`` are in the order in which they apply, those of each file once. ``warnings`` are about unreadable
+    files of a kind that was asked for.
+    """
 
     edits: tuple[Edits, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -70,10 +78,11 @@ def is_name(text: str) -> bool:
 
 
 def resolve(names: Iterable[str], request_dirs: tuple[str, ...], host: HostFacts) -> Resolved:
-    """The edits of CDI devices by their full names, from ``host.cdi_specs``.
+    """Return the edits of CDI devices by their full names, from ``host.cdi_specs``.
 
-    Raises HostError for a name that no file has, with the names of the kind that are known, the places looked at and
-    the files that can't be read; for one that two files of a directory have; for edits that can't be made here.
+    Raises HostError for a name that no file has; the message lists the known names of the kind, the
+    directories and the unreadable files. Raises it also for a name that two files of a directory have, and
+    for edits that can't be made here.
     """
     specs, broken = _load_all(host.cdi_specs)
     out: list[Edits] = []
@@ -85,7 +94,7 @@ def resolve(names: Iterable[str], request_dirs: tuple[str, ...], host: HostFacts
         found = [(path, item) for path, spec in specs for item in _devices(spec, kind, device)]
         if not found:
             raise HostError(_unknown(name, specs, broken, request_dirs or DIRECTORIES))
-        # The files come in the order of the directories, and the last directory's word counts.
+        # The files are in the order of the directories, and the last directory has priority.
         place = posixpath.dirname(found[-1][0])
         chosen = [(path, item) for path, item in found if posixpath.dirname(path) == place]
         if len(chosen) > 1:
@@ -100,7 +109,7 @@ def resolve(names: Iterable[str], request_dirs: tuple[str, ...], host: HostFacts
             whole = next(spec for where, spec in specs if where == path)
             out.append(_edits(f"the CDI specification {path}", whole.get("containerEdits") or {}))
         out.append(_edits(f"the CDI device {name!r} ({path})", item.get("containerEdits") or {}))
-    told = [f"{why}; it is left aside" for kind, why in broken if kind in kinds]
+    told = [f"{why}; it is left out" for kind, why in broken if kind in kinds]
     return Resolved(tuple(out), tuple(told))
 
 
@@ -125,7 +134,7 @@ def _unknown(
 
 
 def _load_all(files: tuple[TextFile, ...]) -> tuple[list[tuple[str, dict[str, Any]]], list[tuple[str, str]]]:
-    """The specifications by path, and of the files that are none the kind, as far as it is known, and why."""
+    """Return the specifications by path; and for each invalid file its kind, if it is known, and the reason."""
     specs, broken = [], []
     for file in files:
         try:
@@ -138,9 +147,7 @@ def _load_all(files: tuple[TextFile, ...]) -> tuple[list[tuple[str, dict[str, An
 
 @lru_cache(maxsize=64)
 def _load(file: TextFile) -> dict[str, Any]:
-    """The specification of one file. Raises _Broken with its kind and what is wrong."""
-    from ..validation import problem
-
+    """Return the specification of one file. Raises _Broken with its kind and the reason if it is invalid."""
     if file.error:
         raise _Broken("", file.error)
     value = _parse(file)
@@ -153,14 +160,17 @@ def _load(file: TextFile) -> dict[str, Any]:
 
 
 def _parse(file: TextFile) -> Any:
-    """JSON values: what YAML has beyond them is refused, and what is null left out, as if it were not there."""
+    """Return the file as JSON values.
+
+    Values that exist only in YAML are refused. Null values are left out, as if they were not there.
+    """
     try:
         if file.path.endswith(".json"):
             return _tidy(documents.parse(file.text, limit=documents.SPECIFICATION))
         return _tidy(documents.parse_yaml(file.text))
     except ValueError as error:
-        form = "JSON" if file.path.endswith(".json") else "YAML that JSON could hold"
-        raise _Broken("", f"it is no {form}: {error}") from None
+        form = "JSON" if file.path.endswith(".json") else "YAML that can be written as JSON"
+        raise _Broken("", f"it is not {form}: {error}") from None
 
 
 def _tidy(value: Any) -> Any:
@@ -176,7 +186,7 @@ def _all_edits(spec: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _too_new(spec: dict[str, Any]) -> str:
-    """What the file's own version does not have yet (SPEC.md, "Released versions")."""
+    """Return what the specification uses that its own version does not have yet (SPEC.md, "Released versions")."""
     edits = _all_edits(spec)
     since = (
         (

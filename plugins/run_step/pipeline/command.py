@@ -1,4 +1,4 @@
-"""Where the command is (row S14): looked up on PATH under the root filesystem, no absolute link followed."""
+"""The path of the command (row S14): looked up on PATH in the root filesystem, with links resolved inside it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import posixpath
 import stat
 
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 FALLBACK_PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
-"""The PATH supplied to a step that has none at all."""
+"""The PATH of a step that has none at all."""
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Make the first argument absolute when it is found; leave it as it was otherwise."""
+    """Make the first argument absolute if it is found; else leave it as it is."""
     if not draft.env.get("PATH"):
         draft.env["PATH"] = FALLBACK_PATH
         draft.process["env"] = [f"{name}={value}" for name, value in draft.env.items()]
     args = draft.process["args"]
     if args[0].startswith("/") or (request.run_mounts and "/" not in args[0]):
-        return  # it may be in a mount, and be there alone: whoever executes it looks
+        return  # the program may be in a mount; it is looked up when the plan is executed
     for element in draft.env["PATH"].split(":"):
         directory = element or draft.process["cwd"]
         candidate = posixpath.normpath(posixpath.join("/", directory, args[0]))

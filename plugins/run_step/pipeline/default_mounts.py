@@ -1,7 +1,7 @@
 """Secrets that a mounts.conf file gives to every step (row S66, containers-mounts.conf(5)).
 
-A step sees a private copy, made in the bundle, which goes with it: what is written there changes nothing of the host's
-and is in no layer.
+A step sees a private copy, made in the bundle and removed with it: a step's changes affect neither the host
+nor the layer.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import posixpath
 from typing import Any
 
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, Draft
+from ..planning import BUNDLE, COPIED_FILES, CopyTree
 from ..request import RunRequest
-
-FILES = "secrets/files"
-"""Where in the bundle the copies of single files are."""
+from .draft import Draft
 
 
 def parse(line: str) -> tuple[str, str] | None:
-    """``/host/path:/container/path``, or one path for both; None for a line that is neither."""
+    """Return the two paths of ``/host/path:/container/path``, or one path for both; None for any other line."""
     source, _, destination = line.partition(":")
     paths = [path for path in (source, destination or source) if path.startswith("/")]
     clean = [posixpath.normpath("/" + path.lstrip("/")) for path in paths]
@@ -26,7 +24,7 @@ def parse(line: str) -> tuple[str, str] | None:
 
 
 def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[dict[str, Any]]:
-    """One bind mount for each line whose source can be copied; the others are left out with a warning."""
+    """Return a bind mount for each line whose source can be copied; leave out the others with a warning."""
     out: list[dict[str, Any]] = []
     known = {item.path: item.directory for item in host.paths}
     for number, line in enumerate(host.default_mounts):
@@ -42,7 +40,7 @@ def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[dict[str,
                 f"mounts.conf: {source} is left out; it does not exist here, or can't be read"
             )
             continue
-        name = f"{'secrets' if known[source] else FILES}/{number}"
+        name = f"{'secrets' if known[source] else COPIED_FILES}/{number}"
         draft.actions.append(CopyTree(source, name))
         out.append(
             {

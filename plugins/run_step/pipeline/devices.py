@@ -1,9 +1,9 @@
-"""Devices (rows S31, X35): nodes that the step sees, each with its device-cgroup rule; what CDI adds besides.
+"""Devices (rows S31, X35): the nodes that the step sees with their device-cgroup rules, and other edits of CDI.
 
-Where a node can be made, it is one of the spec's ``devices``: the runtime makes it in the step's /dev. In a user
-namespace no node can be made, and outside of the step's /dev it would end up in the layer: there the host's own node
-is bound, read-only, which keeps its mode and owner as they are and does not keep anything from being written to the
-device. What CDI's files say is :mod:`.cdi`'s.
+If a node can be made, it is one of the spec's ``devices``, and the runtime makes it in the step's /dev. In a
+user namespace no node can be made, and outside of the step's /dev it would end up in the layer. There the
+host's own node is bound read-only: its mode and owner stay as they are, and data can still be written to the
+device. :mod:`.cdi` reads CDI's files.
 """
 
 from __future__ import annotations
@@ -17,22 +17,26 @@ from typing import Any
 from ..errors import HostError, RequestError
 from ..host import DeviceFact, HostFacts
 from ..linux.device_numbers import DENY_ALL, DEVICES
-from ..planning import Draft, MountPoint
+from ..planning import MountPoint
 from ..request import RunRequest
 from . import cdi
+from .draft import Draft
 
 _USUAL = {f"/dev/{name}": (major, minor) for name, major, minor in DEVICES} | {
     f"/dev/{name}": (-1, -1) for name in ("core", "fd", "ptmx", "stderr", "stdin", "stdout")
 }
-"""What a step's /dev has anyway, by number; the last ones are links."""
+"""The usual devices in a step's /dev, by number; the last ones are links."""
 
 _FORM = "the form is HOST-PATH[:CONTAINER-PATH][:rwm] or a CDI name vendor.com/class=name"
 
 
 @dataclass(frozen=True)
 class Node:
-    """A device at ``path`` of the step. ``source`` is the host's node, empty where the host has none and only the
-    number is known; ``own``: it is to have another mode or owner than the host's. ``permissions`` may be empty."""
+    """A device at ``path`` of the step.
+
+    ``source`` is the host's node; it is empty if the host has none and only the number is known. ``own``: the
+    node has another mode or owner than the host's. ``permissions`` may be empty.
+    """
 
     path: str
     source: str
@@ -47,9 +51,9 @@ class Node:
 
 
 def parse(text: str) -> tuple[str, str, str]:
-    """``host[:container][:perms]`` as its three parts, a CDI name as the first of them.
+    """Split ``host[:container][:perms]`` into its three parts; a CDI name is the first of them.
 
-    Raises RequestError that quotes ``text``.
+    Raises RequestError, which quotes ``text``.
     """
     if cdi.is_name(text):
         if not cdi.NAME.fullmatch(text):
@@ -77,12 +81,12 @@ def parse(text: str) -> tuple[str, str, str]:
 
 
 def clean(path: str) -> str:
-    """An absolute path in its shortest spelling."""
+    """Return an absolute path in its shortest spelling."""
     return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """What CDI devices add besides their nodes: environment, mounts, hooks.
+    """Apply the edits of CDI devices except their nodes: environment, mounts, hooks.
 
     Raises RequestError for a malformed device, HostError for one that this host does not have.
     """
@@ -103,14 +107,14 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     draft.process["env"] = [f"{name}={value}" for name, value in draft.env.items()]
     draft.extra_mounts += _mounts(wanted, host).values()
     for _ in _nodes(draft, request, host):
-        pass  # a device that is missing is told before anything that follows from it
+        pass  # a missing device is reported before its consequences
 
 
 def place(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """The nodes, their rules, and CDI's additional groups. Runs when the mounts are known."""
+    """Place the nodes, their rules, and CDI's additional groups. Runs when the mounts are known."""
     nodes: dict[str, Node] = {}
     for node in _nodes(draft, request, host):
-        nodes.pop(node.path, None)  # a later one of a path replaces the earlier
+        nodes.pop(node.path, None)  # a later node replaces an earlier one with the same path
         nodes[node.path] = node
     has_rules = draft.isolation == "oci" and host.is_machine_root
     if has_rules:
@@ -121,8 +125,8 @@ def place(draft: Draft, request: RunRequest, host: HostFacts) -> None:
             rules.append({"allow": True, **_number(node), "access": node.permissions})
         elif not has_rules and set("rw") - set(node.permissions):
             draft.warnings.append(
-                f"the device {node.path} has the permissions {node.permissions or 'none'!r}, which nothing keeps the "
-                f"step to: isolation {draft.isolation} has no device cgroup here, only the node's mode counts"
+                f"the device {node.path} has the permissions {node.permissions or 'none'!r}, which can't be "
+                f"enforced: isolation {draft.isolation} has no device cgroup here, only the node's mode counts"
             )
         _place(draft, node, host)
     wanted = _cdi(request, host)
@@ -135,10 +139,10 @@ def place(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _place(draft: Draft, node: Node, host: HostFacts) -> None:
-    """Into the spec: as a node to make, or as a mount of the host's."""
+    """Put a node into the spec: as a node to make, or as a bind mount of the host's."""
     if _USUAL.get(node.path, (node.major, node.minor)) != (node.major, node.minor):
         if node.source == node.path:
-            return  # the terminals of a step are not the host's
+            return  # the step has its own terminals, not the host's
         raise RequestError(f"the device {node.path} can't be another one: every step has its own there")
     above = [
         item
@@ -147,18 +151,18 @@ def _place(draft: Draft, node: Node, host: HostFacts) -> None:
     ]
     nearest = max(above, key=lambda item: len(item["destination"]), default=None)
     if nearest is not None and nearest["destination"] == node.path:
-        return  # a volume that was asked for there is what is seen
+        return  # a volume at this place has priority
     made = host.is_machine_root and "MKNOD" in host.capabilities and "user" not in draft.namespaces
     if not made and node.path in _USUAL:
         return
-    if made and nearest is not None and nearest["type"] != "bind":  # a volume would keep the node
+    if made and nearest is not None and nearest["type"] != "bind":  # the node would stay in the volume
         entry = {"path": node.path, **_number(node), "fileMode": node.mode, "uid": node.uid, "gid": node.gid}
         draft.linux.setdefault("devices", []).append({"type": entry.pop("type"), **entry})
         return
     if not node.source:
         why = "in a user namespace" if not made else "outside of the step's /dev"
         raise HostError(
-            f"the device {node.path} is on this host by its number alone, and {why} only a node that the host has can "
+            f"the device {node.path} has only a number on this host, and {why} only a node that the host has can "
             "be shown; give its hostPath, or a path below /dev, without a user namespace"
         )
     if node.own:
@@ -182,7 +186,7 @@ def _number(node: Node) -> dict[str, Any]:
 
 
 def _join(draft: Draft, groups: list[int], host: HostFacts) -> None:
-    """CDI's additional groups, which are numbers of the step."""
+    """Add CDI's additional groups, whose numbers are those of the step."""
     user = draft.process["user"]
     missing = sorted(set(groups) - {user["gid"], *user.get("additionalGids", ())})
     if not missing:
@@ -211,7 +215,7 @@ def _cdi(request: RunRequest, host: HostFacts) -> cdi.Resolved:
 
 
 def _nodes(draft: Draft, request: RunRequest, host: HostFacts) -> Iterator[Node]:
-    """In the order in which they were asked for. A path that is a directory stands for every device in it."""
+    """Yield the nodes in the order of the request. A path that is a directory stands for every device in it."""
     for text in request.devices:
         source, target, permissions = parse(text)
         if cdi.is_name(source):
@@ -243,7 +247,10 @@ def _nodes(draft: Draft, request: RunRequest, host: HostFacts) -> Iterator[Node]
 
 
 def _cdi_node(origin: str, node: dict[str, Any], owner: tuple[int, int], host: HostFacts) -> Node:
-    """What is not given is the host's type and number, mode 0666 and the step's user (as CDI's own library does)."""
+    """Return CDI's node.
+
+    Missing fields are the host's type and number, mode 0666 and the step's user, as in CDI's library.
+    """
     source = clean(node.get("hostPath") or node["path"])
     fact = next((item for item in host.devices if item.path == source), None)
     kind = node.get("type", "").replace("u", "c")
@@ -274,7 +281,7 @@ def _cdi_node(origin: str, node: dict[str, Any], owner: tuple[int, int], host: H
 
 
 def _mounts(wanted: cdi.Resolved, host: HostFacts) -> dict[str, dict[str, Any]]:
-    """CDI's mounts by destination; a later one of a destination replaces the earlier."""
+    """Return CDI's mounts by destination; a later one replaces an earlier one with the same destination."""
     out: dict[str, dict[str, Any]] = {}
     known = {item.path for item in host.paths}
     for edits in wanted.edits:

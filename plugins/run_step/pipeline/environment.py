@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-"""The PATH that docker build gives a step whose image sets none."""
+"""The PATH of docker build for a step whose image sets none."""
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Fill ``draft.env`` and the spec. An entry with no ``=`` is dropped."""
+    """Fill ``draft.env`` and the spec. An entry without ``=`` is dropped."""
     merged: dict[str, str] = {}
     if request.http_proxy:
         _assign(merged, host.proxy)

@@ -1,4 +1,4 @@
-"""The files that a step finds made for it: hosts, resolv.conf, hostname, .containerenv (rows S50 to S53)."""
+"""The files that are made for a step: hosts, resolv.conf, hostname, .containerenv (rows S50 to S53)."""
 
 from __future__ import annotations
 
@@ -8,36 +8,38 @@ import stat
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..network import ADDRESS, GATEWAY
-from ..network.user_mode import ADDRESS as USER_ADDRESS
-from ..network.user_mode import RESOLVER
-from ..planning import Draft, GeneratedFile, PutFile
+from ..network_terms import ADDRESS, GATEWAY, USER_ADDRESS, USER_MODE, USER_RESOLVER
+from ..planning import GeneratedFile, PutFile
 from ..request import RunRequest
+from .draft import Draft
 from .run_mounts import destination
 from .volumes import parse_mount, parse_volume
 
 HEADER = "# Made by buildfront for this step\n"
 
 
-_USER_MODE = {"slirp4netns", "pasta"}
 _OWN = {"bridge", "cni"}
-"""Networks in which the machine has an address of its own, known when they are made."""
+"""Networks in which the machine has an address of its own, known when the network is made."""
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Neither hosts nor resolv.conf is bound where something else is mounted there. Without a network there is no
-    resolv.conf, and the hosts file has localhost alone."""
+    """Plan the files and their bind mounts.
+
+    Neither hosts nor resolv.conf is bound if another mount has its place. Without a network there is no
+    resolv.conf, and the hosts file has only localhost.
+    """
     taken = _taken(draft, request)
     _hosts(draft, request, host, taken)
     _resolv_conf(draft, request, host, taken)
-    # What a RUN writes to /etc/hostname is kept, as in BuildKit, but where a name for the steps alone was asked for.
+    # A RUN may write to /etc/hostname, and the layer keeps that, as in BuildKit; unless a name was set for
+    # steps only.
     if request.hostname and draft.spec["hostname"] and not request.no_hostname:
         _bind(draft, "hostname", draft.spec["hostname"] + "\n", "/etc/hostname", 0o644)
     _bind(draft, "containerenv", "", "/run/.containerenv", 0o644)
 
 
 def _taken(draft: Draft, request: RunRequest) -> set[str]:
-    """Where the image, the request or a device has a mount of its own."""
+    """Return the destinations of mounts of the image, the request and devices."""
     return {
         *(posixpath.normpath("/" + volume.lstrip("/")) for volume in request.image.volumes),
         *(parse_volume(text).destination for text in request.volumes),
@@ -50,17 +52,17 @@ def _taken(draft: Draft, request: RunRequest) -> set[str]:
 def _hosts(draft: Draft, request: RunRequest, host: HostFacts, taken: set[str]) -> None:
     mode = draft.network.mode
     if request.no_hosts or "/etc/hosts" in taken:
-        hosts_text("", request.add_hosts, "")  # for the form: what this network can't know does not matter
+        hosts_text("", request.add_hosts, "")  # only to check the syntax: this network has no use for them
         return
     if mode == "none":
-        hosts_text("", request.add_hosts, "")  # they lead nowhere
+        hosts_text("", request.add_hosts, "")  # only to check the syntax: without a network they lead nowhere
         text = hosts_text("", (), draft.spec["hostname"])
         if taken & {"/etc", "/"}:
             _bind(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
         else:
             _put(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
         return
-    own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in _USER_MODE else ""
+    own = ADDRESS if mode in _OWN else USER_ADDRESS if mode in USER_MODE else ""
     text = hosts_text(host.hosts, request.add_hosts, draft.spec["hostname"], _gateway(mode, host), own)
     _bind(draft, "hosts", text, "/etc/hosts", host.hosts_mode)
 
@@ -71,18 +73,19 @@ def _resolv_conf(draft: Draft, request: RunRequest, host: HostFacts, taken: set[
     mode = draft.network.mode
     given = (request.dns, request.dns_search, request.dns_options)
     if mode == "none" or "/etc/resolv.conf" in taken:
-        resolv_text("", *given)  # for the form
+        resolv_text("", *given)  # only to check the syntax
         return
     known = host.resolv_conf
     if mode != "host":
         known = reachable(known, host.resolv_conf_upstream)
-    # It asks the host's first one of IPv4, on the host's loopback too, and is silent where there is none.
+    # pasta's resolver asks the host's first IPv4 server, even on the host's loopback. Without one it does not
+    # answer.
     servers = _servers(host.resolv_conf)
-    forwarded = mode in _USER_MODE and any(_version(item) == 4 and ":" not in item for item in servers)
+    forwarded = mode in USER_MODE and any(_version(item) == 4 and ":" not in item for item in servers)
     _bind(
         draft,
         "resolv.conf",
-        resolv_text(known, *given, RESOLVER if forwarded else ""),
+        resolv_text(known, *given, USER_RESOLVER if forwarded else ""),
         "/etc/resolv.conf",
         0o644,
     )
@@ -91,14 +94,17 @@ def _resolv_conf(draft: Draft, request: RunRequest, host: HostFacts, taken: set[
 
 
 def _warn(draft: Draft, host: HostFacts, known: str) -> None:
-    """Of a step that finds no names, where its own network is to blame or can't say otherwise as CNI plugins may."""
+    """Warn of a step that can't resolve names, if that is certain and due to its network.
+
+    Networks of CNI plugins may bring name servers of their own.
+    """
     mode = draft.network.mode
     versions = {_version(item) for item in _servers(known)} - {0}
     if mode in ("host", "cni") or versions - ({6} if mode == "slirp4netns" else set()):
         return
     named = ", ".join(_servers(host.resolv_conf))
     if versions:
-        why = f"slirp4netns has IPv4 alone and does not reach the host's name servers ({named})"
+        why = f"slirp4netns has only IPv4 and does not reach the host's name servers ({named})"
         remedy = "give one with --dns, or use --network pasta"
     else:
         why = (
@@ -116,17 +122,20 @@ def keeps_own(dns: tuple[str, ...]) -> bool:
 
 
 def _gateway(mode: str, host: HostFacts) -> str:
-    """How a step reaches the host, or a token for it; empty where nobody knows."""
+    """Return the address by which a step reaches the host, or a placeholder for it; empty if it is unknown."""
     if mode == "host":
         return "127.0.0.1"
     if mode in _OWN:
         return GATEWAY
-    return host.address if mode in _USER_MODE else ""
+    return host.address if mode in USER_MODE else ""
 
 
 def reachable(text: str, upstream: str) -> str:
-    """A resolv.conf for another network namespace: without the name servers that only the host's own reaches, as
-    systemd-resolved's stub; where none is left, what that asks. Its other lines stay."""
+    """Return a resolv.conf for another network namespace: without the name servers that only the host's reaches.
+
+    Such a server is systemd-resolved's stub. If no server is left, the text ``upstream`` is used instead.
+    Other lines stay.
+    """
     kept = _without_own(text)
     if upstream and not any(_version(item) for item in _servers(kept)):
         return _without_own(upstream)
@@ -139,8 +148,11 @@ def _without_own(text: str) -> str:
 
 
 def _is_hosts_own(server: str) -> bool:
-    """Whether another network namespace would not reach it: it is on the loopback, which is what resolvers take the
-    unspecified address for, or on a link of the host. An IPv4 link's is translated, as clouds have it."""
+    """Whether a name server can't be reached from another network namespace.
+
+    It is on the loopback, which resolvers also use for the unspecified address, or on a link of the host. A
+    link-local IPv4 address is translated and so can be reached, as clouds need it.
+    """
     found = _address(server)
     if found is None:
         return False
@@ -158,13 +170,13 @@ def _address(server: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
 
 
 def _version(server: str) -> int:
-    """Of IP; 0 for what is no address."""
+    """Return the IP version of an address; 0 for a text that is not an address."""
     found = _address(server)
     return found.version if found is not None else 0
 
 
 def _words(line: str) -> list[str]:
-    """A line of resolv.conf(5) without its comment."""
+    """Return the words of a line of resolv.conf(5), without its comment."""
     return line.partition("#")[0].partition(";")[0].split()
 
 
@@ -178,7 +190,10 @@ def _bind(draft: Draft, name: str, content: str, destination: str, mode: int) ->
 
 
 def _put(draft: Draft, name: str, content: str, destination: str, mode: int) -> None:
-    """In place and not bound: with no network nothing is mounted in /etc, which a step may then rename as a whole."""
+    """Write a file into the image's place instead of binding it.
+
+    Without a network nothing is mounted in /etc, so that a step may rename the whole directory.
+    """
     status = draft.root.lstat(destination)
     if status is None or not stat.S_ISDIR(status.st_mode):
         draft.files.append(GeneratedFile(name, content, mode, *draft.container_root))
@@ -186,12 +201,12 @@ def _put(draft: Draft, name: str, content: str, destination: str, mode: int) -> 
 
 
 def _is_word(text: str) -> bool:
-    """Whether a line made of ``text`` is read back as that: no blanks, no line break, no comment."""
+    """Whether ``text`` is read back unchanged from a line: no blanks, no line break, no comment."""
     return text.split() == [text] and "#" not in text
 
 
 def _localhost(host: str) -> list[str]:
-    """The lines of localhost that a hosts file lacks."""
+    """Return the lines of localhost that a hosts file lacks."""
     found = {
         str(_address(words[0]))
         for words in (line.partition("#")[0].split() for line in host.splitlines())
@@ -203,11 +218,13 @@ def _localhost(host: str) -> list[str]:
 def hosts_text(
     host: str, entries: tuple[str, ...], hostname: str, gateway: str = "127.0.0.1", own: str = ""
 ) -> str:
-    """The host's file, each entry as address TAB name, then the hostname on the step's ``own`` address, where it has
-    one, and on both loopback addresses. ``gateway`` and ``own`` may be tokens (:mod:`run_step.network`). localhost is
-    on both loopback addresses, whatever the host's file says.
+    """Return the hosts file: the host's lines, each entry as address TAB name, then the hostname.
 
-    Raises RequestError for an entry without a colon, without a name or without an address.
+    The hostname is on the step's ``own`` address, if there is one, and on both loopback addresses. localhost
+    is on both loopback addresses, whatever the host's file says. ``gateway`` and ``own`` may be placeholders
+    (:mod:`run_step.network`).
+
+    Raises RequestError for an entry without a colon, a name or an address.
     """
     out = [HEADER, *_localhost(host), host if host.endswith("\n") or not host else host + "\n"]
     for entry in entries:
@@ -220,7 +237,7 @@ def hosts_text(
         if not address:
             raise RequestError(f"host entry {entry!r}: the address after the colon is missing")
         if not _is_word(name):
-            raise RequestError(f"host entry {entry!r}: {name!r} is no host name")
+            raise RequestError(f"host entry {entry!r}: {name!r} is not a host name")
         if address == "host-gateway":
             if not gateway:
                 raise RequestError(f"host entry {entry!r}: host-gateway is not known for this network")
@@ -241,11 +258,10 @@ def hosts_text(
 def resolv_text(
     host: str, servers: tuple[str, ...], search: tuple[str, ...], options: tuple[str, ...], own: str = ""
 ) -> str:
-    """Name servers, search list and options, each the given ones or the host's (resolv.conf(5)).
+    """Return resolv.conf: name servers, search list and options, each as given or the host's (resolv.conf(5)).
 
-    ``own`` is the network's own resolver, which comes before the host's.
-
-    Raises RequestError for a server that is no IP address.
+    ``own`` is the network's own resolver, which comes before the host's. Raises RequestError for a server
+    that is not an IP address.
     """
     for server in servers:
         if server.lower() == "none":

@@ -1,6 +1,6 @@
 """OCI hooks directories (row X36): definitions matched on annotations, command and bind mounts (oci-hooks(5)).
 
-Schema 1.0.0 of that page is read, and nothing else: not the deprecated 0.1.0. It runs no hook: runtimes do.
+Only schema 1.0.0 of that page is read, not the deprecated 0.1.0. The hooks are run by runtimes, not here.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from .. import documents
 from ..documents import short
 from ..errors import HostError
 from ..host import HostFacts, TextFile
-from ..planning import Draft
 from ..request import RunRequest
+from ..validation import problem
+from .draft import Draft
 from .volumes import parse_mount
 
 _POSIX_CLASSES = {
@@ -32,17 +33,18 @@ _POSIX_CLASSES = {
     "upper": "A-Z",
     "xdigit": "0-9A-Fa-f",
 }
-"""What ``[:alpha:]`` and the like are in brackets (POSIX, base definitions, 7.3.1): Python has them not."""
+"""Classes such as ``[:alpha:]`` in brackets (POSIX, base definitions, 7.3.1), which Python does not have."""
 
 
 _NAMED, _START = re.compile(r"\[:([a-z]{1,9}):\]"), re.compile(r"\[\^?\]?")
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Runs after the mounts are known. The hooks of a directory come in the order of their files' names, whatever
-    their case; a file replaces one of the same name in an earlier directory.
+    """Add the hooks that match to the spec; runs after the mounts are known.
 
-    Raises HostError for a definition that is broken, with its path, and where a hook is wanted and can't be had.
+    The hooks of a directory are in the order of their file names, ignoring case. A file replaces one of the
+    same name in an earlier directory. Raises HostError for an invalid definition, with its path, and if a
+    hook is needed but can't be run.
     """
     files: dict[str, TextFile] = {}
     for file in host.hooks:
@@ -61,15 +63,13 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _load(file: TextFile) -> Mapping[str, Any]:
-    from ..validation import problem
-
     where = f"the hook definition {file.path}"
     if file.error:
         raise HostError(f"{where} can't be used: {file.error}")
     try:
         value = documents.parse(file.text, limit=documents.SPECIFICATION)
     except ValueError as error:
-        raise HostError(f"{where} is no JSON: {error}") from None
+        raise HostError(f"{where} is not JSON: {error}") from None
     if isinstance(value, dict) and value.get("version", "0.1.0") == "0.1.0":
         raise HostError(
             f"{where} is of the schema 0.1.0, which is deprecated and not read; write it as 1.0.0, see oci-hooks(5)"
@@ -87,12 +87,13 @@ def _load(file: TextFile) -> Mapping[str, Any]:
 
 
 _PATH_MAX = 4096
-"""No program has a longer path. The expressions are the host's, the command is a stranger's: a simple ``.*sh`` takes
-the square of its length."""
+"""The longest path of a program. The expressions are the host's and the command is untrusted: even a simple
+``.*sh`` takes time quadratic in its length.
+"""
 
 
 def _matches(when: Mapping[str, Any], draft: Draft, request: RunRequest, path: str) -> bool:
-    """All the conditions that are there must hold. One that is false holds never, as in the tools that defined it."""
+    """Whether all given conditions hold. A condition ``false`` never holds, as in the tools that defined the format."""
     conditions = [when[name] is True for name in ("always",) if name in when]
     if "hasBindMounts" in when:
         conditions.append(when["hasBindMounts"] and _binds(request))
@@ -107,12 +108,15 @@ def _matches(when: Mapping[str, Any], draft: Draft, request: RunRequest, path: s
 
 
 def _binds(request: RunRequest) -> bool:
-    """Whether the caller asked for files of the host; what is bound besides does not count."""
+    """Whether the request binds files of the host; other bind mounts do not count."""
     return bool(request.volumes) or any(parse_mount(text).kind != "tmpfs" for text in request.mounts)
 
 
 def _expression(pattern: str, path: str) -> re.Pattern[str]:
-    """A POSIX extended regular expression: Python's, with POSIX's classes, and an end that is the end."""
+    """Compile a POSIX extended regular expression.
+
+    The syntax is Python's with POSIX's classes, and ``$`` matches only at the very end.
+    """
     parts: list[str] = []
     i, bracket = 0, False
     while i < len(pattern):

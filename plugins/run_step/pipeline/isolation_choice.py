@@ -1,26 +1,26 @@
-"""Which isolation, and what it forces or forbids (rows S01, S02, S03, X04)."""
+"""The isolation, and the namespaces that it forces or forbids (rows S01, S02, S03, X04)."""
 
 from __future__ import annotations
 
 from .. import defaults
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import NAMESPACES, NamespaceOption, RunRequest
 from . import bare
+from .draft import Draft
 
 
 def choose(wanted: str, host: HostFacts) -> tuple[str, str]:
-    """Resolve ``auto`` (row X04): the isolation and the reason why it was taken."""
+    """Resolve ``auto`` (row X04); return the isolation and the reason for it."""
     if wanted and wanted != "auto":
         return wanted, "asked for"
     choice = defaults.decide(host).isolation
-    # Where nothing works it is the plan that says so, with what would help.
+    # If none works, planning reports that with a remedy.
     return choice.taken or "chroot", choice.why
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Collect the namespace options by name, as the isolation wants them."""
+    """Collect the namespace options by name, as the isolation needs them."""
     for option in request.namespaces:
         if option.name not in NAMESPACES:
             raise RequestError(f"unknown namespace {option.name!r}; known are {', '.join(NAMESPACES)}")
@@ -50,7 +50,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _rootless(options: dict[str, NamespaceOption]) -> dict[str, NamespaceOption]:
-    """IPC, PID and USER private, UTS the host's; NET as it was chosen."""
+    """Make IPC, PID and USER private and UTS the host's; keep the choice for NET."""
     network = options["network"]
     if network.path and not network.path.startswith("/"):
         network = NamespaceOption("network", host=network.host)
@@ -67,7 +67,7 @@ _HELPERS = ("private", "bridge", "slirp4netns", "pasta")
 
 
 def network_option(text: str) -> NamespaceOption | None:
-    """``--network`` as a namespace option; None for ``default``. Raises RequestError that quotes ``text``."""
+    """Return ``--network`` as a namespace option; None for ``default``. Raises RequestError, which quotes ``text``."""
     if text in ("", "default"):
         return None
     if text == "host":

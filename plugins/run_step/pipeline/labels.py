@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 PARTS = ("user", "role", "type", "level")
 DEFAULT_PROCESS = ("system_u", "system_r", "container_t", "s0")
@@ -13,7 +13,10 @@ DEFAULT_PROCESS = ("system_u", "system_r", "container_t", "s0")
 
 
 def parse(options: tuple[str, ...]) -> dict[str, str] | None:
-    """``type:spc_t``, ``level:s0:c1`` and so on; None for ``disable``. Raises RequestError that quotes it."""
+    """Parse ``type:spc_t``, ``level:s0:c1`` and so on; return None for ``disable``.
+
+    Raises RequestError, which quotes the option.
+    """
     found: dict[str, str] = {}
     for text in options:
         if text == "disable":
@@ -28,7 +31,11 @@ def parse(options: tuple[str, ...]) -> dict[str, str] | None:
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """A default is no word on a host that has neither; what was asked for is said once."""
+    """Set the label and the profile.
+
+    On a host that has neither, the defaults are ignored silently, and an option that was asked for gives one
+    warning.
+    """
     wanted = parse(request.labels)
     if host.selinux and wanted is not None:
         process = [wanted.get(name, default) for name, default in zip(PARTS, DEFAULT_PROCESS, strict=True)]

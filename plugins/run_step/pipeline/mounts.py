@@ -1,7 +1,7 @@
-"""Mounts (rows S60 to S64): those of the RUN instruction, volumes, image volumes, bound files, the default mounts,
-cgroup, in that order.
+"""Mounts (rows S60 to S64), in the order of their priority.
 
-The first to claim a destination keeps it.
+The order is: those of the RUN instruction, volumes, image volumes, bound files, the default mounts, cgroup.
+The first mount with a destination keeps it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import replace
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, CopyTree, CopyVolume, Draft, MountPoint, PutDirectory, TakeSource
+from ..planning import BUNDLE, BUNDLE_FILES, CopyTree, CopyVolume, MountPoint, PutDirectory, TakeSource
 from ..request import KERNEL, RunRequest
+from ..rootfs import above
 from . import default_mounts, run_mounts
-from .run_mounts import above
+from .draft import Draft
 from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
 
 TTY_GROUP = 5
@@ -48,7 +49,7 @@ def _has_tty_group(draft: Draft, host: HostFacts) -> bool:
 
 
 def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
-    """The default mounts, replaced where the step shares a namespace with the host (rows S61, S62)."""
+    """Return the default mounts, changed if the step shares a namespace with the host (rows S61, S62)."""
     out = []
     host_ipc = "ipc" in draft.host_namespaces
     host_net = "network" in draft.host_namespaces
@@ -70,7 +71,8 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
                 continue
             item = _mount("/sys", "bind", "/sys", "rbind", "nosuid", "noexec", "nodev", "ro")
             if draft.isolation == "oci":
-                # Runtimes make the top read-only and not what is mounted below: a step could leave its cgroup.
+                # Runtimes make only the top read-only, not the mounts below it: a step could leave its
+                # cgroup.
                 draft.linux["maskedPaths"].append("/sys/fs/cgroup")
         out.append(item)
     if cgroup and draft.isolation != "chroot":
@@ -80,7 +82,7 @@ def _own_mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Moun
 
 
 def _image_volumes(draft: Draft, volumes: tuple[str, ...]) -> list[Mount]:
-    """A private copy for each volume that the image declares (row S63)."""
+    """Return a private copy for each volume that the image declares (row S63)."""
     out = []
     for volume in volumes:
         path = posixpath.normpath("/" + volume.lstrip("/"))
@@ -90,7 +92,7 @@ def _image_volumes(draft: Draft, volumes: tuple[str, ...]) -> list[Mount]:
             )
         status = draft.root.stat(path)
         if status is not None and not stat.S_ISDIR(status.st_mode):
-            raise RequestError(f"the image declares the volume {volume!r}, but that is no directory")
+            raise RequestError(f"the image declares the volume {volume!r}, but that is not a directory")
         name = hashlib.sha256(path.encode()).hexdigest()[:16]
         draft.actions.append(CopyVolume(path, name))
         out.append(_mount(path, "bind", f"{BUNDLE}/volumes/{name}", "bind"))
@@ -101,13 +103,11 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
     """Collect the mounts in order and plan a mount point for each that the root filesystem lacks."""
     asked: dict[str, Volume] = {}
     for volume in (*map(parse_volume, request.volumes), *map(parse_mount, request.mounts)):
-        asked.setdefault(volume.destination, volume)  # one that loses its destination changes nothing
+        asked.setdefault(volume.destination, volume)  # a volume that loses its destination has no effect
     volumes = [prepare(draft, volume, host) for volume in asked.values()]
     for item in volumes if host.has_rro and draft.isolation != "chroot" else ():
         if {"ro", "rbind"} <= set(item["options"]):
-            item["options"].append(
-                "rro"
-            )  # ro alone leaves writable what is mounted below (the sandbox does not)
+            item["options"].append("rro")  # ro by itself leaves mounts below it writable (not in the sandbox)
     files = [
         _mount(destination, "bind", f"{BUNDLE}/files/{name}", "rbind", "rw")
         for name, destination in draft.bound
@@ -133,17 +133,13 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _parents_first(mounts: dict[str, Mount]) -> list[Mount]:
-    """The given order, but nothing before the mount that it lies in, which would hide it."""
+    """Return the mounts in the given order, but each after the mount that it lies in, which would hide it."""
     out: dict[str, Mount] = {}
     for destination in mounts:
         for path in (*above(destination), destination):
             if path in mounts:
                 out.setdefault(path, mounts[path])
     return list(out.values())
-
-
-_FILES = tuple(f"{BUNDLE}/{name}/" for name in ("files", "private", "agents", default_mounts.FILES))
-"""Where the bundle has files alone."""
 
 
 def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None:
@@ -163,7 +159,7 @@ def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None
             continue  # made inside the mount above it
         if item["source"].startswith(f"{BUNDLE}/sources/"):
             continue  # of the kind that the source turns out to be: see TakeSource
-        directory = not item["source"].startswith(_FILES)
+        directory = not item["source"].startswith(BUNDLE_FILES)
         if item["source"] in host_sources:
             directory = _is_directory(item["source"], host)
         if path not in own and draft.root.stat(path) is None:
@@ -171,20 +167,23 @@ def _mount_points(draft: Draft, host_sources: set[str], host: HostFacts) -> None
 
 
 def _own_directories(draft: Draft) -> list[PutDirectory]:
-    """The places of the kernel's filesystems where the image has no directories. By their names, and not by what they
-    lead to, runtimes make device nodes and links there: through a link of the image they would be made on the host."""
+    """Return replacements for mount points of the kernel's filesystems that are not directories in the image.
+
+    Runtimes make device nodes and links there by path name: through a link in the image they would be made on
+    the host.
+    """
     found = ((path, draft.root.lstat(path)) for path in KERNEL)
     return [PutDirectory(path) for path, status in found if status and not stat.S_ISDIR(status.st_mode)]
 
 
 def _mode(item: Mount) -> int:
-    """That of a tmpfs which has no mount of its own to hide the mount point's."""
+    """Return the mode of a tmpfs, whose mount point the step may see if it is not mounted; else 0755."""
     modes = [option[5:] for option in item["options"] if option.startswith("mode=")]
     return int(modes[-1], 8) if item["type"] == "tmpfs" and modes else 0o755
 
 
 def _is_directory(path: str, host: HostFacts) -> bool:
-    """By the facts: planning itself looks at no path of the host."""
+    """Whether a path is a directory, by the host's facts: planning itself looks at no path of the host."""
     for item in host.paths:
         if item.path == path:
             return item.directory

@@ -6,9 +6,9 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import NAMESPACES, IDMapping, NamespaceOption, RunRequest
 from . import networks
+from .draft import Draft
 
 DEFAULTS: dict[str, bool] = {
     "pid": False,
@@ -19,14 +19,14 @@ DEFAULTS: dict[str, bool] = {
     "cgroup": True,
     "user": True,
 }
-"""Whether a namespace is the host's when nothing was asked (row S40)."""
+"""Whether a namespace is the host's by default (row S40)."""
 
 NETWORK_SYSCTLS = {"net.ipv4.ping_group_range": "0 0"}
-"""Set where a network of the step's own is configured, so that its root may ping (row S44)."""
+"""The sysctls of a configured network of the step's own, so that its root may ping (row S44)."""
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Merge what was asked over the defaults, by name."""
+    """Merge the options over the defaults, by name."""
     options = {name: NamespaceOption(name, host=is_host) for name, is_host in DEFAULTS.items()}
     options.update(draft.options)
     specified_network = "network" in draft.options
@@ -37,7 +37,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         if not specified_network:
             options["network"] = NamespaceOption("network")
     elif not specified_network:
-        # With no user namespace of its own the step shares the builder's network (row S43).
+        # Without its own user namespace the step shares the builder's network (row S43).
         options["network"] = NamespaceOption("network", host=True)
     draft.network = networks.choose(draft, options["network"], request, host)
     entries: list[dict[str, Any]] = []
@@ -55,7 +55,7 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _map_ids(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """The maps given, or the host's own, one to one (row S43)."""
+    """Set the given ID maps, or else the host's own, one to one (row S43)."""
     uids = request.uid_map or _identity(host.mapped("uid"))
     gids = request.gid_map or _identity(host.mapped("gid"))
     draft.linux["uidMappings"] = [_mapping(item) for item in uids]
@@ -72,7 +72,7 @@ def _mapping(item: IDMapping) -> dict[str, int]:
 
 
 def _root(mappings: tuple[IDMapping, ...]) -> int:
-    """The host's ID of the container's ID 0."""
+    """Return the host's ID of the container's ID 0."""
     for item in mappings:
         if item.container_id <= 0 < item.container_id + item.size:
             return item.host_id - item.container_id
@@ -90,7 +90,10 @@ def _sysctls(draft: Draft, host: HostFacts) -> None:
 
 
 def hostname(text: str) -> str:
-    """As sethostname(2) takes it and a line of /etc/hosts can hold it. Raises RequestError that quotes ``text``."""
+    """Return the name if sethostname(2) and a line of /etc/hosts accept it.
+
+    Raises RequestError, which quotes ``text``.
+    """
     if len(text.encode(errors="surrogatepass")) > 64 or not all(
         letter.isascii() and (letter.isalnum() or letter in "-._") for letter in text
     ):

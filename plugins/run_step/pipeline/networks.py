@@ -1,30 +1,28 @@
-"""Which network a step of its own namespace gets (rows S42, S76 to X79), decided by what this host has.
+"""The network of a step that has its own namespace (rows S42, S76 to X79), decided by what this host has.
 
 A named network is a CNI configuration; ``private`` is the first of them, else the built-in bridge, and for whoever is
-not root of the machine a network in user space. How a network is made is no matter here.
+not root of the machine a network in user space. How a network is made is not decided here.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..defaults import USER_MODE, user_mode
+from ..defaults import user_mode
 from ..documents import SPECIFICATION, parse
 from ..errors import HostError
 from ..host import HostFacts, TextFile
-from ..planning import Draft, NetworkPlan
+from ..network_terms import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS, USER_MODE
+from ..planning import NetworkPlan
 from ..request import NamespaceOption, RunRequest
+from .draft import Draft
 from .files import keeps_own
-
-CNI_CONFIG_DIRS = ("/etc/cni/net.d",)
-CNI_PLUGIN_DIRS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
-"""Where networks and plugins are, unless the request says so: as distributions and the CNI project have them."""
 
 _VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
 
 def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: HostFacts) -> NetworkPlan:
-    """Raises HostError for a network that this host can't have, with what would make it."""
+    """Return the network plan. Raises HostError, with a remedy, for a network that this host can't have."""
     if option.host:
         return NetworkPlan("host")
     if option.path.startswith("/"):
@@ -42,7 +40,7 @@ def choose(draft: Draft, option: NamespaceOption, request: RunRequest, host: Hos
     _check(mode, host)
     if mode == "slirp4netns" and host.is_ipv6_only:
         draft.warnings.append(
-            "slirp4netns has IPv4 alone, and IPv6 alone leads out of this machine; use --network pasta (package passt)"
+            "slirp4netns has only IPv4, and only IPv6 leads out of this machine; use --network pasta (package passt)"
         )
     return NetworkPlan(mode)
 
@@ -117,7 +115,7 @@ def _cni(request: RunRequest, host: HostFacts, names: tuple[str, ...]) -> Networ
 
 
 def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
-    """What plugins with the capability may be told (CNI conventions, "Dynamic Plugin specific fields")."""
+    """Return the configuration for plugins with the capability (CNI conventions, "Dynamic Plugin specific fields")."""
     out: dict[str, Any] = {}
     servers = () if keeps_own(request.dns) else request.dns
     if servers or request.dns_search or request.dns_options:
@@ -132,7 +130,7 @@ def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
 
 
 def configurations(files: tuple[TextFile, ...]) -> dict[str, dict[str, Any]]:
-    """Networks by name, the first file of a name counts; what is none, or can't be read, is passed over."""
+    """Return the networks by name; the first file of a name counts. Files that can't be used are skipped."""
     out: dict[str, dict[str, Any]] = {}
     for item in files:
         value = _load(item)
@@ -147,15 +145,15 @@ def _broken(files: tuple[TextFile, ...]) -> str:
 
 
 def _load(item: TextFile) -> dict[str, Any] | str:
-    """A network as a list of plugins, or what is wrong with the file. A ``.conf`` file is one plugin."""
+    """Return a network as a list of plugins, or the error in the file. A ``.conf`` file is one plugin."""
     if item.error:
         return item.error
     try:
         value = parse(item.text, limit=SPECIFICATION)
     except ValueError as error:
-        return f"no JSON ({error})"
+        return f"it is not JSON ({error})"
     if not isinstance(value, dict):
-        return "no JSON object"
+        return "it is not a JSON object"
     plugins = value.get("plugins") if item.path.endswith(".conflist") else [value]
     if not isinstance(plugins, list) or not plugins:
         return "it has no plugins"
@@ -163,7 +161,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
         return "a plugin has no type"
     for plugin in plugins:
         if not isinstance(plugin.get("capabilities") or {}, dict):
-            return f"the capabilities of the plugin {plugin['type']} are no JSON object"
+            return f"the capabilities of the plugin {plugin['type']} are not a JSON object"
     name = value.get("name")
     if not isinstance(name, str) or not name:
         return "it has no name"
@@ -175,7 +173,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
 
 
 def _is_name(value: Any) -> bool:
-    """A program in a plugin directory, and no path that leads elsewhere."""
+    """Whether it names a program in a plugin directory, and is not a path that leads elsewhere."""
     return (
         isinstance(value, str) and value.isprintable() and "/" not in value and value not in ("", ".", "..")
     )

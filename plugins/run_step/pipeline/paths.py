@@ -1,12 +1,12 @@
-"""Masked and read-only paths (row S32): what of the kernel's interface a step can't see or change."""
+"""Masked and read-only paths (row S32): parts of the kernel's interface that a step can't see or change."""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 MASKED = (
     "/proc/acpi",
@@ -24,10 +24,10 @@ MASKED = (
     "/sys/dev",
     "/sys/devices/virtual/powercap",
 )
-"""Hidden behind an empty file or directory. Sources: row S32, and what containerd and moby have added since."""
+"""Paths hidden behind an empty file or directory. Sources: row S32, and later additions of containerd and moby."""
 
 THERMAL = "/sys/devices/system/cpu/cpu{}/thermal_throttle"
-"""Hidden for each CPU whose interface for that the host has: by its counters a step would see what others do."""
+"""A path hidden for each CPU of the host that has it: its counters would show the step what others do."""
 
 READ_ONLY = (
     "/proc/asound",
@@ -37,11 +37,11 @@ READ_ONLY = (
     "/proc/sys",
     "/proc/sysrq-trigger",
 )
-"""Mounted read-only on themselves. Source: row S32."""
+"""Paths mounted read-only on themselves. Source: row S32."""
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Both lists, with ``mask=`` added and what ``unmask=`` names, by paths, patterns or ALL, taken out (row X37)."""
+    """Set both lists: add the paths of ``mask=``, and remove those of ``unmask=``, a path, pattern or ALL (row X37)."""
     everything = any(path.upper() == "ALL" for path in request.unmask)
     patterns = [path.rstrip("/") for path in request.unmask]
 
@@ -55,7 +55,9 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Whether each name of ``path`` fits the one of ``pattern`` in its place: a wildcard stops at a slash, as in podman
-    and buildah."""
+    """Whether each component of ``path`` matches that of ``pattern``.
+
+    A wildcard does not match a slash, as in podman and buildah.
+    """
     names, wanted = path.split("/"), pattern.split("/")
     return len(names) == len(wanted) and all(map(fnmatchcase, names, wanted))

@@ -1,40 +1,43 @@
-"""Additional groups, umask, OOM score (row X21) and the privileges that a step can't gain."""
+"""Additional groups, umask, OOM score (row X21) and the flag that forbids new privileges."""
 
 from __future__ import annotations
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 from .user import exists, group
 
 _KEEP = "keep-groups"
 
 
 def umask(text: str) -> int:
-    """``0022`` or ``22``, octal. Raises RequestError that quotes it."""
+    """Parse ``0022`` or ``22``, octal. Raises RequestError, which quotes it."""
     if not text or set(text) - set("01234567") or int(text, 8) > 0o777:
         raise RequestError(f"umask {text!r}: an octal number up to 0777 is wanted")
     return int(text, 8)
 
 
 def oom_score(value: int) -> int:
-    """-1000 to 1000 (proc(5), oom_score_adj). Raises RequestError."""
+    """Check that the value is from -1000 to 1000 (proc(5), oom_score_adj). Raises RequestError."""
     if not -1000 <= value <= 1000:
         raise RequestError(f"OOM score adjustment {value}: it lies between -1000 and 1000")
     return value
 
 
 def additional_group(text: str) -> str:
-    """A name, a number or ``keep-groups``. Raises RequestError for what can be none of them."""
+    """Check that the text is a name, a number or ``keep-groups``. Raises RequestError."""
     if not text or any(letter.isspace() or letter in ":," for letter in text):
         raise RequestError(f"additional group {text!r}: a name, a number or keep-groups is wanted")
     return text
 
 
 def _groups(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """The user's own groups in the image and those asked for. What the user namespace can't have is an error where it
-    was asked for by number or name, and one warning else."""
+    """Set the user's own groups in the image and the additional ones.
+
+    A group that the user namespace can't have is an error if the request names it, and otherwise part of one
+    warning.
+    """
     user = draft.process["user"]
     named = [group(draft.root, text) for text in map(additional_group, request.group_add) if text != _KEEP]
     kept = set(host.inside("gid", host.groups)) if _KEEP in request.group_add else set()
@@ -58,7 +61,10 @@ def _groups(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Runs after the user is known; ``keep-groups`` gives the step the builder's own groups."""
+    """Set groups, umask and OOM score; runs after the user is known.
+
+    ``keep-groups`` gives the step the builder's own groups.
+    """
     _groups(draft, request, host)
     user = draft.process["user"]
     if request.umask:

@@ -7,14 +7,14 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import Resources, RunRequest
+from .draft import Draft
 
 _CPU_LIST = re.compile(r"\d{1,9}(-\d{1,9})?(,\d{1,9}(-\d{1,9})?)*", re.ASCII)
 
 
 def _cpu_list(text: str, what: str) -> None:
-    """A list as cpuset(7) has it, "List format": ``0-3,7``."""
+    """Check a list in the format of cpuset(7), "List format": ``0-3,7``."""
     parts = (
         [[int(end) for end in part.split("-")] for part in text.split(",")]
         if _CPU_LIST.fullmatch(text)
@@ -25,7 +25,10 @@ def _cpu_list(text: str, what: str) -> None:
 
 
 def check(wanted: Resources) -> None:
-    """Raises RequestError that quotes the first value which no kernel takes (sched-bwc.rst, cgroup-v1/memory.rst)."""
+    """Raise RequestError, which quotes it, for the first value that no kernel takes.
+
+    See sched-bwc.rst and cgroup-v1/memory.rst.
+    """
     if wanted.cpu_period and not 1000 <= wanted.cpu_period <= 1000000:
         raise RequestError(
             f"CPU period '{wanted.cpu_period}': it must lie between 1000 and 1000000 microseconds"
@@ -40,7 +43,7 @@ def check(wanted: Resources) -> None:
         if text:
             _cpu_list(text, what)
     if wanted.memory < -1 or wanted.memory_swap < -1:
-        raise RequestError("a memory limit must not be negative, but for -1, which is none")
+        raise RequestError("a memory limit must not be negative, except -1 for no limit")
     if wanted.pids < -1:
         raise RequestError(f"pids limit '{wanted.pids}': a number of processes is wanted, or -1 for no limit")
     if wanted.memory_swap > 0 and not 0 < wanted.memory <= wanted.memory_swap:
@@ -51,7 +54,7 @@ def check(wanted: Resources) -> None:
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Set what was asked for; leave the rest out of the spec."""
+    """Set the limits that were asked for; leave the others out of the spec."""
     wanted = request.resources
     check(wanted)
     cpu: dict[str, Any] = {

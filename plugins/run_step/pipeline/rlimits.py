@@ -1,24 +1,24 @@
-"""Resource limits of the process (rows S19, X20): ``name=soft[:hard]``, a later one of a name replaces."""
+"""Resource limits of the process (rows S19, X20): ``name=soft[:hard]``; a later one replaces one of the same name."""
 
 from __future__ import annotations
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 
 NAMES = (
     "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
 ).split()
-"""The names of getrlimit(2), lower case, without ``RLIMIT_``."""
+"""The limits of getrlimit(2), in lower case, without ``RLIMIT_``."""
 
 UNLIMITED = (1 << 64) - 1
 
 
 def parse(text: str) -> tuple[str, int, int]:
-    """``nofile=1024:2048`` as name, soft and hard; -1 and ``unlimited`` are no limit.
+    """Parse ``nofile=1024:2048`` into name, soft and hard; -1 and ``unlimited`` mean no limit.
 
-    Raises RequestError that quotes ``text`` and says the form.
+    Raises RequestError, which quotes ``text`` and shows the format.
     """
     form = "the form is NAME=SOFT[:HARD], as in nofile=1024:2048"
     name, equals, values = text.partition("=")
@@ -47,20 +47,24 @@ def _number(text: str) -> int:
 
 
 def _spec(number: int) -> int:
-    """A limit of the builder's as specs have it."""
+    """Return one of the builder's limits as a spec writes it."""
     return UNLIMITED if number == -1 else number
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """An asked-for limit above the builder's hard one needs CAP_SYS_RESOURCE. Where nothing is asked of open files the
-    spec states the builder's own limits (row X22): runtimes raise theirs, and some hand that on to the step."""
+    """Set the limits.
+
+    A limit above the builder's hard one needs CAP_SYS_RESOURCE. If the request has none for open files, the
+    spec states the builder's own limits (row X22), because runtimes raise theirs and some pass that on to the
+    step.
+    """
     chosen: dict[str, tuple[int, int]] = {}
-    # In a user namespace the capability is there, and the kernel asks for it outside (getrlimit(2)).
+    # In a user namespace the process has the capability, but the kernel wants it outside (getrlimit(2)).
     may_raise = host.is_machine_root and "SYS_RESOURCE" in host.capabilities
     ours = {item.name: item.hard for item in host.rlimits}
 
     def too_high(name: str, hard: int) -> int | None:
-        """Our own hard limit where it is below ``hard`` and can't be raised."""
+        """Return our own hard limit if it is below ``hard`` and can't be raised."""
         limit = ours.get(f"RLIMIT_{name.upper()}", -1)
         return limit if limit != -1 and hard > limit and not may_raise else None
 

@@ -1,16 +1,16 @@
-"""What an ordinary user's runtime can't have (row S67): the spec rewritten at the end."""
+"""The restrictions of an unprivileged user's runtime (row S67): the spec is rewritten at the end."""
 
 from __future__ import annotations
 
 from ..host import HostFacts
 from ..linux.device_numbers import DEVICES
-from ..planning import Draft
 from ..request import Resources, RunRequest
+from .draft import Draft
 from .volumes import Mount, parse_size
 
 
 def _mounts(shm_size: str) -> list[Mount]:
-    """The list that replaces everything at or below /dev, /proc and /sys. Source: row S67."""
+    """Return the mounts that replace everything at or below /dev, /proc and /sys. Source: row S67."""
     size = parse_size(shm_size, "shm size") if shm_size else 65536 << 10
     rows = (
         ("/dev", "tmpfs", "/dev", "private strictatime noexec nosuid mode=755 size=65536k"),
@@ -27,8 +27,11 @@ def _mounts(shm_size: str) -> list[Mount]:
 
 
 def _protect_devices(draft: Draft, host: HostFacts) -> None:
-    """In a user namespace runtimes bind the host's own /dev/null and its like. Where the host's root is an ID of that
-    namespace, a step could change their owner and mode; a read-only mount lets it use them and no more."""
+    """Bind device nodes read-only if the step could change the host's own.
+
+    In a user namespace runtimes bind the host's /dev/null and its like. If the host's root is an ID of that
+    namespace, a step could change their owner and mode. With a read-only mount it can only use them.
+    """
     if draft.isolation == "chroot" or "user" not in draft.namespaces or not host.is_machine_root:
         return
     if any(item["hostID"] == 0 for item in draft.linux.get("uidMappings", ())):
@@ -36,8 +39,10 @@ def _protect_devices(draft: Draft, host: HostFacts) -> None:
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Hostname and resources are cleared; every other mount is kept. Supplementary groups stay: where they can't be
-    set, ``privileges`` has left them out."""
+    """Clear hostname and resources, and replace the mounts of the kernel's filesystems.
+
+    All other mounts are kept. Additional groups stay: ``privileges`` has left out those that can't be set.
+    """
     _protect_devices(draft, host)
     if draft.isolation != "rootless":
         return

@@ -1,7 +1,7 @@
 """Mounts of the RUN instruction itself (row X68): bind, cache, tmpfs, secret, ssh, as data.
 
-The frontend has found what they stand for, and hands it over when the plan is executed; a plan holds names alone. It
-knows nothing of the other mounts; who wins a destination is decided in ``mounts``.
+A plan has only their names. The frontend resolves them, and passes the files when the plan is executed. The
+module knows nothing of the other mounts; ``mounts`` decides which one gets a destination.
 """
 
 from __future__ import annotations
@@ -13,26 +13,22 @@ from typing import Any
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import BUNDLE, Draft, ForwardAgent, PutSecret, SetSecret, TakeSource
-from ..request import MOUNT_KINDS, RunMount, RunRequest, wrong_target
+from ..planning import BUNDLE, ForwardAgent, PutSecret, SetSecret, TakeSource
+from ..request import AGENT_SOCKET, MOUNT_KINDS, RunMount, RunRequest, wrong_target
+from ..rootfs import above
+from .draft import Draft
 
 Mount = dict[str, Any]
 
 SECRETS = "/run/secrets"
-AGENT_SOCKET = "/run/buildkit/ssh_agent."
-"""Where a secret and an agent's socket are, unless the mount says so; with BuildKit's names."""
+"""Where a secret is, unless the mount says so; BuildKit's name."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
-def above(path: str) -> list[str]:
-    """The directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
-    return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
-
-
 def destination(item: RunMount, cwd: str, number: int = 0) -> str:
-    """Where it is in the step, absolute and clean; empty for a secret that is a variable alone.
+    """Return the destination in the step, absolute and clean; empty for a secret that is only a variable.
 
     ``number`` counts the agents' sockets. Raises RequestError for a place where nothing can be mounted.
     """
@@ -57,8 +53,11 @@ def destination(item: RunMount, cwd: str, number: int = 0) -> str:
 
 
 def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
-    """The mounts by their targets, secrets and agents after all others, as BuildKit orders them, and their actions. Of
-    two with one target the later one counts, as the one that would lie on top."""
+    """Return the mounts by their targets, and plan their actions.
+
+    Secrets and agents come after all others, as in BuildKit. Of two mounts with one target the later one
+    counts, because it would lie on top.
+    """
     placed = _placed(request, draft.process["cwd"])
     socket = next((path for item, path in placed if item.kind == "ssh"), "")
     if socket and "SSH_AUTH_SOCK" not in draft.env:
@@ -84,7 +83,7 @@ def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[Mount]:
 
 
 def _placed(request: RunRequest, cwd: str) -> list[tuple[RunMount, str]]:
-    """Each with its destination, in the order of the instruction."""
+    """Return each mount with its destination, in the order of the instruction."""
     found = []
     sockets = 0
     for item in request.run_mounts:
@@ -99,18 +98,18 @@ def _check(item: RunMount) -> None:
         raise RequestError(f"unknown kind of mount {item.kind!r}; known are {', '.join(MOUNT_KINDS)}")
     if item.kind in ("bind", "cache") and not _NAME.fullmatch(item.source):
         raise RequestError(
-            f"a {item.kind} mount's source {item.source!r} is no name of letters, digits, _ . -"
+            f"a {item.kind} mount's source {item.source!r} is not a name of letters, digits, _ . -"
         )
     if item.kind in ("secret", "ssh") and not item.id:
         raise RequestError(f"a {item.kind} mount needs an id")
     if item.env and not _VARIABLE.fullmatch(item.env):
-        raise RequestError(f"env={item.env!r} of a secret is no name of a variable")
+        raise RequestError(f"env={item.env!r} of a secret is not the name of a variable")
     if item.size < 0 or (item.mode is not None and not 0 <= item.mode <= 0o7777):
         raise RequestError(f"the size or the mode of a {item.kind} mount is out of range")
 
 
 def _forget(draft: Draft, mount: Mount) -> None:
-    """Take the actions of a mount away that another one replaces."""
+    """Remove the actions of a mount that another one replaces."""
     name = posixpath.basename(mount["source"])
     draft.actions = [
         action
@@ -127,13 +126,16 @@ def _source(draft: Draft, item: RunMount, path: str) -> Mount:
         "destination": path,
         "type": "bind",
         "source": f"{BUNDLE}/sources/{item.source}",
-        # Nobody vouches for the device nodes of another stage's image, or of what a step left in a cache.
+        # The device nodes of another stage's image, or of a cache that a step wrote to, are not trusted.
         "options": ["bind", access, "nodev", "private"],
     }
 
 
 def _tmpfs(draft: Draft, item: RunMount, path: str, inside: bool) -> Mount:
-    """It has the mode of what it covers. ``inside`` another mount nobody knows that before it is made."""
+    """Return a tmpfs with the mode of the directory that it covers.
+
+    ``inside`` another mount that mode is not known before the mount is made.
+    """
     there = draft.root.stat(path)
     mode = 0o1777 if there is None else stat.S_IMODE(there.st_mode)
     if there is not None and not inside and not stat.S_ISDIR(there.st_mode):
@@ -147,7 +149,10 @@ def _tmpfs(draft: Draft, item: RunMount, path: str, inside: bool) -> Mount:
 
 
 def _owner(draft: Draft, item: RunMount, host: HostFacts, default: tuple[int, int]) -> tuple[int, int]:
-    """The host's numbers. Raises HostError for one that the step's user namespace does not have."""
+    """Return the owner as the host's numbers.
+
+    Raises HostError for an ID that the step's user namespace does not have.
+    """
     wanted = (
         ("uid", default[0] if item.uid is None else item.uid),
         ("gid", default[1] if item.gid is None else item.gid),
@@ -163,7 +168,7 @@ def _owner(draft: Draft, item: RunMount, host: HostFacts, default: tuple[int, in
 
 
 def _file(path: str, source: str, executable: bool = False) -> Mount:
-    """A file of the bundle that nobody writes to."""
+    """Return the mount of a file in the bundle that is never written to."""
     options = ["bind", "ro", "nosuid", "nodev", "exec" if executable else "noexec", "private"]
     return {"destination": path, "type": "bind", "source": f"{BUNDLE}/{source}", "options": options}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 from .. import documents
 from ..documents import short
-from ..errors import RequestError
+from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
+from .draft import Draft
 from .seccomp_profile import ARCHITECTURES, default_profile
 
 GO_ARCHITECTURE = {
@@ -28,13 +28,15 @@ _OPERATORS = ("NE", "LT", "LE", "EQ", "GE", "GT", "MASKED_EQ")
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """``unconfined`` is no filter; the empty string the default profile; anything else a profile's JSON text."""
+    """Set the filter.
+
+    ``unconfined`` means no filter, the empty string the default profile, and anything else is the JSON text
+    of a profile.
+    """
     if request.seccomp == "unconfined":
         return
     if draft.isolation == "chroot" and not host.has_libseccomp:
         if request.seccomp:
-            from ..errors import HostError
-
             raise HostError("a seccomp profile needs libseccomp: install libseccomp2")
         draft.warnings.append("no seccomp filter: libseccomp is missing (install libseccomp2)")
         return
@@ -44,11 +46,11 @@ def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
 
 
 def parse(text: str) -> dict[str, Any]:
-    """A profile file's text. Raises RequestError that says what is wrong in it."""
+    """Parse the text of a profile file. Raises RequestError, which says what is wrong."""
     try:
         profile = documents.parse(text, limit=documents.SPECIFICATION)
     except ValueError as error:
-        raise RequestError(f"the seccomp profile is no JSON: {error}") from None
+        raise RequestError(f"the seccomp profile is not JSON: {error}") from None
     if not isinstance(profile, dict) or "defaultAction" not in profile:
         raise RequestError("the seccomp profile has no defaultAction")
     _action(profile["defaultAction"])
@@ -61,7 +63,7 @@ def parse(text: str) -> dict[str, Any]:
             raise RequestError("a rule of the seccomp profile names no system call")
         _texts(rule, "names")
         if not _is_word(rule.get("name") or ""):
-            raise RequestError(f"the seccomp profile has a name {short(rule['name'])}, which is no text")
+            raise RequestError(f"the seccomp profile has a name {short(rule['name'])}, which is not a string")
         _action(rule.get("action"))
         _number(rule, "errnoRet", 0xFFFF)
         _arguments(rule)
@@ -141,9 +143,9 @@ def _matches(condition: dict[str, Any], capabilities: set[str], arch: str, kerne
 
 
 def resolve(profile: dict[str, Any], capabilities: set[str], machine: str, kernel: str) -> dict[str, Any]:
-    """The OCI ``linux.seccomp`` object for a step (config-linux.md, "Seccomp").
+    """Return the OCI ``linux.seccomp`` object for a step (config-linux.md, "Seccomp").
 
-    A rule stands when all of its ``includes`` hold and none of its ``excludes`` does, as in Docker.
+    A rule applies if all of its ``includes`` and none of its ``excludes`` hold, as in Docker.
     """
     arch = GO_ARCHITECTURE.get(machine, machine)
     out: dict[str, Any] = {"defaultAction": profile["defaultAction"]}

@@ -1,9 +1,9 @@
-"""The default seccomp profile as data: what a step may ask of the kernel.
+"""The default seccomp profile as data: the system calls that a step may make.
 
 The rules are those of Docker's default profile (moby, profiles/seccomp/default.json): an allow list that
-depends on capabilities, architecture and kernel version, and filters on the arguments of a few calls.
-What is in no rule fails with EPERM, and what is newer than all of them with ENOSYS (linux/seccomp_filter.py). io_uring
-is in none, as in Docker since version 25.
+depends on capabilities, architecture and kernel version, and filters on the arguments of a few calls. A call
+in no rule fails with EPERM, and a call newer than all of them with ENOSYS (linux/seccomp_filter.py). No rule
+has io_uring, as in Docker since version 25.
 """
 
 from __future__ import annotations
@@ -95,8 +95,10 @@ CLONE_NAMESPACES = 0x7E020000
 
 FAMILIES_BELOW = 12
 FAMILIES = (*range(13, 19), 21, 22, 24, *range(26, 34), 35, 36, 39, *range(41, 46))
-"""The address families that a socket may have, with all below the first number (linux/socket.h). Left out are AF_VSOCK,
-which reaches the hypervisor, AF_ALG, and protocols that no build speaks: a kernel loads a module for each."""
+"""The address families that a socket may have, besides all below the first number (linux/socket.h). Left out
+are AF_VSOCK, which reaches the hypervisor, AF_ALG, and protocols that no build speaks: a kernel loads a
+module for each.
+"""
 
 ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "amd64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
@@ -107,7 +109,7 @@ ARCHITECTURES: dict[str, tuple[str, ...]] = {
     "386": ("SCMP_ARCH_X86",),
     "arm": ("SCMP_ARCH_ARM",),
 }
-"""A machine's own architecture and those whose programs it also runs."""
+"""A machine's own architecture and those whose programs it can run, too."""
 
 
 def _rule(names: str | list[str], **more: Any) -> dict[str, Any]:
@@ -120,7 +122,7 @@ def _argument(index: int, value: int, op: str) -> dict[str, Any]:
 
 
 def default_profile() -> dict[str, Any]:
-    """The profile in the form that profile files have (docs.docker.com, "Seccomp security profiles")."""
+    """Return the profile in the format of profile files (docs.docker.com, "Seccomp security profiles")."""
     admin = {"caps": ["CAP_SYS_ADMIN"]}
     s390 = ["s390", "s390x"]
     rules = [_rule(ALWAYS)]
@@ -135,9 +137,9 @@ def default_profile() -> dict[str, Any]:
         (
             1,
             {"includes": {"arches": s390}, "excludes": admin},
-        ),  # s390 has clone's arguments the other way round
+        ),  # s390 has clone's arguments in the other order
     ):
         rules.append(_rule("clone", args=[_argument(index, CLONE_NAMESPACES, "MASKED_EQ")], **where))
-    # clone3 keeps its flags in memory, where no filter can look: ENOSYS makes the C library use clone instead.
+    # clone3 has its flags in memory, which a filter can't read: ENOSYS makes the C library use clone instead.
     rules.append({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": 38, "excludes": admin})
     return {"defaultAction": "SCMP_ACT_ERRNO", "defaultErrnoRet": 1, "syscalls": rules}

@@ -1,4 +1,4 @@
-"""Who the step runs as (row S15): names resolved in the root filesystem's own passwd and group files."""
+"""The user of the step (row S15): names are resolved in the root filesystem's own passwd and group files."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..errors import HostError, RequestError
 from ..host import HostFacts
-from ..planning import Draft
 from ..request import RunRequest
 from ..rootfs import Root
+from .draft import Draft
 
 MAX_ID = (1 << 32) - 2
 
@@ -25,8 +25,11 @@ class Identity:
 
 
 def _rows(root: Root, path: str, fields: int) -> Iterator[list[str]]:
-    """The fields of each line that has enough of them. Raises RequestError for a file that can't be read as a whole:
-    what it does not say would be no answer."""
+    """Yield the fields of each line that has enough of them.
+
+    Raises RequestError for a file that can't be read completely: a missing line would be taken for a missing
+    user.
+    """
     try:
         for line in root.lines(path):
             row = line.split(":", 7)
@@ -46,7 +49,7 @@ def _number(text: str, what: str) -> int | None:
 
 
 def _id(text: str) -> int | None:
-    """The number that ``text`` is; None for what can be no ID."""
+    """Return ``text`` as a number; None if it can't be an ID."""
     digits = text.lstrip("0") or "0"
     if not text or not (text.isascii() and text.isdigit()) or len(digits) > 10 or int(digits) > MAX_ID:
         return None
@@ -54,9 +57,9 @@ def _id(text: str) -> int | None:
 
 
 def resolve(root: Root, text: str) -> Identity:
-    """``name``, ``uid``, ``name:group``, ``uid:gid`` or nothing (root).
+    """Resolve ``name``, ``uid``, ``name:group``, ``uid:gid`` or nothing (root).
 
-    Raises RequestError that names the file which was read when a name is unknown.
+    Raises RequestError for an unknown name; it names the file that was read.
     """
     who, colon, group_text = text.partition(":")
     if colon and not group_text:
@@ -89,7 +92,7 @@ def resolve(root: Root, text: str) -> Identity:
 
 
 def group(root: Root, text: str) -> int:
-    """The number of a group name or number. Raises RequestError for an unknown name."""
+    """Return the number of a group name or number. Raises RequestError for an unknown name."""
     number = _number(text, "group")
     if number is not None:
         return number
@@ -108,7 +111,7 @@ def exists(draft: Draft, host: HostFacts, kind: str, number: int) -> bool:
 
 
 def apply(draft: Draft, request: RunRequest, host: HostFacts) -> None:
-    """Set user, groups and, where nothing set it, HOME."""
+    """Set user, groups and, if it is not set otherwise, HOME."""
     who = resolve(draft.root, request.user or request.image.user)
     for kind, number in (("uid", who.uid), ("gid", who.gid)):
         if not exists(draft, host, kind, number):

@@ -1,5 +1,7 @@
-"""What holds for every value of a request, whatever it means: texts that the kernel can be given, numbers that it
-knows. Said before anything is decided."""
+"""Checks of every value of a request: texts that the kernel accepts, and numbers in its range.
+
+They are made before anything is decided.
+"""
 
 from __future__ import annotations
 
@@ -10,18 +12,16 @@ from typing import Any
 
 from ..documents import short
 from ..errors import RequestError
-from ..request import IDMapping, RunMount, RunRequest
+from ..request import CONTAINER_ID, IDMapping, RunMount, RunRequest
 
 LARGEST_ID = (1 << 32) - 2
 _LARGEST = (1 << 63) - 1
 _SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-"""What stands for no byte, as the others do (PEP 383)."""
-
-_CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", re.ASCII)
+"""Surrogates that stand for no byte; the others do (PEP 383)."""
 
 
 def check(request: RunRequest) -> None:
-    """Raises RequestError for the first value that can be none."""
+    """Raise RequestError for the first invalid value."""
     for place, value in _walk(request, "request"):
         if isinstance(value, str):
             _text(place, value)
@@ -31,9 +31,9 @@ def check(request: RunRequest) -> None:
             _mapping(place, value)
         elif isinstance(value, RunMount):
             _mount(place, value)
-    if request.container_id and not _CONTAINER_ID.fullmatch(request.container_id):
+    if request.container_id and not CONTAINER_ID.fullmatch(request.container_id):
         raise RequestError(
-            f"request.container_id: {short(request.container_id)} is no name of letters, digits, _ . + -"
+            f"request.container_id: {short(request.container_id)} is not a name of letters, digits, _ . + -"
         )
     size = request.console_size
     if size is not None and not (1 <= size.width <= 65535 and 1 <= size.height <= 65535):
@@ -43,7 +43,7 @@ def check(request: RunRequest) -> None:
 
 
 def _walk(value: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """Every value of a tree of dataclasses and tuples, with its place."""
+    """Yield every value of a tree of dataclasses and tuples, with its place."""
     yield place, value
     if dataclasses.is_dataclass(value):
         for name, item in vars(value).items():
@@ -57,11 +57,11 @@ def _text(place: str, text: str) -> None:
     if "\0" in text:
         raise RequestError("the request has a null byte in a text; the kernel can't be given one")
     if not text.isascii() and _SURROGATE.search(text):
-        raise RequestError(f"{place}: half of a surrogate pair is no text")
+        raise RequestError(f"{place}: half of a surrogate pair is not valid text")
 
 
 def _number(value: int) -> str:
-    """One of thousands of digits is no word, and Python refuses to write it."""
+    """Return the number for a message, or a substitute: Python refuses to write one with thousands of digits."""
     return str(value) if abs(value) <= 1 << 128 else "a number of that size"
 
 
@@ -76,5 +76,5 @@ def _mount(place: str, item: RunMount) -> None:
         number = getattr(item, name)
         if number is not None and not 0 <= number <= LARGEST_ID:
             raise RequestError(
-                f"{place}.{name}: {_number(number)} is no ID: they lie between 0 and {LARGEST_ID}"
+                f"{place}.{name}: {_number(number)} is not an ID: they lie between 0 and {LARGEST_ID}"
             )

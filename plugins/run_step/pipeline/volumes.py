@@ -1,7 +1,7 @@
 """Volumes and mounts that a build asks for (row S64): ``--volume`` and ``--mount`` as data.
 
-What each of them needs done on the host first (a label, an owner, an overlay's scratch) becomes an action of
-the plan. It knows nothing of the other mounts; who wins a destination is decided in ``mounts``.
+Preparations on the host (a label, an owner, an overlay's scratch directories) become actions of the plan. The
+module knows nothing of the other mounts; ``mounts`` decides which one gets a destination.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import RequestError
-from ..host import HostFacts
-from ..planning import BUNDLE, ChangeOwner, Draft, MakeScratch, Relabel
+from ..host import PROTECTED, HostFacts
+from ..planning import BUNDLE, ChangeOwner, MakeScratch, Relabel
 from ..request import split_values, wrong_target
+from .draft import Draft
 
 Mount = dict[str, Any]
 
@@ -30,21 +31,18 @@ _EXCLUSIVE = (
     PROPAGATION,
     ("z", "Z", "O"),
 )
-"""Of each group a volume may have one (podman-run(1), ``--volume``)."""
+"""Groups of options of which a volume may have one each (podman-run(1), ``--volume``)."""
 FLAGS = (*(option for group in _EXCLUSIVE for option in group), "U")
 _SCRATCH = ("upperdir", "workdir")
-
-PROTECTED = frozenset(
-    "/ /bin /boot /dev /etc /home /lib /lib32 /lib64 /media /mnt /opt /proc /root /run /sbin /srv /sys /tmp"
-    " /usr /var".split()
-)
-"""Directories of the host that no build may give another label or owner: the host would not survive it."""
 
 
 @dataclass(frozen=True)
 class Volume:
-    """One volume: ``kind`` is ``bind``, ``overlay`` or ``tmpfs``. ``relabel`` is ``shared``, ``private`` or empty;
-    ``upperdir`` and ``workdir`` are directories of the host that keep what an overlay collects."""
+    """One volume: ``kind`` is ``bind``, ``overlay`` or ``tmpfs``.
+
+    ``relabel`` is ``shared``, ``private`` or empty. ``upperdir`` and ``workdir`` are directories of the host
+    that keep the changes in an overlay.
+    """
 
     text: str
     kind: str
@@ -58,11 +56,11 @@ class Volume:
 
     @property
     def host_paths(self) -> tuple[str, ...]:
-        """The paths of the host that it needs."""
+        """The paths of the host that the volume needs."""
         return tuple(path for path in (self.source, self.upperdir, self.workdir) if path)
 
     def mount(self) -> Mount:
-        """The mount of the spec."""
+        """Return the mount of the spec."""
         return {
             "destination": self.destination,
             "type": self.kind,
@@ -75,7 +73,7 @@ _SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.ASCII | re.IGNORECASE)
 
 
 def parse_size(text: str, what: str = "size") -> int:
-    """``64m`` in bytes; units b, k, m, g. Raises RequestError that quotes ``text``."""
+    """Return ``64m`` in bytes; the units are b, k, m, g. Raises RequestError, which quotes ``text``."""
     match = _SIZE.fullmatch(text.strip())
     if match is None or len(match[1]) > 18:
         raise RequestError(f"{what} {text!r}: a number with an optional unit b, k, m or g is wanted")
@@ -89,7 +87,7 @@ def _destination(text: str, what: str, path: str) -> str:
     if path == "/":
         raise RequestError(f"{what} {text!r}: the root directory can't be a {what}")
     why = wrong_target(path)
-    if why and not path.startswith("/sys/"):  # cgroups, as who builds with systemd wants them
+    if why and not path.startswith("/sys/"):  # the cgroups: builds with systemd need them
         raise RequestError(f"{what} {text!r}: {why}")
     return path
 
@@ -101,7 +99,7 @@ def _source(text: str, what: str, path: str) -> str:
 
 
 def parse_volume(text: str) -> Volume:
-    """``host:container[:opts]``. Raises RequestError that quotes ``text``."""
+    """Parse ``host:container[:opts]``. Raises RequestError, which quotes ``text``."""
     parts = text.split(":")
     if len(parts) not in (2, 3) or not parts[0] or not parts[1]:
         raise RequestError(f"volume {text!r}: the form is HOST-PATH:CONTAINER-PATH[:OPTIONS]")
@@ -171,7 +169,10 @@ _TRUE, _FALSE = ("", "1", "true"), ("0", "false")
 
 
 def parse_mount(text: str) -> Volume:
-    """``type=bind|tmpfs,key=value,…`` (docker-run(1), ``--mount``). Raises RequestError that quotes ``text``."""
+    """Parse ``type=bind|tmpfs,key=value,…`` (docker-run(1), ``--mount``).
+
+    Raises RequestError, which quotes ``text``.
+    """
     fields: dict[str, str] = {}
     for item in split_values(text):
         name, _, value = item.partition("=")
@@ -256,7 +257,7 @@ _KINDS: dict[str, Callable[[str, str, dict[str, str]], Volume]] = {"bind": _bind
 
 
 def prepare(draft: Draft, volume: Volume, host: HostFacts) -> Mount:
-    """The mount of ``volume``; what it needs done before becomes an action of the draft.
+    """Return the mount of ``volume``; its preparations become actions of the draft.
 
     Raises RequestError for a path that this host does not have.
     """
@@ -265,7 +266,7 @@ def prepare(draft: Draft, volume: Volume, host: HostFacts) -> Mount:
         if path not in known:
             raise RequestError(f"volume source {path!r} does not exist on this host")
         if volume.kind == "overlay" and not known[path]:
-            raise RequestError(f"volume {volume.text!r}: {path} is no directory; an overlay needs one")
+            raise RequestError(f"volume {volume.text!r}: {path} is not a directory; an overlay needs one")
     if volume.relabel:
         _relabel(draft, volume)
     if volume.change_owner:
@@ -279,17 +280,17 @@ def prepare(draft: Draft, volume: Volume, host: HostFacts) -> Mount:
 
 
 def _relabel(draft: Draft, volume: Volume) -> None:
-    """``z``: any container may use it, so no category stays in the label; ``Z``: this step's alone."""
+    """Set a label: for ``z`` one without categories, so that any container may use it; for ``Z`` this step's."""
     label = draft.linux.get("mountLabel", "")
     if not label:
-        return  # no SELinux here, or its labels are off: there is nothing to change, as with every builder
+        return  # no SELinux here, or labels are off: nothing to change, as with all builders
     if volume.relabel == "shared":
         label = ":".join([*label.split(":")[:3], "s0"])
     draft.actions.append(Relabel(volume.source, label))
 
 
 def _escaped(path: str) -> str:
-    """A path in an overlay's options, where colons and commas part things (fs/overlayfs/params.c)."""
+    """Return a path for an overlay's options, which are separated by colons and commas (fs/overlayfs/params.c)."""
     return re.sub(r"([\\:,])", r"\\\1", path)
 
 

@@ -1,7 +1,6 @@
 """A step's use of SSH keys: agents that hold them, a socket that lends them, and the option that names them.
 
-What a step may do with a lent agent is to list its keys and to sign. Where the socket is mounted is no matter of
-this room.
+With a lent agent a step may list the keys and sign, nothing else. Mounting the socket is done elsewhere.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ _FORM = "the form is default, ID, ID=SOCKET or ID=KEY[,KEY...]"
 
 
 def parse_ssh(text: str, environ: Mapping[str, str]) -> tuple[str, Agent]:
-    """The ID and the agent of ``default|ID[=SOCKET|KEY[,KEY...]]``, as docker buildx has it.
+    """Return the ID and the agent of ``default|ID[=SOCKET|KEY[,KEY...]]``, the syntax of docker buildx.
 
-    An ID alone, or one with nothing after its ``=``, is the agent at SSH_AUTH_SOCK of ``environ``; no ID before the
-    ``=`` is ``default``. Relative paths count from the current directory. Keys are read now. Raises RequestError
-    that quotes ``text`` and says what would make it right.
+    An ID without ``=``, or with nothing after it, means the agent at SSH_AUTH_SOCK of ``environ``. Without an
+    ID before the ``=`` it is ``default``. Relative paths count from the current directory. Keys are read now.
+    Raises RequestError, which quotes ``text`` and says how to correct it.
     """
     name, _, value = text.partition("=")
     if not text or "," in name:
@@ -44,13 +43,13 @@ def _of_user(environ: Mapping[str, str]) -> Agent:
             return SocketAgent(path)
     except RequestError as error:
         raise RequestError(f"SSH_AUTH_SOCK: {error}; {remedy}") from None
-    raise RequestError(f"SSH_AUTH_SOCK: {path!r} is no socket; {remedy}")
+    raise RequestError(f"SSH_AUTH_SOCK: {path!r} is not a socket; {remedy}")
 
 
 def _at_paths(paths: list[str]) -> Agent:
     if "" in paths:
         raise RequestError(f"one of the paths is empty; {_FORM}")
-    paths = [os.path.expanduser(path) for path in paths]  # a shell does it only at the beginning of a word
+    paths = [os.path.expanduser(path) for path in paths]  # a shell expands ~ only at the beginning of a word
     sockets = [path for path in paths if _is_socket(path)]
     if not sockets:
         return KeyAgent(paths)
@@ -67,4 +66,4 @@ def _is_socket(path: str) -> bool:
     except OSError as error:
         raise RequestError(f"{path!r} can't be looked at: {error.strerror}") from None
     except ValueError:
-        raise RequestError(f"{path!r} is no path: it has a null byte") from None
+        raise RequestError(f"{path!r} is not a path: it has a null byte") from None

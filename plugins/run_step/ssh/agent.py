@@ -1,7 +1,7 @@
-"""SSH agents that a step can be given: private keys from files, or the agent that the user has running.
+"""SSH agents for a step: private keys from files, or the agent that the user has running.
 
-An agent answers messages (draft-miller-ssh-agent). It knows nothing of who asks and refuses no more than it has to:
-what a step may ask for is the proxy's decision.
+An agent answers messages (draft-miller-ssh-agent). It does not know its client and refuses as little as
+possible; the proxy decides what a step may ask for.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from . import messages
 from .exchange import Exchange
 from .messages import FAILURE, MalformedMessage
 
-if TYPE_CHECKING:  # loaded when there is a key to load
+if TYPE_CHECKING:  # imported only when a key is loaded
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 _LARGEST_FILE = 256 << 10
-_LONGEST_PATH = 107  # sun_path has 108 bytes, one of them ends it (unix(7))
+_LONGEST_PATH = 107  # sun_path has 108 bytes, and the last one is the null byte (unix(7))
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]*)PRIVATE KEY-----(.*?)-----END \1PRIVATE KEY-----", re.DOTALL)
 _OPENSSH = b"OPENSSH "
 _MAGIC = b"openssh-key-v1\0"
@@ -37,19 +37,19 @@ Sign = Callable[[bytes, int], bytes]
 
 
 class Agent(Protocol):
-    """What holds keys and signs with them."""
+    """An object that holds keys and signs with them."""
 
     def ask(self, message: bytes) -> bytes | Exchange:
-        """The answer to a message (its kind and contents, no length before it), or what will bring the answer.
+        """Return the answer to a message (its kind and contents, without a length), or an Exchange that will get it.
 
-        Doesn't wait for anybody. Raises OSError when the agent can't be reached. Whoever asks closes the Exchange.
+        Never waits. Raises OSError when the agent can't be reached. The caller closes the Exchange.
         """
 
 
 class SocketAgent:
     """The agent that listens at a unix socket, usually the user's.
 
-    Each message has its own connection, so an agent that was started anew is simply there again.
+    Each message has its own connection, so an agent that was restarted can be used at once.
     """
 
     def __init__(self, path: str) -> None:
@@ -59,10 +59,11 @@ class SocketAgent:
         return f"SocketAgent({self.path!r})"
 
     def ask(self, message: bytes) -> Exchange:
-        """Pass any message on. Raises OSError when nobody listens, or nobody has accepted for long."""
+        """Pass any message on. Raises OSError if no process listens, or the queue of connections is full."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            # Without blocking: a queue that is full, as that of an agent that hangs, is an error and no wait.
+            # Without blocking: if the queue is full, as with an agent that hangs, that is an error, and we
+            # don't wait.
             sock.setblocking(False)
             if len(os.fsencode(self.path)) <= _LONGEST_PATH:
                 sock.connect(self.path)
@@ -81,11 +82,11 @@ class SocketAgent:
 class KeyAgent:
     """An agent for the private keys in files: OpenSSH's format, or PEM (PKCS#1, PKCS#8, SEC1).
 
-    The keys are read once. It lists them and signs; every other message is answered with a failure. Comments are
-    the files' names, without directories. It can be used from several threads.
+    The keys are read once. It lists them and signs; every other message is answered with a failure. Comments
+    are the files' names, without directories. It can be used from several threads.
 
-    Raises RequestError, with the path and the remedy, for what can't be read, needs a passphrase, is no private
-    key, or is one of a kind that is not supported. No text of ours ever contains key material.
+    Raises RequestError, with the path and the remedy, for a file that can't be read, needs a passphrase, is
+    not a private key, or has an unsupported kind of key. Our messages never contain key material.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -99,7 +100,7 @@ class KeyAgent:
         return f"KeyAgent({len(self._keys)} keys)"
 
     def ask(self, message: bytes) -> bytes:
-        """The answer; a failure for what is malformed, unknown or can't be signed."""
+        """Return the answer; a failure if the message is malformed or unknown, or can't be signed."""
         if message == bytes((messages.REQUEST_IDENTITIES,)):
             return messages.identities_answer((blob, comment) for blob, (comment, _) in self._keys.items())
         if message[:1] != bytes((messages.SIGN_REQUEST,)):
@@ -108,7 +109,7 @@ class KeyAgent:
             blob, data, flags = messages.parse_sign_request(message)
         except MalformedMessage:
             return FAILURE
-        # Flags that an agent doesn't know are a failure, as the draft has it: they ask for another signature.
+        # Unknown flags ask for another kind of signature, so the answer is a failure, as the draft says.
         if blob not in self._keys or flags & ~(messages.RSA_SHA2_256 | messages.RSA_SHA2_512):
             return FAILURE
         from cryptography.exceptions import UnsupportedAlgorithm
@@ -121,7 +122,8 @@ class KeyAgent:
 
 def _read(path: str) -> bytes:
     try:
-        # A named pipe that nobody writes to has an end and no wait; the one of a shell's <(command) is waited for.
+        # A named pipe without a writer is at its end and not waited for; one of a shell's <(command) is
+        # waited for.
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             os.set_blocking(fd, True)
@@ -139,14 +141,17 @@ def _read(path: str) -> bytes:
 
 
 def _load(path: str) -> tuple[bytes, Sign]:
-    """The public key and what signs. Errors are raised ``from None``: what lies under them has seen the key."""
+    """Return the public key and the signing function.
+
+    Errors are raised ``from None``, because the exceptions below them may contain key material.
+    """
     text = _read(path)
     found = _BLOCK.search(text)
     if len(text) > _LARGEST_FILE or found is None:
         wanted = "give the path of a file with a private key in OpenSSH's format or as PEM"
         if _PUBLIC.match(text.lstrip()):
             raise RequestError(f"ssh key {path!r} is a public key; {wanted}")
-        raise RequestError(f"ssh key {path!r} is no private key; {wanted}")
+        raise RequestError(f"ssh key {path!r} is not a private key; {wanted}")
     label, block = found[1], found[0]
     kind = ""
     if label == _OPENSSH:
@@ -167,7 +172,7 @@ def _load(path: str) -> tuple[bytes, Sign]:
         else:
             private = form.load_pem_private_key(block + b"\n", None)
     except UnsupportedAlgorithm:
-        pass  # a kind that can't be loaded is told below, with those that can and are not supported
+        pass  # an unsupported kind is reported below, as kinds that can be loaded but not used are
     except (ValueError, TypeError):
         if not kind or kind in _KINDS:
             raise _damaged(path) from None
@@ -189,7 +194,7 @@ def _damaged(path: str) -> RequestError:
 
 
 def _openssh_head(path: str, body: bytes) -> tuple[bytes, str]:
-    """The cipher and the kind of a key, which are told even when the rest is encrypted (PROTOCOL.key of OpenSSH)."""
+    """Return the cipher and the kind of a key, readable even if it is encrypted (PROTOCOL.key of OpenSSH)."""
     try:
         raw = binascii.a2b_base64(body)
         if not raw.startswith(_MAGIC):
@@ -203,7 +208,7 @@ def _openssh_head(path: str, body: bytes) -> tuple[bytes, str]:
 
 
 def _signer(private: object) -> tuple[bytes, Sign] | None:
-    """The public key as the protocol has it, and what makes signatures; None for a kind that is not supported."""
+    """Return the encoded public key and the signing function; None for an unsupported kind of key."""
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
@@ -225,7 +230,7 @@ def _signer(private: object) -> tuple[bytes, Sign] | None:
 
 
 def _ed25519(private: Ed25519PrivateKey) -> Sign:
-    """RFC 8709, section 6."""
+    """Return the signing function of RFC 8709, section 6."""
 
     def sign(data: bytes, flags: int) -> bytes:
         return messages.string(b"ssh-ed25519") + messages.string(private.sign(data))
@@ -234,13 +239,13 @@ def _ed25519(private: Ed25519PrivateKey) -> Sign:
 
 
 def _rsa(private: RSAPrivateKey) -> Sign:
-    """RFC 4253, section 6.6, and RFC 8332, section 3."""
+    """Return the signing function of RFC 4253, section 6.6, and RFC 8332, section 3."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 
     def sign(data: bytes, flags: int) -> bytes:
         digest: hashes.HashAlgorithm
-        if flags & messages.RSA_SHA2_256:  # where both are asked for, OpenSSH takes this one too
+        if flags & messages.RSA_SHA2_256:  # if both are asked for, OpenSSH chooses this one too
             name, digest = b"rsa-sha2-256", hashes.SHA256()
         elif flags & messages.RSA_SHA2_512:
             name, digest = b"rsa-sha2-512", hashes.SHA512()
@@ -252,7 +257,7 @@ def _rsa(private: RSAPrivateKey) -> Sign:
 
 
 def _ecdsa(private: EllipticCurvePrivateKey) -> Sign | None:
-    """RFC 5656, section 3.1.2; None for a curve that SSH has no name for."""
+    """Return the signing function of RFC 5656, section 3.1.2; None for a curve that has no name in SSH."""
     from cryptography.hazmat.primitives import hashes
     from cryptography.hazmat.primitives.asymmetric.ec import ECDSA
     from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature

@@ -1,6 +1,6 @@
-"""Messages over a socket that never blocks: written as there is room, read as they come.
+"""Messages over a socket that never blocks: written as there is room, read as they arrive.
 
-It doesn't know what they mean, and waits for nothing: whoever uses it has a selector.
+The module does not interpret them, and never waits: its users have a selector.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _CHUNK = 1 << 16
 class Exchange:
     """One message on its way to an agent behind a socket, and the answer on its way back. Never blocks.
 
-    The socket is ours from now on.
+    The Exchange owns the socket from now on.
     """
 
     def __init__(self, sock: socket.socket, message: bytes) -> None:
@@ -26,38 +26,39 @@ class Exchange:
         sock.setblocking(False)
 
     def fileno(self) -> int:
+        """Return the descriptor of the socket, for a selector."""
         return self._sock.fileno()
 
     @property
     def sending(self) -> bool:
-        """It waits for room in the socket; otherwise for something to read."""
+        """Whether it waits for room in the socket; otherwise it waits for data to read."""
         return bool(self._left)
 
     def advance(self) -> bytes | None:
-        """Do what can be done now; the answer when it is complete.
+        """Send or receive what is possible now; return the answer when it is complete.
 
-        Raises OSError, EOFError or MalformedMessage when none can come any more.
+        Raises OSError, EOFError or MalformedMessage when no answer can come any more.
         """
         if self._left:
             self._left = send(self._sock, self._left)
         return None if self._left else receive(self._sock, self._reader)
 
     def close(self) -> None:
-        """Give the answer up, or be done with it."""
+        """Close the socket, with or without an answer."""
         self._sock.close()
 
 
 def send(sock: socket.socket, data: bytes) -> bytes:
-    """Write what there is room for; what is left. Raises OSError when nobody reads any more."""
+    """Write as much as there is room for; return the rest. Raises OSError when the other end is closed."""
     try:
-        # A program that uses the plugin may have given SIGPIPE its deadly meaning back.
+        # A program that uses the plugin may have restored the default of SIGPIPE, which ends the process.
         return data[sock.send(data, socket.MSG_NOSIGNAL) :]
     except BlockingIOError:
         return data
 
 
 def receive(sock: socket.socket, reader: Reader) -> bytes | None:
-    """Read what is there of one message, and the message when it is complete.
+    """Read the available part of one message; return the message when it is complete.
 
     Raises EOFError at the end of the stream, OSError when the other end is gone, MalformedMessage.
     """

@@ -1,4 +1,4 @@
-"""What goes over the wire between a client and an SSH agent (draft-miller-ssh-agent): framing, two requests.
+"""The messages between a client and an SSH agent (draft-miller-ssh-agent): framing, and two requests.
 
 Pure: bytes in, bytes out. It knows neither keys nor sockets.
 """
@@ -12,9 +12,9 @@ REQUEST_IDENTITIES = 11
 SIGN_REQUEST = 13
 FAILURE = b"\x05"
 ANSWERS = {REQUEST_IDENTITIES: 12, SIGN_REQUEST: 14}
-"""The requests that only use keys, and the kind of the answer to each; the others change an agent."""
+"""The requests that only use keys, and the kind of the answer to each; all others change an agent."""
 LONGEST = 256 << 10
-"""Bytes of a message, as OpenSSH has it."""
+"""The limit for a message in bytes, the same as OpenSSH's."""
 RSA_SHA2_256 = 2
 RSA_SHA2_512 = 4
 
@@ -22,14 +22,14 @@ _UINT32 = struct.Struct("!I")
 
 
 class MalformedMessage(ValueError):
-    """What came is no message of the protocol."""
+    """Data that is not a message of the protocol."""
 
 
 class Reader:
-    """Messages out of a stream, one after the other.
+    """A splitter of a stream into messages, one after the other.
 
-    It says how many bytes it wants and is given no more: what follows a message stays with who sent it until
-    that message is dealt with, so nobody can make us keep more than one.
+    It says how many bytes it wants and is given no more. The bytes of the next message stay with the sender
+    until this one is handled, so no client can make us keep more than one.
     """
 
     def __init__(self) -> None:
@@ -39,18 +39,18 @@ class Reader:
 
     @property
     def wanted(self) -> int:
-        """How many bytes may be fed, at least one."""
+        """Return how many bytes may be fed, at least one."""
         return self._size - len(self._data)
 
     @property
     def begun(self) -> bool:
-        """A part of a message is here, and not all of it."""
+        """Whether a part of a message has been read, but not all of it."""
         return bool(self._data) or not self._in_head
 
     def feed(self, data: bytes) -> bytes | None:
-        """Take at most ``wanted`` bytes; a message (kind and contents) when it is complete.
+        """Take at most ``wanted`` bytes; return a message (kind and contents) when it is complete.
 
-        Raises MalformedMessage for a length that none may have: nothing that follows can be understood then.
+        Raises MalformedMessage for an invalid length: nothing that follows it can be understood.
         """
         self._data += data
         if self.wanted:
@@ -68,23 +68,23 @@ class Reader:
 
 
 def framed(message: bytes) -> bytes:
-    """With its length before it, as it is sent."""
+    """Return the message with its length before it, as it is sent."""
     return _UINT32.pack(len(message)) + message
 
 
 def string(data: bytes) -> bytes:
-    """The protocol's string (RFC 4251, section 5)."""
+    """Return the data as a string of the protocol (RFC 4251, section 5)."""
     return _UINT32.pack(len(data)) + data
 
 
 def mpint(value: int) -> bytes:
-    """The protocol's form of a whole number that is not negative (RFC 4251, section 5)."""
-    # The first bit is the sign: a byte more than the value needs when that bit would be set.
+    """Return a non-negative integer as an mpint of the protocol (RFC 4251, section 5)."""
+    # The first bit is the sign: one more byte than the value needs, if that bit would be set.
     return string(value.to_bytes(value.bit_length() // 8 + 1, "big") if value else b"")
 
 
 def strings(data: bytes, count: int) -> tuple[list[bytes], bytes]:
-    """The first ``count`` strings of ``data``, and what follows them. Raises MalformedMessage."""
+    """Return the first ``count`` strings of ``data``, and the rest. Raises MalformedMessage."""
     found = []
     for _ in range(count):
         if len(data) < _UINT32.size:
@@ -98,7 +98,7 @@ def strings(data: bytes, count: int) -> tuple[list[bytes], bytes]:
 
 
 def parse_sign_request(message: bytes) -> tuple[bytes, bytes, int]:
-    """The public key, what is to be signed, and flags. Raises MalformedMessage."""
+    """Return the public key, the data to sign, and the flags. Raises MalformedMessage."""
     (key, data), rest = strings(message[1:], 2)
     if len(rest) != _UINT32.size:
         raise MalformedMessage("a request to sign has a key, data and flags, and nothing else")
@@ -106,9 +106,9 @@ def parse_sign_request(message: bytes) -> tuple[bytes, bytes, int]:
 
 
 def check(message: bytes) -> None:
-    """Raises MalformedMessage for one of the two requests whose contents are not what they have to be.
+    """Raise MalformedMessage if the contents of one of the two requests are invalid.
 
-    There are agents that end at such a one, so none may reach them.
+    Some agents crash at such a message, so it must not reach them.
     """
     if message[0] == SIGN_REQUEST:
         parse_sign_request(message)
@@ -117,11 +117,11 @@ def check(message: bytes) -> None:
 
 
 def identities_answer(keys: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The answer that lists (public key, comment)."""
+    """Return the answer that lists pairs (public key, comment)."""
     listed = [string(blob) + string(comment) for blob, comment in keys]
     return bytes((ANSWERS[REQUEST_IDENTITIES],)) + _UINT32.pack(len(listed)) + b"".join(listed)
 
 
 def sign_answer(signature: bytes) -> bytes:
-    """The answer that carries a signature."""
+    """Return the answer that carries a signature."""
     return bytes((ANSWERS[SIGN_REQUEST],)) + string(signature)

@@ -1,7 +1,7 @@
-"""The socket at which a step finds an SSH agent: it may use the keys, and not change, lock or empty the agent.
+"""The socket at which a step finds an SSH agent: it may use the keys, but not change, lock or empty the agent.
 
-One thread with one selector serves every client, and nothing in it waits for one of them or for the agent. Whoever
-connects is taken to be hostile. Where the socket is shown to the step is no matter of this module.
+One thread with one selector serves every client, and never waits for one of them or for the agent. Every
+client is taken to be hostile. Mounting the socket into the step is done elsewhere.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from .exchange import Exchange, receive, send
 from .messages import ANSWERS, FAILURE, MalformedMessage, Reader
 
 CLIENTS = 64
-"""Connections at one time. With one more, the one that is least worth keeping ends."""
+"""The limit for open connections. With one more, the one that is least worth keeping is closed."""
 PATIENCE = 120.0
-"""Seconds for an agent's answer: a person may have to confirm it. A server waits as long (LoginGraceTime)."""
+"""Seconds to wait for an agent's answer: a person may have to confirm it. A server waits as long (LoginGraceTime)."""
 _PAUSE = 0.1
-"""Seconds until the next try to accept, where this process has no descriptor left."""
+"""Seconds until the next attempt to accept, after this process ran out of descriptors."""
 _SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Proxy:
     """A unix socket ``name`` in ``directory`` that lends ``agent`` until ``close()``.
 
-    Whoever may connect can list the keys and sign with them; to everything else the answer is SSH_AGENT_FAILURE,
-    and so it is when the agent can't be reached, answers nonsense, or is silent for ``patience`` seconds. A message
-    that is malformed or longer than 256 KiB ends its connection. At most 64 connections are open at one time.
+    A client can list the keys and sign with them. The answer to everything else is SSH_AGENT_FAILURE. It is
+    also the answer if the agent can't be reached, sends an invalid answer, or is silent for ``patience``
+    seconds. A message that is malformed or longer than 256 KiB ends its connection. At most 64 connections
+    are open at one time.
 
-    Nobody but those whom ``mode``, ``uid`` and ``gid`` admit can connect at any time. All descriptors are
-    close-on-exec. Raises HostError when the socket can't be made, ValueError for a name that is none; nothing is left
-    then.
+    At no time can a user connect that ``mode``, ``uid`` and ``gid`` don't admit. All descriptors are
+    close-on-exec. Raises HostError when the socket can't be made, ValueError for an invalid name; nothing is
+    left behind then.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Proxy:
         patience: float = PATIENCE,
     ) -> None:
         if not name or "/" in name or "\0" in name:
-            raise ValueError(f"{name!r} is no name of a file")
+            raise ValueError(f"{name!r} is not a file name")
         self.path = os.path.join(directory, name)
         self._name = name
         self._lock = threading.Lock()
@@ -64,14 +65,15 @@ class Proxy:
                 undo.callback(os.close, self._directory)
                 listener = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
                 listener.setblocking(False)
-                # A socket's file gets the mode that the socket has: no umask, which all threads share, is touched.
+                # The file gets the mode of the socket, so that the umask, which all threads share, is not
+                # changed.
                 os.fchmod(listener.fileno(), 0)
-                # By descriptor: a path as long as directories can be has no room in an address.
+                # By descriptor: the path of a directory may be too long for a socket's address.
                 listener.bind(f"/proc/self/fd/{self._directory}/{name}")
                 self._identity = self._look()
                 undo.callback(self._unlink)
                 self._admit(mode, uid, gid)
-                # Until now a connection was refused, whoever asked for it.
+                # Until now every connection was refused.
                 listener.listen()
                 self._lifeline, ours = socket.socketpair()
                 undo.callback(self._lifeline.close)
@@ -80,7 +82,7 @@ class Proxy:
                 undo.callback(service.close)
                 self._thread = threading.Thread(target=service.run, name=f"ssh agent {name}", daemon=True)
                 self._thread.start()
-            except (OSError, RuntimeError) as error:  # the latter: no thread can be started
+            except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be started
                 why = (isinstance(error, OSError) and error.strerror) or error
                 raise HostError(f"no socket for an SSH agent can be made at {self.path!r}: {why}") from error
             undo.pop_all()
@@ -99,14 +101,14 @@ class Proxy:
     def close(self) -> None:
         """End every connection and the thread, close every descriptor, unlink the socket.
 
-        What clients or the agent do can't delay it. It can be called again, and from several threads. Raises
-        OSError when the socket can't be unlinked; everything else is done then. One that is gone or was replaced
-        is left.
+        Clients and the agent can't delay it. It can be called again, and from several threads. Raises OSError
+        when the socket can't be unlinked; everything else is done then. A socket that is gone or was replaced
+        is not unlinked.
         """
         with self._lock:
             if self._directory < 0:
                 return
-            # Not only closed: a process that was forked meanwhile may have the descriptor too.
+            # Shut down, not only closed: a process that was forked meanwhile may have the descriptor too.
             if self._lifeline.fileno() >= 0:
                 self._lifeline.shutdown(socket.SHUT_RDWR)
             self._thread.join()
@@ -134,11 +136,11 @@ class Proxy:
             if self._look() == self._identity:
                 os.unlink(self._name, dir_fd=self._directory)
         except FileNotFoundError:
-            pass  # somebody has removed it, or the directory with it
+            pass  # the socket, or its directory, was removed by another process
 
 
 class _Client:
-    """One connection. It reads a message, or waits for the agent, or writes an answer; never two of these."""
+    """One connection. It reads a message, waits for the agent or writes an answer: one of these at a time."""
 
     __slots__ = ("answer", "closed", "deadline", "exchange", "kind", "reader", "served", "sock", "watched")
 
@@ -154,13 +156,13 @@ class _Client:
         self.closed = False
 
     def worth(self) -> tuple[bool, bool]:
-        """How much is lost with it: least with one that never said anything whole, or leaves something half done."""
+        """Return how much is lost if it ends: least if it never sent a complete message, or is in the middle of one."""
         idle = self.served and not self.reader.begun and not self.answer
         return self.exchange is not None, idle
 
 
 class _Service:
-    """What the thread does. It owns the listener and its end of the lifeline, and ends when the other end goes."""
+    """The thread's loop. It owns the listener and its end of the lifeline, and ends when the other end is closed."""
 
     def __init__(
         self, listener: socket.socket, lifeline: socket.socket, agent: Agent, patience: float
@@ -170,7 +172,7 @@ class _Service:
         self._agent = agent
         self._patience = patience
         self._clients: dict[_Client, None] = {}
-        """In the order in which they were last heard."""
+        """The clients in the order in which they last sent something."""
         self._paused_until: float | None = None
         self._selector = selectors.DefaultSelector()
         self._selector.register(lifeline, selectors.EVENT_READ)
@@ -191,13 +193,13 @@ class _Service:
             self.close()
 
     def _turn(self) -> bool:
-        """Wait, and do one thing for each that is ready; False at the end of the lifeline."""
+        """Wait, and handle each descriptor that is ready; return False at the end of the lifeline."""
         for key, _ in self._selector.select(self._wait()):
             if key.fileobj is self._lifeline:
                 return False
             if key.fileobj is self._listener:
                 self._accept()
-            elif not key.data.closed:  # it may have ended for another one in this turn
+            elif not key.data.closed:  # it may have been closed for another one in this turn
                 self._serve(key.data)
         now = time.monotonic()
         for client in [one for one in self._clients if one.exchange is not None and one.deadline <= now]:
@@ -217,17 +219,17 @@ class _Service:
         try:
             sock, _ = self._listener.accept()
         except (BlockingIOError, ConnectionAbortedError):
-            return  # gone before we came to it
+            return  # the client closed the connection before we accepted it
         except OSError as error:
             if error.errno not in _SCARCE:
                 raise
-            # It stays ready, and asking again and again would be all that this thread does.
+            # The listener stays ready, and without a pause this thread would try again all the time.
             self._selector.unregister(self._listener)
             self._paused_until = time.monotonic() + _PAUSE
             return
         sock.setblocking(False)
         if len(self._clients) >= CLIENTS:
-            self._drop(min(self._clients, key=_Client.worth))  # of equals the one that was silent for longest
+            self._drop(min(self._clients, key=_Client.worth))  # of equals, the one that was silent longest
         client = _Client(sock)
         self._clients[client] = None
         self._watch(client, sock.fileno(), selectors.EVENT_READ)
@@ -257,7 +259,7 @@ class _Service:
             try:
                 reply = self._agent.ask(message)
             except OSError:
-                pass  # nobody is there: that is a failure for who asked, and for nobody else
+                pass  # the agent can't be reached: the client gets a failure
         if isinstance(reply, bytes):
             self._answer(client, reply)
             return
@@ -274,7 +276,7 @@ class _Service:
         if answer is not None:
             self._answer(client, answer)
             return
-        # Meanwhile nothing is read from the client: what it sends next waits where it is.
+        # Meanwhile nothing is read from the client: its next message stays in the socket.
         event = selectors.EVENT_WRITE if exchange.sending else selectors.EVENT_READ
         self._watch(client, exchange.fileno(), event)
 
@@ -290,16 +292,16 @@ class _Service:
         try:
             self._write(client)
         except OSError:
-            self._drop(client)  # it didn't wait for the answer
+            self._drop(client)  # the client didn't wait for the answer
 
     def _write(self, client: _Client) -> None:
         client.answer = send(client.sock, client.answer)
-        # As long as it doesn't read, nothing more of it is read.
+        # As long as the client doesn't read, nothing more is read from it.
         event = selectors.EVENT_WRITE if client.answer else selectors.EVENT_READ
         self._watch(client, client.sock.fileno(), event)
 
     def _watch(self, client: _Client, fd: int = -1, event: int = 0) -> None:
-        """The one thing that the client waits for, instead of what it was; nothing without ``fd``."""
+        """Watch ``fd`` for the client in place of what it waited for before; nothing without ``fd``."""
         wanted = (fd, event) if fd >= 0 else None
         if client.watched == wanted:
             return

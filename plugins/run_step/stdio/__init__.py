@@ -1,1 +1,1 @@
-"""The streams of a step: what it prints passed on, input passed in, its terminal joined to ours (rows S74, S75)."""
+"""The streams of a step: its output, its input, and its terminal, connected to ours (rows S74, S75)."""

@@ -1,6 +1,7 @@
 """Our own terminal while a step has one: raw, its size watched, and always restored (row S75).
 
-It knows nothing of steps. A terminal that we are not in the foreground of is left alone: changing it would stop us.
+The module knows nothing of steps. If we are not in the foreground of a terminal, it is not changed: a change
+would stop this process.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def is_terminal(fd: int) -> bool:
 
 
 def size_of(fds: tuple[int, ...]) -> tuple[int, int] | None:
-    """Columns and rows of the first of these that is a terminal with a size."""
+    """Return the columns and rows of the first of ``fds`` that is a terminal with a size; None without one."""
     for fd in fds:
         try:
             columns, rows = pty.size(fd)
@@ -36,10 +37,10 @@ def size_of(fds: tuple[int, ...]) -> tuple[int, int] | None:
 
 
 class OurTerminal:
-    """A context: our terminal is raw inside of it, and as it was afterwards.
+    """A context in which our terminal is raw, and is restored at the end.
 
-    ``changed`` is a descriptor that becomes readable when the size may have changed, or -1: in a thread that is not
-    the main one no signal can be had, and the size has to be looked at now and then.
+    ``changed`` is a descriptor that becomes readable when the size may have changed, or -1. It is -1 in a
+    thread other than the main one, which receives no signal; the size must be polled then.
     """
 
     def __init__(self, fd: int) -> None:
@@ -60,17 +61,17 @@ class OurTerminal:
                 self._saved = termios.tcgetattr(self.fd)
                 tty.setraw(self.fd, termios.TCSANOW)
         except OSError:
-            self._saved = None  # another session's terminal
+            self._saved = None  # the terminal of another session
         return self
 
     def _resized(self, number: int, frame: object) -> None:
         try:
             os.write(self._writer, b"w")
         except BlockingIOError:
-            pass  # it is full of the same word
+            pass  # the pipe is full of the same message
 
     def clear(self) -> None:
-        """Take notice of what ``changed`` told."""
+        """Read the messages from ``changed``."""
         try:
             os.read(self.changed, 4096)
         except BlockingIOError:

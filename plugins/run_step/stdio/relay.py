@@ -1,8 +1,8 @@
-"""The relay between a step and whoever wants its output (row S74).
+"""The relay between a step and the receiver of its output (row S74).
 
-One loop of one thread: output is read when there is some, input is written when there is room, so neither can
-wait for the other. It ends when the supervisor has answered that the step is over; what a process that was left
-behind still holds open can't make it wait.
+One loop in one thread: output is read when there is some, input is written when there is room, so neither
+waits for the other. The loop ends when the supervisor has answered that the step is over. A process that was
+left behind with an open stream does not delay it.
 """
 
 from __future__ import annotations
@@ -13,28 +13,27 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
+from ..contract import Output
 from ..linux import pty
-from ..supervisor import LENGTH
+from ..run_protocol import LENGTH
 from .own_terminal import OurTerminal, is_terminal, size_of
 
-Output = Callable[[str, bytes], None]
 _CHUNK = 1 << 16
 _LOOK = 0.2
-"""Seconds between two looks at what can't be waited for: a cancelling event, a size without a signal."""
+"""Seconds between two checks for what can't be waited for: a cancelling event, a size without a signal."""
 _MOST_LEFT = 512
 """Chunks that a pipe may hold when a step ends: 32 MiB, where root can make a pipe of 1 MiB and more."""
 _END_OF_FILE = b"\x04"  # VEOF of a terminal in its usual mode (termios(3))
 
 
 class Pump:
-    """Input on its way into the step: one chunk at a time, so that nothing more is taken than it may want.
+    """The input on its way into the step: one chunk at a time, so that no more is read than the step may want.
 
-    ``source`` is borrowed, ``target`` is ours and is closed at the end of the input; a terminal gets an end-of-file
-    character there, once, as a person would type it: what reads after that waits.
+    ``source`` is borrowed. ``target`` is ours, and is closed at the end of the input. A terminal instead gets
+    an end-of-file character once, as if typed; a later read from it waits.
     """
 
     def __init__(self, selector: selectors.BaseSelector, source: int, target: int, *, is_pty: bool) -> None:
@@ -45,7 +44,7 @@ class Pump:
         self._ended = False
         self._at_line_start = True
         self.always = False
-        """A regular file can't be waited for: it is always ready."""
+        """Whether the source is always ready: a regular file can't be waited for."""
         os.set_blocking(target, False)
         self._watch_source()
 
@@ -62,18 +61,18 @@ class Pump:
             pass  # it was not watched just now
 
     def step(self) -> None:
-        """Move what can be moved now."""
+        """Move the data that can be moved now."""
         if not self._buffer:
             try:
                 self._buffer = os.read(self.source, _CHUNK)
             except OSError:
-                self._buffer = b""  # a terminal that has gone
+                self._buffer = b""  # the terminal has gone
             if not self._buffer:
                 if not self.is_pty or self._ended:
                     self.close()
                     return
                 self._ended = True
-                # With an unfinished line before it, the first one only passes that line on.
+                # After an unfinished line, the first end-of-file character only passes that line on.
                 self._buffer = _END_OF_FILE * (1 if self._at_line_start else 2)
             else:
                 self._at_line_start = self._buffer.endswith(b"\n")
@@ -82,7 +81,7 @@ class Pump:
         except BlockingIOError:
             pass
         except OSError:
-            self.close()  # nobody reads any more
+            self.close()  # there is no reader any more
             return
         if self._buffer:
             self._forget(self.source)
@@ -113,7 +112,7 @@ class Pump:
             self._watch_source()
 
     def close(self) -> None:
-        """No more input."""
+        """End the input."""
         self._forget(self.source)
         self.always = False
         if self.target >= 0:
@@ -126,11 +125,11 @@ class Pump:
 
 
 class Relay:
-    """One step's streams.
+    """The streams of one step.
 
-    ``run`` is the socket on which the supervisor answers. ``pipes`` are descriptors to read and the names of their
-    streams; ``stdin`` is (source, pipe to the step) or None; ``console`` is the socket through which the step's
-    terminal comes, and ``source`` the descriptor whose input goes there.
+    ``run`` is the socket on which the supervisor answers. ``pipes`` maps descriptors to read to the names of
+    their streams. ``stdin`` is (source, pipe to the step) or None. ``console`` is the socket that receives
+    the step's terminal, and ``source`` the descriptor whose input goes there.
     """
 
     def __init__(
@@ -159,9 +158,9 @@ class Relay:
         self.timed_out = False
 
     def until_ended(self, cancel: threading.Event | None, timeout: float | None) -> dict[str, Any] | None:
-        """Pass everything on until the supervisor has answered; its answer, or None when it ended without one.
+        """Relay until the supervisor has answered; return its answer, or None when it ended without one.
 
-        What ``output`` raises passes through; the step still runs then.
+        An exception of ``output`` is passed through; the step still runs then.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         stopped = False
@@ -188,8 +187,8 @@ class Relay:
                     if self.timed_out or (cancel is not None and cancel.is_set()):
                         stopped = True
                         kill(self.run)
-            # The step is over. What a process that still holds the pipe may write later is nobody's output: more than
-            # a pipe can hold is not waited for.
+            # The step is over. Later output of a process that still holds the pipe does not belong to the
+            # step: only what a pipe can hold is read.
             for fd in (*self.pipes, *([self._controller] if self._controller >= 0 else [])):
                 left = _MOST_LEFT
                 while left and self._pass_on(fd, again=True):
@@ -210,7 +209,7 @@ class Relay:
     def _serve(
         self, key: selectors.SelectorKey, events: int, selector: selectors.BaseSelector, stack: ExitStack
     ) -> bool:
-        """One descriptor that is ready; True when the supervisor is gone."""
+        """Handle one descriptor that is ready; return True when the supervisor is gone."""
         if key.fileobj is self.run:
             chunk = self.run.recv(_CHUNK)
             self._raw += chunk
@@ -238,11 +237,12 @@ class Relay:
         except OSError:
             fds = []
         if not fds:
-            return  # the step never came so far, and the answer will say why
+            return  # the step did not get that far, and the answer will say why
         self._controller = fds[0]
         os.set_blocking(self._controller, False)
         selector.register(self._controller, selectors.EVENT_READ)
-        # While we hold its other side, a terminal that nobody of the step has open for a while is not at its end.
+        # While we hold its other side, a terminal does not end when no process of the step has it open for a
+        # while.
         stack.callback(os.close, pty.peer(self._controller))
         if is_terminal(self._source):
             self._ours = stack.enter_context(OurTerminal(self._source))
@@ -264,7 +264,7 @@ class Relay:
         return len(raw) >= LENGTH.size and len(raw) >= LENGTH.size + int(LENGTH.unpack(raw[: LENGTH.size])[0])
 
     def _pass_on(self, fd: int, again: bool = False) -> bool:
-        """Read once; False at the end of the stream (with ``again``, also when there is nothing just now)."""
+        """Read once; return False at the end of the stream (with ``again``, also if there is no data now)."""
         try:
             data = os.read(fd, _CHUNK)
         except BlockingIOError:
@@ -297,4 +297,4 @@ def await_end(run: socket.socket) -> None:
         while run.recv(_CHUNK):
             pass
     except OSError:
-        pass  # ended with our word unread
+        pass  # ended without reading our message

@@ -1,1 +1,1 @@
-"""The embedded sandbox: the plan's spec run by the kernel's own means, with no OCI runtime."""
+"""The embedded sandbox: run the plan's spec directly with system calls, without an OCI runtime."""

@@ -1,8 +1,9 @@
 """The parent's half of the embedded sandbox: fork the child that becomes the step, wait for it, clean up after it.
 
-Runs in the supervised child (see :mod:`run_step.supervisor`). With a PID or user namespace of the step's own there
-are two children: the first makes the namespaces, and for a user namespace the mounts that need the builder's powers;
-the second, born in them, becomes the step. The first ends at once, and the second is ours as their subreaper.
+It runs in the supervised child (see :mod:`run_step.supervisor`). With a PID or user namespace of the step's
+own there are two children. The first makes the namespaces and, for a user namespace, the mounts that need the
+builder's privileges. The second is born in the namespaces and becomes the step. The first ends at once; we
+are the subreaper, so the second becomes our child.
 """
 
 from __future__ import annotations
@@ -13,23 +14,27 @@ import signal
 import socket
 from typing import Any
 
+from ...linux import children
 from ...linux import mount as m
 from ...linux import process as p
-from ...network import Network, NetworkError, connect
-from .. import waiting
+from ...network.connect import connect
+from ...network.model import Network, NetworkError
+from .. import answers
 from ..cgroup import CgroupError, Group
 from .sandbox import Sandbox
 
 _WORDS, _CONSOLE, _PID, _GATE, _PARENT = 3, 4, 5, 6, 7
-"""The child's descriptors after its standard streams: a pipe for what it has to say, the socket for a terminal; with
-two children a pipe for the second child's process ID and one whose end tells that the first has ended; a socket to
-the parent, on which it waits until its network is connected and, before the command, until it is in its group."""
+"""The child's descriptors after its standard streams: a pipe for messages; the socket for a terminal; with
+two children, a pipe for the second child's process ID, and one whose end tells that the first has ended; a
+socket to the parent, on which the child waits until its network is connected and, before the command, until
+it is in its group.
+"""
 
 
 def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
-    """One step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
+    """Run one step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
     spec = job["spec"]
-    waiting.become_subreaper()
+    children.become_subreaper()
     parent = spec["linux"].get("cgroupsPath", "")
     try:
         group = Group.create(job["container_id"], spec["linux"].get("resources", {}), parent)
@@ -38,11 +43,11 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     try:
         group.note(job["bundle"])
         answer = _run(run_socket, job, streams, group)
-        waiting.add_usage(answer, group.usage())
+        answers.add_usage(answer, group.usage())
         return answer
     finally:
         group.kill()
-        waiting.end_descendants()
+        children.end_descendants()
         group.remove()
 
 
@@ -50,8 +55,9 @@ def _run(
     run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...], group: Group
 ) -> dict[str, Any]:
     sandbox = Sandbox(job["spec"], job["rootfs"])
-    # Who makes a PID namespace is not in it, but all that it starts is, and the namespace's init can't end before
-    # all of that has been waited for: so a child of ours makes it, and is gone before the step begins.
+    # The process that makes a PID namespace is not in it, but all its later children are, and the namespace's
+    # init can't end before they have been waited for. So a child of ours makes the namespace, and ends before
+    # the step begins.
     two = sandbox.maps_ids or sandbox.namespaces.get("pid") == ""
     words_r, words_w = os.pipe()
     pid_r, pid_w = os.pipe()
@@ -76,7 +82,7 @@ def _run(
     refused = ""
     try:
         if pid:
-            refused = _add(group, pid)  # meanwhile the child makes its namespaces and mounts
+            refused = _add(group, pid)  # the child makes its namespaces and mounts meanwhile
             if job.get("network") and not refused and ours.recv(1):
                 network = connect(job, pid, run_socket)
                 _tell(ours)
@@ -86,11 +92,11 @@ def _run(
         words = b""
         while chunk := os.read(words_r, 4096):
             words += chunk
-        result = waiting.wait(run_socket, pid, network) if pid else waiting.stopped() | {"cancelled": False}
+        result = answers.wait(run_socket, pid, network) if pid else answers.stopped() | {"cancelled": False}
     except NetworkError as error:
         return {"error": str(error)}
-    except waiting.Cancelled:
-        return waiting.stopped()
+    except children.Cancelled:
+        return answers.stopped()
     finally:
         os.close(words_r)
         if network is not None:
@@ -104,7 +110,7 @@ def _run(
 
 
 def _add(group: Group, pid: int) -> str:
-    """Put the step into its group; what went wrong, where it has limits that it must not run without."""
+    """Put the step into its group; return the error if the group has limits that the step must not run without."""
     try:
         group.add(pid)
     except OSError as error:
@@ -114,8 +120,11 @@ def _add(group: Group, pid: int) -> str:
 
 
 def _child(sandbox: Sandbox, job: dict[str, Any], two: bool, fds: tuple[int, ...]) -> None:
-    """Never returns. What goes wrong is written to the words pipe, after each warning with a null byte behind it."""
-    message = "the sandbox ended without a word"
+    """Set the sandbox up and become the step; never returns.
+
+    Writes to the pipe for messages: each warning with a null byte behind it, then the error, if any.
+    """
+    message = "the sandbox ended without a message"
     words = fds[3]
     try:
         _arrange(fds)
@@ -143,22 +152,25 @@ def _child(sandbox: Sandbox, job: dict[str, Any], two: bool, fds: tuple[int, ...
             os.write(words, warning.encode() + b"\0")
         _await(parent)
         sandbox.become(bytes.fromhex(job.get("seccomp", "")))
-    except BaseException as error:  # noqa: BLE001 - reported to the parent, the only one who can tell
+    except BaseException as error:  # noqa: BLE001 - only the parent can report it to the user
         message = str(error) or type(error).__name__
     os.write(words, message.encode(errors="replace")[:4000])
     os._exit(127)
 
 
 def _tell(child: socket.socket) -> None:
-    """Let it go on."""
+    """Let the child go on."""
     try:
         child.send(b"g")
     except OSError:
-        pass  # it has ended, and said why
+        pass  # it has ended, and has reported why
 
 
 def _await(parent: socket.socket, word: bytes = b"") -> None:
-    """Tell the parent that we are so far, and wait until it is; end without a word when it gives up, and says why."""
+    """Tell the parent that we are ready, and wait for its answer; end silently when the parent gives up.
+
+    The parent reports the reason.
+    """
     if word:
         parent.send(word)
     if not parent.recv(1):
@@ -185,9 +197,9 @@ def _arrange(fds: tuple[int, ...]) -> None:
 
 
 def _die_with_parent(words: int) -> None:
-    """Ask for SIGKILL when the parent ends, and end at once where it has ended before we asked."""
+    """Ask for SIGKILL when the parent ends, and end at once if it has ended already."""
     p.prctl(p.PR_SET_PDEATHSIG, signal.SIGKILL)
     poller = select.poll()
     poller.register(words, 0)
     if poller.poll(0):
-        os._exit(1)  # nobody reads any more
+        os._exit(1)  # there is no reader any more

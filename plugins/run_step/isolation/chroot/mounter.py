@@ -1,7 +1,7 @@
-"""The mounts of a plan, made below a descriptor of the root filesystem; masked paths, device nodes.
+"""The mounts of a plan, made below a descriptor of the root filesystem; masked paths; device nodes.
 
-Runs in the child that becomes the step, as root of the namespace that will own the mounts. Every destination is
-resolved inside the root filesystem, whatever links the image has there. It decides nothing.
+It runs in the child that becomes the step, as root of the namespace that will own the mounts. Every
+destination is resolved inside the root filesystem, whatever links the image has. It makes no decisions.
 
 Hot path of every chroot RUN: imports ctypes wrappers and nothing heavy.
 """
@@ -32,9 +32,9 @@ _CLEARED = frozenset(
     "rw suid dev exec atime diratime norelatime nostrictatime async nomand defaults bind rbind".split()
 )
 _RECURSIVE = {"rro": m.MS_RDONLY, "rnosuid": m.MS_NOSUID, "rnodev": m.MS_NODEV, "rnoexec": m.MS_NOEXEC}
-"""Of a bind and of all that is mounted below it (runtime-spec, config.md, "Linux mount options")."""
+"""Flags for a bind mount and all mounts below it (runtime-spec, config.md, "Linux mount options")."""
 _PROPAGATION = {
-    "private": m.MS_PRIVATE | m.MS_REC,  # a read-only tree would show what is mounted later writable
+    "private": m.MS_PRIVATE | m.MS_REC,  # else a read-only tree would show later mounts, writable
     "rprivate": m.MS_PRIVATE | m.MS_REC,
     "slave": m.MS_SLAVE,
     "rslave": m.MS_SLAVE | m.MS_REC,
@@ -56,7 +56,7 @@ _LINKS = (
 _MAX_LINKS = 40  # linux/namei.h, MAXSYMLINKS
 
 _NAMESPACED = ("proc", "sysfs", "mqueue", "devpts")
-"""Types that show a namespace: they can be mounted by its owner alone."""
+"""Types that show a namespace: only its owner can mount them."""
 
 
 class MountError(Exception):
@@ -64,8 +64,10 @@ class MountError(Exception):
 
 
 def split(items: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """For a step with a user namespace of its own: what the builder has to mount, which alone may reach the host's
-    files and make device nodes, and what has to be mounted inside, in the order given."""
+    """Split the mounts of a step with its own user namespace into those of the builder and those made inside.
+
+    Only the builder can reach the host's files and make device nodes. The order is kept.
+    """
     outer: list[dict[str, Any]] = []
     inner: list[dict[str, Any]] = []
     for item in items:
@@ -75,10 +77,11 @@ def split(items: Iterable[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[d
 
 
 class Mounter:
-    """Makes mounts below ``root``, a descriptor.
+    """Make mounts below ``root``, a descriptor.
 
-    ``owner``: who owns what is made here (the step's root, as the calling process sees it). ``label``: the SELinux
-    label of new filesystems, empty for none. ``warnings`` collects what had to be done in another way.
+    ``owner`` is the owner of everything made here (the step's root, as the calling process sees it).
+    ``label`` is the SELinux label of new filesystems, empty for none. ``warnings`` collects the mounts that
+    had to be made in another way.
     """
 
     def __init__(self, root: int, owner: tuple[int, int] = (0, 0), label: str = "") -> None:
@@ -88,7 +91,7 @@ class Mounter:
         self.warnings: list[str] = []
 
     def mount_all(self, items: Iterable[dict[str, Any]]) -> None:
-        """Make them in this order. Raises MountError that names the mount."""
+        """Make the mounts in this order. Raises MountError, which names the mount."""
         for item in items:
             try:
                 self._mount(item)
@@ -96,9 +99,9 @@ class Mounter:
                 raise MountError(_failure(item, error)) from error
 
     def _target(self, path: str, directory: bool, links: int = 0) -> int:
-        """A descriptor of the place to mount on; what lies in an earlier mount may have to be made.
+        """Return a descriptor of the place to mount on; make it if it is missing, which may be in an earlier mount.
 
-        Links that lead to nothing are followed inside the root, and what they lead to is made.
+        A dangling link is followed inside the root, and its target is made.
         """
         try:
             return open_in_root(self.root, path, os.O_PATH)
@@ -129,7 +132,7 @@ class Mounter:
     def _mount(self, item: dict[str, Any]) -> None:
         destination, options = item["destination"], item["options"]
         if _is_root(self.root, destination):
-            # What is mounted there would not be seen through ``root``, and the image itself be written to.
+            # The mount would not be seen through ``root``, and the image itself would be written to.
             raise MountError(f"{destination} in the image is a link to its root directory")
         flags, propagation, data = 0, 0, []
         for option in options:
@@ -159,7 +162,8 @@ class Mounter:
             except PermissionError:
                 if item["type"] != "proc":
                     raise
-                # In a container whose own /proc is covered in places, the kernel gives a namespace no other one.
+                # In a container whose own /proc is partly covered, the kernel refuses to mount a new one in a
+                # namespace.
                 m.mount("/proc", _proc(fd), flags=m.MS_BIND | m.MS_REC)
                 self.warnings.append(
                     "/proc is the builder's: the kernel gives this user namespace none of its own"
@@ -167,7 +171,7 @@ class Mounter:
             finally:
                 os.close(fd)
         fd = open_in_root(self.root, destination, os.O_PATH)
-        # What says nothing of it takes no mount that the host makes later: /sys would show it, and writable.
+        # Without an option the mount receives no later mount of the host: /sys would show it, and writable.
         m.mount("", _proc(fd), flags=propagation or m.MS_PRIVATE | m.MS_REC)
         if destination == "/dev" and item["type"] == "tmpfs":
             self._devices(fd)
@@ -189,13 +193,13 @@ class Mounter:
         if asked:
             m.restrict_tree(fd, below | asked)
         elif below:
-            # A remount is not recursive: what is mounted below /sys, the cgroups for one, would stay writable, and
-            # below a volume a step could make a node of a disk, and open it.
+            # A remount is not recursive: mounts below /sys, such as the cgroups, would stay writable, and
+            # below a volume a step could make a node of a disk and open it.
             _restrict_below(fd, below)
         os.close(fd)
 
     def add_devices(self, devices: Iterable[dict[str, Any]]) -> None:
-        """The nodes that the plan adds (row S31), in the step's own /dev or another filesystem of its own."""
+        """Make the device nodes that the plan adds (row S31), in the step's own /dev or another of its filesystems."""
         old = os.umask(0)
         try:
             for item in devices:
@@ -207,7 +211,7 @@ class Mounter:
             os.umask(old)
 
     def _add_device(self, item: dict[str, Any]) -> None:
-        """A node with a mount of its own: the filesystem that it is in lets no device be opened."""
+        """Make a node as a mount of its own, because the filesystem around it lets no device be opened."""
         head, name = os.path.split(item["path"])
         parent = self._target(head, True)
         directory = os.open(_proc(parent), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -237,14 +241,14 @@ class Mounter:
                 self._own(name, directory)
                 source = path
             except PermissionError:
-                # In a user namespace no node can be made: the host's own is shown.
+                # No node can be made in a user namespace, so the host's own is bound.
                 os.close(
                     os.open(
                         name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666, dir_fd=directory
                     )
                 )
                 source = f"/dev/{name}"
-            m.mount(source, path, flags=m.MS_BIND)  # a mount of its own, which keeps its devices
+            m.mount(source, path, flags=m.MS_BIND)  # a mount of its own, which lets devices be opened
         for name, target in _LINKS:
             os.symlink(target, name, dir_fd=directory)
             self._own(name, directory)
@@ -253,7 +257,7 @@ class Mounter:
         no_devices(dev)
 
     def mask(self, masked: Iterable[str], read_only: Iterable[str]) -> None:
-        """Masked paths show nothing, read-only ones take nothing; what this kernel lacks is left out."""
+        """Make masked paths empty and read-only paths unwritable; paths that this kernel does not have are left out."""
         for path in read_only:
             try:
                 fd = open_in_root(self.root, path, os.O_PATH)
@@ -306,7 +310,7 @@ def _is_root(root: int, path: str) -> bool:
 
 
 def _mode(root: int, path: str) -> int:
-    """Of what is there; 0 for nothing."""
+    """Return the mode of a path; 0 if it does not exist."""
     try:
         fd = open_in_root(root, path, os.O_PATH)
     except OSError:
@@ -326,7 +330,7 @@ def _restrict_below(fd: int, flags: int) -> None:
 
 
 def _locked(fd: int) -> int:
-    """The flags that the mount has already: a remount must repeat them or the kernel refuses."""
+    """Return the flags that the mount has already: a remount must repeat them or the kernel refuses."""
     have = os.fstatvfs(fd).f_flag
     out = 0
     for bit, flag in (
@@ -340,11 +344,13 @@ def _locked(fd: int) -> int:
 
 
 def no_devices(fd: int) -> None:
-    """Device nodes of the mount that ``fd`` is the root of can't be opened: a step may make them (CAP_MKNOD)
-    and there is no device cgroup here that would keep it from the host's disks."""
+    """Forbid to open device nodes in the mount whose root is ``fd``.
+
+    A step may make nodes (CAP_MKNOD), and no device cgroup keeps it from the host's disks here.
+    """
     restrict(fd, m.MS_NODEV)
 
 
 def restrict(fd: int, flags: int) -> None:
-    """Add ``flags`` to those of the mount that ``fd`` is the root of, and of no other."""
+    """Add ``flags`` to those of the mount whose root is ``fd``, and of no other."""
     m.mount("", _proc(fd), flags=m.MS_BIND | m.MS_REMOUNT | flags | _locked(fd))

@@ -1,8 +1,8 @@
-"""Become the step: from a freshly forked child to the command, by the OCI spec that the plan holds.
+"""Become the step: from a freshly forked child to the command, by the OCI spec of the plan.
 
-On the hot path of every chroot RUN: imports ctypes wrappers and nothing heavy, runs in a single-threaded
-process. It decides nothing; what it can't honour was refused when the plan was made. It is no general OCI
-runtime: no hooks. :mod:`.launch` forks the child, :mod:`.mounts` makes the mounts.
+On the hot path of every chroot RUN: imports ctypes wrappers and nothing heavy, and runs in a single-threaded
+process. It makes no decisions: a spec that it can't honour was refused when the plan was made. It is not a
+general OCI runtime, and has no hooks. :mod:`.launch` forks the child, :mod:`.mounter` makes the mounts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import Any
 from ...linux import mount as m
 from ...linux import process as p
 from ...linux import pty, userns
-from ...linux.seccomp_filter import install
+from ...linux.seccomp_install import install
 from .mounter import Mounter, MountError, no_devices, restrict, split
 
 _CLONE = {
@@ -30,8 +30,9 @@ _CLONE = {
 }
 _RLIMIT_LOCKS = 10  # asm-generic/resource.h; Python has all the others
 _STAGING = ("/tmp", "/mnt", "/run", "/var", "/srv")
-"""Where a root filesystem is shown to a user namespace that can't reach its own path, in a mount namespace that
-nobody else sees."""
+"""Directories on which a root filesystem can be mounted for a user namespace that can't reach its path, in a
+mount namespace that no other process sees.
+"""
 
 
 class SetupError(Exception):
@@ -39,7 +40,7 @@ class SetupError(Exception):
 
 
 class Sandbox:
-    """The surroundings of one step, set up in the order of the methods.
+    """The environment of one step, set up in the order of the methods.
 
     ``spec`` is the plan's spec with real paths, ``rootfs`` the path of the root filesystem.
     """
@@ -54,7 +55,7 @@ class Sandbox:
 
     @property
     def maps_ids(self) -> bool:
-        """Whether the step has a user namespace of its own, which :meth:`enter_user_namespace` makes or joins."""
+        """Whether the step has its own user namespace, which :meth:`enter_user_namespace` makes or joins."""
         return "user" in self.namespaces
 
     @property
@@ -62,7 +63,7 @@ class Sandbox:
         return sum(_CLONE.get(kind, 0) for kind, path in self.namespaces.items() if not path)
 
     def join(self) -> None:
-        """Move into the existing namespaces that the plan names, but for a user namespace."""
+        """Join the existing namespaces that the plan names, except a user namespace."""
         for kind, path in self.namespaces.items():
             if path and kind != "user":
                 self._join(path, _CLONE.get(kind, 0))
@@ -83,9 +84,9 @@ class Sandbox:
             os.close(fd)
 
     def enter_user_namespace(self) -> None:
-        """Make the mounts that need the builder's powers, then become root of the step's user namespace.
+        """Make the mounts that need the builder's privileges, then become root of the step's user namespace.
 
-        All namespaces that the plan wants new are made there and belong to it; the PID namespace is that of the
+        All new namespaces of the plan are made there and belong to it. The new PID namespace is that of the
         next child. Raises SetupError.
         """
         uids, gids = self._rows("uidMappings"), self._rows("gidMappings")
@@ -117,7 +118,7 @@ class Sandbox:
         try:
             os.setgroups([])
         except PermissionError:
-            pass  # this namespace has given setgroups(2) up, and no other groups are mapped in it
+            pass  # setgroups(2) is disabled in this namespace, and no other groups are mapped in it
         m.unshare(flags)
 
     def _rows(self, kind: str) -> list[tuple[int, int, int]]:
@@ -128,13 +129,13 @@ class Sandbox:
         return next((outside - inside for inside, outside, size in rows if inside <= 0 < inside + size), 0)
 
     def enter(self, connected: Callable[[], None] | None = None) -> None:
-        """Everything of the spec but the command: the last step of the set-up before :meth:`become`.
+        """Set up everything except the identity and the command: the last step before :meth:`become`.
 
-        ``connected`` waits until the network namespace, which is there when it is called, has been connected.
+        ``connected`` waits until the network namespace, which exists when it is called, has been connected.
         """
         os.setsid()
         if "mount" not in self.namespaces:
-            # A machine that allows no mounts: the plan has done with them (see pipeline/bare.py).
+            # This machine allows no mounts; the plan has taken that into account (see pipeline/bare.py).
             self._before_identity()
             self._open_labels()
             os.chroot(self.rootfs)
@@ -148,7 +149,7 @@ class Sandbox:
         self._name()
         if connected is not None:
             connected()
-        # As runc does: nothing gets out, and a volume may ask for what the host mounts later (row S64).
+        # As runc does: no mount gets out, and a volume may ask for later mounts of the host (row S64).
         m.mount("", "/", flags=m.MS_SLAVE | m.MS_REC)
         root = self._bind_root(self.rootfs)
         mounter = Mounter(root, label=self.linux.get("mountLabel", ""))
@@ -184,7 +185,7 @@ class Sandbox:
         return root
 
     def _before_identity(self) -> None:
-        """What needs the builder's own powers: a lower OOM score, hard limits above the builder's."""
+        """Set what needs the builder's own privileges: a lower OOM score, and hard limits above the builder's."""
         process = self.spec["process"]
         if "oomScoreAdj" in process:
             with open("/proc/self/oom_score_adj", "w", encoding="ascii") as stream:
@@ -201,7 +202,7 @@ class Sandbox:
                     ) from None
 
     def _open_labels(self) -> None:
-        """The files that take the label of the next exec (proc(5), /proc/PID/attr), while /proc can be reached."""
+        """Open the files that take the label of the next exec (proc(5), /proc/PID/attr), while /proc can be reached."""
         process = self.spec["process"]
         wanted: list[tuple[tuple[str, ...], str]] = []
         if process.get("apparmorProfile"):
@@ -222,7 +223,8 @@ class Sandbox:
     def open_terminal(self, console: int, columns: int, rows: int) -> None:
         """Give the step a terminal as its standard streams, and send the controlling side through ``console``.
 
-        In the step's own /dev/pts where it has one; its /dev/console is that terminal then. Raises SetupError.
+        It is in the step's own /dev/pts, if there is one, and is also the step's /dev/console then. Raises
+        SetupError.
         """
         try:
             controller = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC)
@@ -243,14 +245,14 @@ class Sandbox:
             os.close(peer)
 
     def become(self, seccomp: bytes = b"") -> None:
-        """Limits, identity and privileges, then the command. Returns only by an exception."""
+        """Set limits, identity and privileges, then execute the command. Returns only by an exception."""
         process = self.spec["process"]
         for number in range(3):
             self._own_stream(number)
         try:
             p.join_session_keyring()
         except OSError:
-            pass  # the builder's keys stay in sight only where the kernel or a filter has no keyrings
+            pass  # without keyrings in the kernel, or behind a filter, there are no keys to see
         os.umask(process["user"].get("umask", 0o022))
         args = process["args"]
         env = dict(entry.split("=", 1) for entry in process["env"])
@@ -262,9 +264,9 @@ class Sandbox:
             raise SetupError(f"the limit {limit['type']} can't be set: {error}") from None
         flags = self.linux.get("seccomp", {}).get("flags") or ()
         if seccomp and not process.get("noNewPrivileges"):
-            install(seccomp, flags)  # needs a privilege that the next lines give away
+            install(seccomp, flags)  # needs a privilege that the next lines give up
         self._make_cwd(process["cwd"])
-        # Root may enter where the step's user may not, and the user where root may not, in FUSE and NFS.
+        # On FUSE and NFS, root may have access that the step's user has not, and the other way round.
         wrong = _enter_cwd(process["cwd"])
         _identity(process)
         if wrong:
@@ -292,14 +294,14 @@ class Sandbox:
 
     @staticmethod
     def _make_cwd(path: str) -> None:
-        """It is there but where a mount covers it (see pipeline/cwd.py); then it is made in that, as runtimes do."""
+        """Make the working directory if a mount covers it (see pipeline/cwd.py), as runtimes do."""
         try:
             os.makedirs(path, 0o755, exist_ok=True)
         except OSError:
-            pass  # that it can't be entered is told
+            pass  # the failure to enter it is reported
 
     def _own_stream(self, number: int) -> None:
-        """A user other than root may open /dev/stdout too, as under the OCI runtimes."""
+        """Let a user other than root open /dev/stdout too, as under the OCI runtimes."""
         status = os.fstat(number)
         if _is_null(status):
             _own_null(number)
@@ -314,8 +316,10 @@ class Sandbox:
 
 
 def _enter_cwd(path: str) -> str:
-    """The empty string, or why it can't be entered. What lies outside of our root, as another process's root can by
-    /proc, is none that can."""
+    """Enter the working directory; return the empty string, or why that failed.
+
+    A directory outside of our root, which can be reached by /proc through another process's root, is refused.
+    """
     try:
         os.chdir(path)
     except OSError as error:
@@ -323,7 +327,7 @@ def _enter_cwd(path: str) -> str:
     try:
         inside = os.getcwd().startswith("/")
     except OSError:
-        inside = False  # the C library may say so
+        inside = False  # the C library may report it in this way
     if not inside:
         os.chdir("/")
         return "it is outside of the root filesystem"
@@ -331,7 +335,7 @@ def _enter_cwd(path: str) -> str:
 
 
 def _find(name: str, path: str) -> str:
-    """A program by its name, as execvp(3) looks for it; the plan leaves that to us where it may be in a mount."""
+    """Find a program by its name, as execvp(3) does; the plan leaves that to us if the program may be in a mount."""
     for directory in path.split(":"):
         place = os.path.join(directory or ".", name)
         if os.path.isfile(place) and os.access(place, os.X_OK):
@@ -340,11 +344,11 @@ def _find(name: str, path: str) -> str:
 
 
 def _own_null(number: int) -> None:
-    """The step's own /dev/null in place of the builder's, as the OCI runtimes have it."""
+    """Replace the builder's /dev/null by the step's own, as the OCI runtimes do."""
     try:
         fd = os.open("/dev/null", os.O_RDWR | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     except OSError:
-        return  # there is none where nothing can be mounted
+        return  # there is none if nothing can be mounted
     if _is_null(os.fstat(fd)):
         os.set_blocking(fd, True)
         os.dup2(fd, number, inheritable=True)

@@ -1,7 +1,7 @@
-"""What of an OCI runtime specification chroot isolation honours; all else is refused, never passed over.
+"""The fields of an OCI runtime specification that chroot isolation honours; all others are refused, never ignored.
 
-Pure, and imports nothing: read when a plan is made, and again before a plan is carried out that somebody may have
-changed in between.
+Data that planning and execution share: a spec is checked when a plan is made, and again before a plan is carried
+out that may have been changed in between.
 """
 
 from __future__ import annotations
@@ -9,9 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from .errors import HostError
+from .planning import NetworkPlan
+
 Tree = Mapping[str, Any]
-"""The fields of an object: True for one that is honoured whatever is in it, a Tree for an object or a list of them,
-a tuple for the values that are honoured."""
+"""The known fields of an object: True for a field that is honoured whatever its value is, a Tree for an
+object or a list of objects, a tuple for the values that are honoured.
+"""
 
 _SETS: Tree = dict.fromkeys(("bounding", "effective", "inheritable", "permitted", "ambient"), True)
 _DEVICE: Tree = dict.fromkeys(("path", "type", "major", "minor", "fileMode", "uid", "gid"), True)
@@ -22,8 +26,8 @@ HONOURED: Tree = {
     "ociVersion": True,
     "hostname": True,
     "domainname": True,
-    "annotations": True,  # for whoever reads the spec: a runtime does nothing with them
-    "hooks": {},  # none of them: they are told one by one
+    "annotations": True,  # information for readers of the spec; runtimes ignore them
+    "hooks": {},  # no hook is honoured; each is reported by its name
     "root": {"path": True, "readonly": True},
     "process": {
         "terminal": True,
@@ -47,12 +51,12 @@ HONOURED: Tree = {
         "devices": _DEVICE,
         "cgroupsPath": True,
         "resources": {
-            "devices": True,  # no device cgroup: nodes can't be opened at all but those that the plan makes
+            "devices": True,  # no device cgroup: only the nodes that the plan makes can be opened
             "cpu": dict.fromkeys(("shares", "quota", "period", "cpus", "mems"), True),
             "memory": {"limit": True, "swap": True},
             "pids": {"limit": True},
         },
-        "sysctl": True,  # by their names: see _sysctls()
+        "sysctl": True,  # checked by name: see _sysctls()
         "seccomp": {
             "defaultAction": True,
             "defaultErrnoRet": True,
@@ -64,14 +68,14 @@ HONOURED: Tree = {
             ),
             "syscalls": dict.fromkeys(("names", "action", "errnoRet", "args"), True),
         },
-        # Nothing that a step mounts is seen outside, and what the host mounts later is seen where a volume asks.
+        # No mount of a step is seen outside. A later mount of the host is seen if a volume asks for it.
         "rootfsPropagation": ("private", "rprivate", "slave", "rslave"),
         "maskedPaths": True,
         "readonlyPaths": True,
         "mountLabel": True,
     },
 }
-"""Of the runtime specification 1.2 for Linux (config.md, config-linux.md)."""
+"""The honoured fields of the runtime specification 1.2 for Linux (config.md, config-linux.md)."""
 
 RLIMITS = tuple(
     f"RLIMIT_{name}"
@@ -79,7 +83,7 @@ RLIMITS = tuple(
         "AS CORE CPU DATA FSIZE LOCKS MEMLOCK MSGQUEUE NICE NOFILE NPROC RSS RTPRIO RTTIME SIGPENDING STACK"
     ).split()
 )
-"""The limits that Linux has (getrlimit(2))."""
+"""The limits of Linux (getrlimit(2))."""
 
 _WITHOUT_MOUNTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "root.readonly": lambda spec: spec["root"].get("readonly"),
@@ -88,7 +92,7 @@ _WITHOUT_MOUNTS: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
     "linux.devices": lambda spec: spec["linux"].get("devices"),
     "mounts": lambda spec: spec.get("mounts"),
 }
-"""What needs a mount namespace."""
+"""The fields that need a mount namespace."""
 
 BIND_OPTIONS = frozenset(
     (
@@ -97,14 +101,27 @@ BIND_OPTIONS = frozenset(
         " rro rnosuid rnodev rnoexec defaults async nomand"
     ).split()
 )
-"""Options of a bind that mean something to the sandbox. Of any other mount the kernel is told all that is left, and
-refuses what it does not know."""
+"""The options of a bind mount that the sandbox understands. For other mounts, the remaining options are
+passed to the kernel, which refuses those that it does not know.
+"""
+
+
+def check_fields(isolation: str, spec: Mapping[str, Any], network: NetworkPlan) -> None:
+    """Raise HostError for fields of ``spec``, whoever set them, that chroot isolation does not honour."""
+    if isolation != "chroot":
+        return
+    found = refused(spec, network.mode not in ("host", "none", "path"))
+    if found:
+        raise HostError(
+            f"chroot isolation can't honour {', '.join(found)}: leave it out of the spec, or use an OCI runtime "
+            "(--isolation oci or rootless)"
+        )
 
 
 def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
-    """The fields of ``spec`` that are set and can't be honoured, each with its place.
+    """Return the fields of ``spec`` that are set and can't be honoured, each with its place.
 
-    ``connected``: the step has a network of its own that is connected, as part of which sysctls are set.
+    ``connected``: the step has its own network, which is connected; sysctls are set as a part of that.
     """
     found = list(_walk(spec, HONOURED, ""))
     if not any(item.get("type") == "mount" for item in spec["linux"].get("namespaces", ())):
@@ -137,7 +154,7 @@ def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
 
 
 def _walk(value: Any, known: Any, place: str) -> Iterator[str]:
-    """Every place of ``value`` that ``known`` lacks and that is not empty."""
+    """Yield every place of ``value`` that ``known`` lacks and that is not empty."""
     if known is True:
         return
     if isinstance(value, list | tuple):
