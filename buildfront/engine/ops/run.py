@@ -167,8 +167,10 @@ def _content(build: ActiveBuild, mount: Mount) -> str:
 
 
 def _mount_parts(mount: Mount, content: str) -> dict[str, Any]:
-    """Return the parts of a key for a mount: how it looks to the command, and a digest of what it reads. The content
-    of a secret, an agent or a cache is not among them, nor whether a secret or an agent was given."""
+    """Return the parts of a key for a mount: how it looks to the command, and a digest of what it reads.
+
+    The content of a secret, an agent or a cache is not among them, nor whether a secret or an agent was given.
+    """
     left_out = {"origin", "required", "sharing"}
     parts = {name: value for name, value in dataclasses.asdict(mount).items() if name not in left_out}
     return {**parts, "content": content}
