@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .cli.program import Recorder
 
 
 def main() -> None:
@@ -16,18 +20,20 @@ def main() -> None:
 
 def _main() -> None:
     argv = sys.argv[1:]
+    remember: Recorder | None = None
     if "build" in argv[:3]:
-        from .replay_cache import replay
+        from .replay_cache import record, replay
 
         status = replay(argv)
         if status is not None:
             sys.exit(status)
+        remember = record
     from .cli import run
 
-    status = run(argv)
+    status = run(argv, remember)
     import signal  # loaded by the command line already
 
-    # What was asked is done and told: an interpreter that takes itself down has no handlers, and would die of these.
+    # The work is done. An interpreter that is being finalised has no handlers any more, and would die of these signals.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(status)

@@ -1,4 +1,4 @@
-"""Errors of a build, written so that the reader can act: what, where, why, what to do."""
+"""The errors of a build: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 
 class SourceRange(NamedTuple):
-    """Lines of a Dockerfile, counted from 1, both ends included; ``column`` is 1-based, 0 when unknown."""
+    """The lines ``start`` to ``end`` of a Dockerfile, counted from 1, both included.
+
+    ``column`` counts from 1; 0 means that it is unknown.
+    """
 
     file: str
     start: int
@@ -15,10 +18,15 @@ class SourceRange(NamedTuple):
 
 
 class BuildError(Exception):
-    """An error that the user can mend.
+    """A build or another operation failed, in a way that the user can do something about.
 
-    ``what`` is one sentence; ``hint`` says what to do; ``where`` is the place in the Dockerfile. ``status`` is the exit
-    status of the program.
+    Attributes:
+        what: What is wrong, in one sentence.
+        hint: What to do about it, or empty.
+        where: The lines of the Dockerfile that it is about, or None.
+        dockerfile: The text of the Dockerfile where there is one, so that these lines can be shown.
+        output: The last output of the step that failed.
+        status: The exit status for a program: that of the command that failed, 2 for wrong usage, else 1.
     """
 
     def __init__(
@@ -36,11 +44,17 @@ class BuildError(Exception):
         self.hint = hint
         self.output = output
         self.status = status
+        self.dockerfile = ""
 
     def at(self, where: SourceRange) -> BuildError:
-        """Return the same error with a place, unless it has one."""
+        """Set the place, unless there is one already, and return the error."""
         if self.where is None:
             self.where = where
+        return self
+
+    def in_text(self, dockerfile: str) -> BuildError:
+        """Set the text of the Dockerfile, and return the error."""
+        self.dockerfile = dockerfile
         return self
 
     def __str__(self) -> str:
@@ -49,10 +63,10 @@ class BuildError(Exception):
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return ``did you mean X?`` for the closest of ``known``, or the empty string."""
-    import difflib
+    """Return ``did you mean X?`` with the closest of ``known``, or the empty string."""
+    import difflib  # only errors need it
 
-    if len(word) > 100:  # too long for a typing error, and slow to compare
+    if len(word) > 100:  # not a typing mistake, and comparing takes time
         return ""
     found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f"did you mean {found[0]}?" if found else ""

@@ -6,12 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from .errors import BuildError, nearest
+
 if TYPE_CHECKING:
     from run_step import RunRequest, Secret
     from run_step.ssh import Agent
 
 ENTITLEMENTS = ("network.host",)
 """The names that ``allow`` takes, as in docker buildx."""
+
+PULL = ("missing", "always", "never", "newer")
+"""The values of ``pull``: when a registry is asked for base images."""
+
+COMPRESSIONS = ("gzip", "zstd", "uncompressed")
+"""How new layers are compressed."""
 
 
 class Output(NamedTuple):
@@ -60,7 +68,41 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class BuildOptions(EngineOptions):
-    """What to build, and how. The options of :class:`EngineOptions` are given by keyword."""
+    """What to build, and how. All options have defaults.
+
+    Attributes:
+        context: The build context: a directory, a tar archive, or ``-`` for an archive on standard input.
+        dockerfile: The path of the Dockerfile, or ``-`` for standard input. By default it is ``Dockerfile`` or
+            ``Containerfile`` in the context.
+        ignorefile: The ignore file, instead of ``.containerignore`` or ``.dockerignore`` in the context.
+        tags: The names of the image.
+        target: The stage to build, by its name or number; by default the last one.
+        platform: ``os/architecture[/variant]``; by default this machine's.
+        build_args: Values of ``ARG`` instructions, by name.
+        labels: Names and values of labels to add.
+        contexts: Named contexts: directories, ``oci-layout://PATH`` or ``docker-image://REF``, by name.
+        pull: When to ask a registry for base images, one of :data:`PULL`. ``missing`` asks for images that the store
+            lacks, ``always`` asks first, ``newer`` also does and falls back to the store, ``never`` does not ask.
+        outputs: Where to write the image, besides the store. See :func:`parse_output`.
+        root: The path of the store; None is :func:`default_root`.
+        jobs: The number of steps that run at the same time; 0 chooses.
+        no_cache: Run every step.
+        no_cache_filter: Run every step of the stages with these names or numbers.
+        run_defaults: The options that every RUN step gets, from :func:`run_defaults`. None is their defaults.
+        run_step: The entry point of the RUN executor, in the group ``buildfront.run_step``.
+        compression: How new layers are compressed, one of :data:`COMPRESSIONS`.
+        compression_level: How hard to compress; None is the default of the compression.
+        timeout: The most seconds that a step may take.
+        stdin: A descriptor that RUN steps may read, one after the other. No RUN is answered from the cache then.
+        secrets: The secrets that ``RUN --mount=type=secret`` may ask for, by id, from :func:`read_secrets`.
+        agents: The agents that ``RUN --mount=type=ssh`` may ask for, by id, from :func:`open_agents`.
+        compat_volumes: Drop the changes of a RUN step in declared volumes, as docker's old builder and buildah do.
+        allow: Entitlements, of :data:`ENTITLEMENTS`. ``network.host`` allows ``RUN --network=host`` whatever
+            ``run_defaults`` says.
+
+    Raises:
+        BuildError: ``pull``, ``compression`` or ``allow`` has an unknown value. The status is 2.
+    """
 
     context: str = "."
     dockerfile: str = ""
@@ -74,3 +116,17 @@ class BuildOptions(EngineOptions):
     pull: str = "missing"
     outputs: tuple[Output, ...] = ()
     root: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.pull not in PULL:
+            raise BuildError(f"--pull={self.pull}: known are {', '.join(PULL)}", status=2)
+        if self.compression not in COMPRESSIONS:
+            raise BuildError(
+                f"unknown compression {self.compression!r}",
+                hint=f"known are {', '.join(COMPRESSIONS)}",
+                status=2,
+            )
+        for name in self.allow:
+            if name not in ENTITLEMENTS:
+                known = nearest(name, ENTITLEMENTS) or f"known are {', '.join(ENTITLEMENTS)}"
+                raise BuildError(f"--allow {name}: unknown entitlement", hint=known, status=2)

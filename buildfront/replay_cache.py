@@ -17,14 +17,13 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
-from . import __version__
 from .store.location import default_root, untrusted
+from .version import __version__
 
 if TYPE_CHECKING:
-    from .build import BuildOutcome, Prepared
+    from .outcome import BuildOutcome
 
 _RACY_NS = 100_000_000
 """A file that changed less than this before it was noted could change again without its times telling."""
@@ -208,7 +207,7 @@ def replay(argv: list[str]) -> int | None:
         if signature(path) != known:
             return None
     for digest in note.blobs:
-        if not os.path.exists(os.path.join(found[0], "blobs", "sha256", digest)):
+        if not os.path.exists(_blob_path(found[0], digest)):
             return None
     iidfile = (_options(argv) or {}).get("--iidfile")
     if iidfile:
@@ -223,30 +222,31 @@ def replay(argv: list[str]) -> int | None:
     return 0
 
 
-def record(argv: list[str], prepared: Prepared, outcome: BuildOutcome, err: str) -> None:
-    """Leave a note of a build that was wholly cached. Does nothing where that can't be done safely."""
+def record(argv: list[str], outcome: BuildOutcome, err: str) -> None:
+    """Leave a note of a build that was wholly cached and printed ``err``. Do nothing where that is not safe."""
     found = _place(argv)
-    if found is None:
+    if found is None or outcome.inputs is None:
         return
-    from .store.lookup import read_manifest
-
-    paths = _looked_at(prepared)
-    if paths is None:
-        return
+    root, note = found
+    index = os.path.join(root, "index.json")
+    if os.path.islink(index):
+        return  # its target would have to be watched as well
     limit = _STARTED - _RACY_NS
     witnesses: list[tuple[str, Signature | None]] = []
-    for path in dict.fromkeys(os.path.join(os.getcwd(), path) for path in paths):
+    for path in (index, *outcome.inputs):
         known = signature(path)
         if known is not None and max(known[4], known[5]) > limit:
             return
         witnesses.append((path, known))
-    store = prepared.store
-    digests = [outcome.digest, *(item.digest for item in read_manifest(store, outcome.digest).blobs)]
-    witnesses += [(path, signature(path)) for path in map(store.blob_path, digests)]
-    blobs = [digest.removeprefix("sha256:") for digest in digests]
+    blobs = [digest.removeprefix("sha256:") for digest in outcome.blobs]
+    witnesses += [(path, signature(path)) for path in (_blob_path(root, digest) for digest in blobs)]
     text = _format(Note(witnesses, blobs, outcome.image_id + "\n", err))
     if text is not None:
-        _write(found[1], text)
+        _write(note, text)
+
+
+def _blob_path(root: str, digest: str) -> str:
+    return os.path.join(root, "blobs", "sha256", digest)
 
 
 def _write(place: str, text: str) -> None:
@@ -261,37 +261,3 @@ def _write(place: str, text: str) -> None:
             os.unlink(temporary)
         except OSError:
             pass
-
-
-def _looked_at(prepared: Prepared) -> Iterable[str] | None:
-    """Every path that the build's result depends on; None where one can't be told by its own status."""
-    if prepared.session is not None or prepared.source.name == "-":
-        return None
-    if any(name.startswith("oci-layout://") for name in prepared.bases):
-        return None
-    paths = [os.path.join(prepared.store.root, "index.json"), *prepared.source.looked_at]
-    if any(os.path.islink(path) for path in paths):
-        return None  # what it leads to would have to be watched as well
-    for (name, sources), selections in prepared.engine.state.digests.selected.items():
-        context = prepared.contexts[name]
-        top = context.path
-        if os.path.islink(top) or any("/" in item.strip("/") and _is_pattern(item) for item in sources):
-            return None  # a pattern's match may appear in a directory that has none yet
-        paths.append(top)
-        for selection in selections:
-            if selection.directory and not context.prune:
-                # An exception of the ignore file may appear in a directory that is left out so far.
-                below = os.walk(os.path.join(top, selection.path))
-                paths += [directory for directory, _, _ in below]
-            parts = selection.path.split("/") if selection.path else []
-            for count in range(1, len(parts) + 1):
-                path = os.path.join(top, *parts[:count])
-                if os.path.islink(path):
-                    return None  # what it leads to would have to be watched as well
-                paths.append(path)
-            paths += [os.path.join(top, item.path) for item in selection.items if item.path]
-    return paths
-
-
-def _is_pattern(source: str) -> bool:
-    return any(char in source for char in "*?[")

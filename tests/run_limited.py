@@ -64,10 +64,10 @@ def run(job):
 
 
 def main():
-    import buildfront.build
+    import buildfront.api.build
+    import buildfront.api.transfers
     import buildfront.cli.build_command
-    import buildfront.cli.transfer_commands
-    import buildfront.transfer  # noqa: F401
+    import buildfront.cli.load_command  # noqa: F401
 
     print(json.dumps([run(job) for job in json.load(sys.stdin)]))
 

@@ -24,7 +24,7 @@ VALUES = {
         "type=tmpfs,target=/a,odd=1", "type=bind,source=/a,target=/b,ro=x", "type=tmpfs,target=/a,tmpfs-mode=9",
         "type=tmpfs,target=/proc/sys",
     ],
-    "--memory": ["x", "-5", "1t", "1.5g", "1 g x"],
+    "--memory": ["x", "-5", "1x", "1.5.5g", "1 g x"],
     "--memory-swap": ["x", "-2", "g", "4096"],
     "--shm-size": ["x", "-1", "64q"],
     "--cpu-shares": ["x", "-1", "1.5", "1"],

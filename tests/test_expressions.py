@@ -16,7 +16,7 @@ import pytest
 import buildfront
 import run_step
 from buildfront.dockerfile import mount_flags, parse, words
-from buildfront.dockerfile.parse import duration
+from buildfront.durations import parse_duration
 from buildfront.engine.redact import Redactor
 from buildfront.engine.redact import words as secret_words
 from buildfront.errors import BuildError, nearest
@@ -26,8 +26,8 @@ from buildfront.registry.challenge import challenges
 from buildfront.text import step_line, visible
 from run_step import RequestError
 from run_step.isolation.runtime_errors import explain
+from run_step.option_text import parse_size
 from run_step.pipeline.cdi import NAME
-from run_step.pipeline.volumes import parse_size
 
 MANY = 50_000
 
@@ -97,7 +97,7 @@ def _dockerfile(form: str, text: str) -> None:
 READERS: dict[str, Callable[[str], object]] = {
     "reference": reference,
     "platform": normalise,
-    "duration": duration,
+    "duration": parse_duration,
     "challenge": lambda text: challenges(["Bearer " + text]),
     "expand": lambda text: words.expand(text, {}),
     "split": words.split,

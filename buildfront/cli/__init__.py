@@ -1,37 +1,45 @@
-"""The command line: click, one module a command. Nothing here decides what a build does.
+"""The command line: click, one module a command. It uses the public API and nothing else of the package.
 
 A command's module is imported when the command is called, so that ``buildfront build`` pays for no other one.
 """
 
 from __future__ import annotations
 
+import signal
 import sys
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 import click
 
-from .. import __version__
-from ..errors import BuildError, nearest
+import buildfront
+from buildfront import BuildError, __version__
+
+from .program import Program
+from .show_errors import show
+
+if TYPE_CHECKING:
+    from .program import Recorder
 
 COMMANDS = {
-    "build": ("build_command", "build an image from a Dockerfile"),
-    "plan": ("plan_command", "print the step graph and what the cache holds, run nothing"),
-    "spec": ("spec_command", "print the OCI runtime config of each RUN, run nothing"),
-    "images": ("image_commands", "list the images of the store"),
-    "inspect": ("image_commands", "print an image's manifest and config"),
-    "tag": ("image_commands", "give an image another name"),
-    "load": ("transfer_commands", "load an image archive"),
-    "import": ("transfer_commands", "make an image from a tar of a root filesystem"),
-    "pull": ("transfer_commands", "pull an image from a registry"),
-    "push": ("transfer_commands", "push an image to a registry"),
-    "info": ("prune_commands", "what the store holds"),
-    "prune": ("prune_commands", "remove cache mounts that no build uses"),
-    "doctor": ("doctor_command", "what this machine can do"),
+    "build": "build an image from a Dockerfile",
+    "plan": "print the step graph and what the cache holds, run nothing",
+    "spec": "print the OCI runtime config of each RUN, run nothing",
+    "images": "list the images of the store",
+    "inspect": "print an image's manifest and config",
+    "tag": "give an image another name",
+    "load": "load an image archive",
+    "import": "make an image from a tar of a root filesystem",
+    "pull": "pull an image from a registry",
+    "push": "push an image to a registry",
+    "info": "what the store holds",
+    "prune": "remove cache mounts that no build uses",
+    "doctor": "what this machine can do",
 }
 
 
 class Lazy(click.Group):
-    """Imports a command's module when it is asked for."""
+    """A group that imports a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -39,19 +47,22 @@ class Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f".{COMMANDS[cmd_name][0]}", __name__)
+        module = import_module(f".{cmd_name}_command", __name__)
         command: click.Command = getattr(module, f"{cmd_name}_command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+            formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
-            hint = nearest(args[0], tuple(COMMANDS)) or f"known are {', '.join(COMMANDS)}"
+            import difflib  # only mistakes need it
+
+            near = difflib.get_close_matches(args[0][:100], COMMANDS, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(COMMANDS)}"
             raise click.UsageError(f"no such command {args[0]!r}; {hint}")
         return super().resolve_command(ctx, args)
 
@@ -59,30 +70,27 @@ class Lazy(click.Group):
 @click.group(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--root", metavar="DIR", envvar="BUILDFRONT_ROOT", help="where the store is")
 @click.version_option(__version__, prog_name="buildfront")
-@click.pass_context
-def cli(ctx: click.Context, root: str | None) -> None:
+@click.pass_obj
+def cli(program: Program, root: str | None) -> None:
     """Build OCI images from Dockerfiles, with no daemon."""
-    from ..store.location import default_root
+    program.root = (
+        root or buildfront.default_root()
+    )  # before an ordinary user becomes root of a user namespace
 
-    ctx.obj = root or default_root()  # before an ordinary user becomes root of a user namespace
 
-
-def run(argv: list[str]) -> int:
-    """Run the command line; returns the exit status."""
-    import signal
+def run(argv: list[str], record: Recorder | None = None) -> int:
+    """Run the command line and return the exit status. ``record`` is as in :class:`Program`."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     # podman's and docker's --pull takes no value of its own: with one it is --pull=POLICY.
-    argv = ["--pull=always" if word == "--pull" else word for word in argv]
+    words = ["--pull=always" if word == "--pull" else word for word in argv]
     previous = signal.signal(signal.SIGTERM, interrupt)
     try:
-        result = cli.main(argv, prog_name="buildfront", standalone_mode=False)
+        result = cli.main(words, prog_name="buildfront", standalone_mode=False, obj=Program(argv, record))
         return result if isinstance(result, int) else 0
     except BuildError as error:
-        from .show_errors import show
-
         return show(error)
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -8,46 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BuildError
-from .options import GroupedCommand, _option, run_defaults, shared, to_options
+import buildfront
+from buildfront import BuildError
+
+from .options import GroupedCommand, build_options, option, shared
+from .program import Program
 
 if TYPE_CHECKING:
-    from ..build import BuildOutcome, Prepared
+    from buildfront import BuildOutcome
 
 
 @click.command("build", cls=GroupedCommand)
 @shared
-@_option(
+@option(
     "Output", "-o", "--output", "outputs", multiple=True, metavar="SPEC", help="type=oci,dest=FILE and so on"
 )
-@_option("Output", "--push", is_flag=True, help="push to the registry of the tag")
-@_option("Output", "--load", is_flag=True, help="keep the image in the store (it always is)")
-@_option("Output", "--iidfile", default="", metavar="FILE", help="write the image ID there")
-@_option(
+@option("Output", "--push", is_flag=True, help="push to the registry of the tag")
+@option("Output", "--load", is_flag=True, help="keep the image in the store (it always is)")
+@option("Output", "--iidfile", default="", metavar="FILE", help="write the image ID there")
+@option(
     "Output", "--metadata-file", default="", metavar="FILE", help="write a JSON object about the image there"
 )
-@_option("Output", "-q", "--quiet", is_flag=True, help="print the image ID alone")
-@_option(
+@option("Output", "-q", "--quiet", is_flag=True, help="print only the image ID")
+@option(
     "Output",
     "--compression",
     default="gzip",
     metavar="[gzip|zstd|uncompressed]",
     help="compression of new layers",
 )
-@_option("Output", "--compression-level", type=int, default=None, help="how hard to compress")
-@_option(
+@option("Output", "--compression-level", type=int, default=None, help="how hard to compress")
+@option(
     "Run", "--jobs", type=click.IntRange(min=0), default=0, metavar="N", help="steps side by side; 0 chooses"
 )
-@_option(
+@option(
     "Run",
     "--progress",
     default="auto",
     metavar="[auto|tty|plain|rawjson|quiet]",
     help="how progress is shown",
 )
-@_option("Run", "--run-step", default="local", metavar="NAME", help="the RUN executor, by its entry point")
-@_option("RUN step", "--stdin", is_flag=True, help="let steps read our standard input, one after the other")
-@_option(
+@option("Run", "--run-step", default="local", metavar="NAME", help="the RUN executor, by its entry point")
+@option("RUN step", "--stdin", is_flag=True, help="let steps read our standard input, one after the other")
+@option(
     "Run",
     "--timeout",
     type=click.FloatRange(min=0, min_open=True),
@@ -55,61 +58,53 @@ if TYPE_CHECKING:
     help="stop a step that takes longer",
 )
 @click.pass_obj
-def build_command(root: str | None, /, **values: Any) -> None:
+def build_command(program: Program, /, **values: Any) -> None:
     """Build an image from CONTEXT: a directory, a tar file, or - for a tar on stdin."""
-    from ..build import build
-    from ..export.output import parse
-    from ..options import Output
-    from ..progress import create
-    from .user_namespace import become_root
-
-    if values["compression"] not in ("gzip", "zstd", "uncompressed"):
-        raise BuildError(
-            f"unknown compression {values['compression']!r}",
-            hint="known are gzip, zstd, uncompressed",
-            status=2,
-        )
-    outputs = tuple(parse(text) for text in values["outputs"])
+    outputs = tuple(buildfront.parse_output(text) for text in values["outputs"])
     if values["push"]:
-        outputs += (Output("registry", push=True),)
-    if (
-        any(output.push for output in outputs)
-        and not values["tags"]
-        and not any(output.name for output in outputs)
-    ):
+        outputs += (buildfront.Output("registry", push=True),)
+    named = values["tags"] or any(output.name for output in outputs)
+    if any(output.push for output in outputs) and not named:
         raise BuildError("pushing needs a name", hint="give one with -t", status=2)
-    options = to_options(
+    options = build_options(
         values,
-        root,
+        program.root,
         outputs=outputs,
         compression=values["compression"],
         compression_level=values["compression_level"],
         jobs=values["jobs"],
-        run_defaults=run_defaults(values),
         run_step=values["run_step"],
         timeout=values["timeout"],
         stdin=_input(values) if values["stdin"] else None,
     )
-    become_root(root)
-    progress = create("quiet" if values["quiet"] else values["progress"])
-
-    def note(prepared: Prepared, outcome: BuildOutcome) -> None:
-        """A build that was wholly cached may be answered faster the next time."""
-        from ..progress.plain import Plain
-
-        if not all(result.cached for result in prepared.engine.state.results.values()):
-            return
-        if isinstance(progress, Plain) or values["quiet"]:
-            from ..replay_cache import record
-
-            err = "".join(progress.written) if isinstance(progress, Plain) else ""
-            err += "".join(f"named {name}\n" for name in outcome.names) if err else ""
-            record(sys.argv[1:], prepared, outcome, err)
-
+    program.become_root()
+    progress = buildfront.create_progress("quiet" if values["quiet"] else values["progress"])
     try:
-        outcome = build(options, progress, note)
+        outcome = buildfront.build(options, progress)
     finally:
         progress.close()
+    names = ""
+    if not values["quiet"] and values["progress"] not in ("rawjson", "quiet"):
+        names = "".join(f"named {name}\n" for name in outcome.names)
+    if outcome.cached and progress.printed is not None:
+        program.remember(outcome, progress.printed + names)
+    _write_files(values, outcome)
+    to_stdout = any(output.dest == "-" for output in outputs)
+    click.echo(outcome.image_id, file=sys.stderr if to_stdout else sys.stdout)
+    click.echo(names, err=True, nl=False)
+
+
+def _input(values: dict[str, Any]) -> int:
+    """Return the descriptor that steps may read. Raises BuildError where something else is read from it."""
+    if values["context"] == "-" or values["dockerfile"] == "-":
+        raise BuildError(
+            "--stdin: standard input is the context or the Dockerfile already", hint="name a file", status=2
+        )
+    return 0
+
+
+def _write_files(values: dict[str, Any], outcome: BuildOutcome) -> None:
+    """Write the files of ``--iidfile`` and ``--metadata-file``."""
     if values["iidfile"]:
         _write(values["iidfile"], outcome.image_id)
     if values["metadata_file"]:
@@ -119,20 +114,6 @@ def build_command(root: str | None, /, **values: Any) -> None:
             "image.name": ",".join(outcome.names),
         }
         _write(values["metadata_file"], json.dumps(data, indent=2))
-    to_stdout = any(output.dest == "-" for output in outputs)
-    click.echo(outcome.image_id, file=sys.stderr if to_stdout else sys.stdout)
-    if not values["quiet"] and values["progress"] not in ("rawjson", "quiet"):
-        for name in outcome.names:
-            click.echo(f"named {name}", err=True)
-
-
-def _input(values: dict[str, Any]) -> int:
-    """The descriptor that steps may read. Raises BuildError where something else is read from it."""
-    if values["context"] == "-" or values["dockerfile"] == "-":
-        raise BuildError(
-            "--stdin: standard input is the context or the Dockerfile already", hint="name a file", status=2
-        )
-    return 0
 
 
 def _write(path: str, text: str) -> None:

@@ -1,20 +1,19 @@
-"""How a BuildError is shown: the lines of the Dockerfile with the place marked, the last output, what to do."""
+"""A BuildError for a person: the last output, the lines of the Dockerfile, what is wrong, what to do."""
 
 from __future__ import annotations
 
 import sys
 
-from ..errors import BuildError, SourceRange
-from ..text import step_line, visible
+from buildfront import BuildError, SourceRange, step_line, visible
 
 _CONTEXT = 2
 _TAIL_LINES = 20
 _LONGEST, _WIDEST = 40, 500
-"""Lines and characters that an error shows of a Dockerfile."""
+"""The most lines of a Dockerfile that an error shows, and the most characters of a line."""
 
 
 def excerpt(text: str, where: SourceRange) -> str:
-    """The lines around the place, numbered, those of the place marked with >>>."""
+    """Return the lines around the place, numbered, with >>> before those of the place."""
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")  # as they were counted
     if lines and not lines[-1]:
         lines.pop()
@@ -35,15 +34,17 @@ def excerpt(text: str, where: SourceRange) -> str:
 
 
 def show(error: BuildError) -> int:
-    """Print to stderr; returns the exit status that goes with it. Most of it is strangers' text: nothing of it speaks
-    to the terminal."""
+    """Print the error to standard error, and return its exit status.
+
+    Most of the text comes from others: whatever would control the terminal is made visible.
+    """
     out = sys.stderr
     if error.output:
         tail = error.output.rstrip("\n").split("\n")[-_TAIL_LINES:]
         out.write("\nthe step's last output:\n")
         for line in tail:
             out.write(f"  {step_line(line)}\n")
-    text = getattr(error, "dockerfile", "")
+    text = error.dockerfile
     if error.where is not None:
         out.write(f"\n{visible(error.where.file)}:{error.where.start}\n")
         if text:

@@ -1,46 +1,48 @@
-"""The build context and the Dockerfile: from a directory, a tar, or standard input."""
+"""The build context as a directory, and the Dockerfile and the ignore file that belong to it."""
 
 from __future__ import annotations
 
 import os
 import stat
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
+from run_step import Root
+
 from ..dockerfile import ignore
 from ..errors import BuildError
+from .standard_input import standard_input
 
 if TYPE_CHECKING:
     from ..store.image_store import Session
 
 _LARGEST = 4 << 20
-"""Bytes of a Dockerfile, and of an ignore file."""
+"""The size limit of a Dockerfile and of an ignore file, in bytes."""
 
 _REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
 
 
 @dataclass(frozen=True)
 class DirectoryContext:
-    """A directory and what of it is left out."""
+    """A directory, and the patterns of an ignore file that say which of its files do not belong to the context."""
 
     path: str
     ignore: ignore.Ignore
 
     def excludes(self, path: str) -> bool:
-        """See :class:`buildfront.context.Context`."""
+        """Whether the path counts as absent."""
         return self.ignore.excludes(path)
 
     @property
     def prune(self) -> bool:
-        """An excluded directory may be passed over unless an exception could lie in it."""
+        """Whether an excluded directory need not be entered, because no exception can lie in it."""
         return not self.ignore.has_exceptions
 
 
 @dataclass(frozen=True)
 class Source:
-    """The text to build from and the context. ``name`` is what error messages call the Dockerfile;
-    ``looked_at`` are the paths that were tried for it and for the ignore file, there or not."""
+    """The Dockerfile's text and the build context. ``name`` is what error messages call the Dockerfile;
+    ``looked_at`` are the paths where it and the ignore file were looked for, present or not."""
 
     text: str
     name: str
@@ -48,10 +50,16 @@ class Source:
     looked_at: tuple[str, ...] = ()
 
 
-def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | None) -> Source:
-    """Read the Dockerfile and find the context.
+def is_archive(context: str) -> bool:
+    """Whether a build context is an archive: ``-``, which is standard input, or a file."""
+    return context == "-" or os.path.isfile(context)
 
-    ``session`` is where a context that comes as a tar is unpacked. Raises BuildError that says what is missing.
+
+def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | None) -> Source:
+    """Read the Dockerfile and the ignore file, and return them with the context.
+
+    ``path``, ``dockerfile`` and ``ignorefile`` are as in :class:`buildfront.BuildOptions`. A context that is an
+    archive is unpacked in ``session``. Raises BuildError that says what is missing or can't be read.
     """
     if path == "-" and dockerfile == "-":
         raise BuildError("the context and the Dockerfile can't both come from standard input")
@@ -60,10 +68,15 @@ def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | 
             f"a remote context ({path}) is not supported yet", hint="fetch it and name its directory"
         )
     directory = path.rstrip("/") or "/"
-    if path == "-" or os.path.isfile(path):
+    if is_archive(path):
         if session is None:
             raise BuildError(f"the context {path} is an archive, which can't be used here")
-        directory = _unpack(path, session)
+        directory = session.directory("context")
+        from .archive import (
+            unpack,  # with all that reads layers, which the cached build of a directory does without
+        )
+
+        unpack(path, directory)
     elif not os.path.isdir(path):
         raise BuildError(
             f"the build context {path!r} does not exist", hint="name a directory, a tar file, or -"
@@ -75,32 +88,6 @@ def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | 
     return Source(text, name, context, tuple(os.path.abspath(item) for item in looked_at))
 
 
-def _unpack(path: str, session: Session) -> str:
-    from run_step import Root
-
-    from ..image.compression import reader, unreadable
-    from ..image.layer import Applier
-    from ..image.tar_header import ArchiveError
-
-    target = session.directory("context")
-    try:
-        stream = _stdin() if path == "-" else open(path, "rb")
-    except OSError as error:
-        raise BuildError(f"the context {path} can't be read: {error.strerror}") from None
-    try:
-        with Root(target) as root:
-            Applier(root, whiteouts=False, owner=(os.geteuid(), os.getegid())).apply(reader(stream))
-    except unreadable() as error:
-        raise BuildError(f"the context {path} is no tar archive, or is cut off: {error}") from None
-    except ArchiveError as error:
-        error.what = f"the context {path} can't be unpacked: {error.what}"
-        raise
-    finally:
-        if path != "-":
-            stream.close()
-    return target
-
-
 def _dockerfile_paths(directory: str, dockerfile: str) -> list[str]:
     if not dockerfile:
         return [os.path.join(directory, name) for name in ("Dockerfile", "Containerfile")]
@@ -110,7 +97,7 @@ def _dockerfile_paths(directory: str, dockerfile: str) -> list[str]:
 def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
     if dockerfile == "-":
         try:
-            return "", _text(_stdin(), "the Dockerfile on standard input"), "-"
+            return "", _text(standard_input(), "the Dockerfile on standard input"), "-"
         except OSError as error:
             raise BuildError(f"standard input can't be read: {error.strerror}") from None
     for path in _dockerfile_paths(directory, dockerfile):
@@ -130,20 +117,18 @@ def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
 
 
 def _read(directory: str, path: str, *, given: bool) -> str:
-    """A file's text. One that the user did not name is the context's: its links lead nowhere outside of it.
+    """Return a file's text. One that the user did not name belongs to the context: its links can't lead out of it.
 
-    Raises BuildError where that is no file: a device or a FIFO may never end.
+    Raises BuildError where it is not a regular file: a device or a FIFO may never end.
     """
     if given:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     else:
-        from run_step import Root
-
         with Root(directory) as root:
             try:
                 relative = os.path.relpath(path, directory)
                 if (status := root.stat(relative)) is not None and not stat.S_ISREG(status.st_mode):
-                    raise BuildError(f"{path} is no regular file")
+                    raise BuildError(f"{path} is not a regular file")
                 fd = root.open(relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
             except FileNotFoundError:
                 if os.path.islink(path):
@@ -157,7 +142,7 @@ def _read(directory: str, path: str, *, given: bool) -> str:
 
 
 def _text(stream: BinaryIO, name: str) -> str:
-    """All of it. Raises BuildError for more than anybody writes: a device that was named may never end."""
+    """Return all of the text. Raises BuildError where it is too large: a device that was named may never end."""
     data = stream.read(_LARGEST + 1) or b""
     if len(data) > _LARGEST:
         raise BuildError(
@@ -165,12 +150,6 @@ def _text(stream: BinaryIO, name: str) -> str:
             hint="is another file meant? data belongs into the context",
         )
     return data.decode("utf-8", "surrogateescape")
-
-
-def _stdin() -> BinaryIO:
-    if sys.stdin is None:
-        raise BuildError("standard input is closed", hint="name a file")
-    return sys.stdin.buffer
 
 
 def _ignore_paths(directory: str, dockerfile: str, ignorefile: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from run_step import RequestError, parse_size, split_values
+
 from ..errors import BuildError, nearest
 from .instructions import MountFlag
 
@@ -40,7 +42,6 @@ _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "
 _BOOLEANS = ("readonly", "readwrite", "required")
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
 _OPPOSITES = {"readonly": "readwrite", "readwrite": "readonly"}
-_UNITS = {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 def parse(text: str) -> MountFlag:
@@ -77,18 +78,15 @@ def parse(text: str) -> MountFlag:
 
 
 def _split(text: str) -> list[str]:
-    """Return the fields of one line of CSV: a field with a comma in it stands in double quotes."""
-    import csv
-
-    try:
-        rows = list(csv.reader([text], strict=True))
-    except csv.Error as error:
-        raise BuildError(f"RUN --mount={text}: {error}", hint="put a whole field in double quotes") from None
-    if len(rows) != 1 or not rows[0]:
+    """Return the parts of one line of CSV: a part that contains a comma stands in double quotes."""
+    if not text:
         raise BuildError(
             "RUN --mount needs a value", hint="for instance --mount=type=cache,target=/root/.cache"
         )
-    return rows[0]
+    try:
+        return split_values(text)
+    except RequestError as error:
+        raise BuildError(f"RUN --mount={error}") from None
 
 
 def flag(text: str, key: str, value: str) -> bool:
@@ -116,8 +114,10 @@ def mode(text: str, value: str) -> int:
 
 
 def size(text: str, value: str) -> int:
-    """``64m`` in bytes (docker/go-units, RAMInBytes). Raises BuildError."""
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,9})?) ?([kmgtb]?)(?:i?b)?", value.strip().lower(), re.ASCII)
-    if match is None:
-        raise BuildError(f"RUN --mount={text}: size={value}: a number with a unit b, k, m, g or t is wanted")
-    return int(float(match[1]) * _UNITS[match[2]])
+    """Return the number of bytes of ``size=``, as :func:`run_step.parse_size` reads it. Raises BuildError."""
+    try:
+        return parse_size(value)
+    except RequestError:
+        raise BuildError(
+            f"RUN --mount={text}: size={value}: a number with a unit b, k, m, g, t or p is wanted"
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
+from ..durations import parse_duration
 from ..errors import BuildError, SourceRange, nearest
 from ..text import SURROGATE
 from . import flags, lines, words
@@ -47,19 +48,7 @@ KNOWN = (
 )
 _HEREDOC = re.compile(r"(?:^|\s)\d*<<-?['\"]?([a-zA-Z_][a-zA-Z0-9_]*)['\"]?")
 _STAGE_NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9_.-]*")
-_DURATION = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(ns|us|µs|μs|ms|s|m|h)")
-_LONGEST_DURATION = 100
 _MOST_MOUNTS = 1000
-_UNITS = {
-    "ns": 1,
-    "us": 1000,
-    "µs": 1000,
-    "μs": 1000,
-    "ms": 10**6,
-    "s": 10**9,
-    "m": 60 * 10**9,
-    "h": 3600 * 10**9,
-}
 
 
 def parse(text: str, file: str = "Dockerfile") -> tuple[Instruction, ...]:
@@ -269,24 +258,6 @@ def _arg(rest: str, source: SourceRange, text: str, escape: str) -> Arg:
     return Arg(source, text, tuple(out))
 
 
-def duration(text: str) -> int:
-    """Return ``1m30s`` in nanoseconds (Go's time.ParseDuration). Raises BuildError that quotes the text."""
-    if text == "0":
-        return 0
-    # Python refuses to read a very long number, and looking for its unit again from each digit would take long.
-    matches = list(_DURATION.finditer(text)) if len(text) <= _LONGEST_DURATION else []
-    if not matches or "".join(match[0] for match in matches) != text:
-        raise BuildError(f"invalid duration {text!r}", hint="for instance 30s or 1m30s")
-    total = 0
-    for whole, fraction, unit in (match.groups("") for match in matches):
-        total += int(whole or "0") * _UNITS[unit] + int(fraction or "0") * _UNITS[unit] // 10 ** len(fraction)
-    if total >= 1 << 63:
-        raise BuildError(f"the duration {text!r} is too long", hint="it is more than 292 years")
-    if 0 < total < 10**6:
-        raise BuildError(f"the duration {text!r} is too short", hint="one millisecond is the least")
-    return total
-
-
 def _healthcheck(rest: str, source: SourceRange, text: str, escape: str) -> Healthcheck:
     known = ("interval", "timeout", "start-period", "start-interval", "retries")
     found, rest = flags.take(rest, known, "HEALTHCHECK", escape)
@@ -300,7 +271,7 @@ def _healthcheck(rest: str, source: SourceRange, text: str, escape: str) -> Heal
     retries = found.get("retries", "0")
     if not (retries.isascii() and retries.isdigit() and len(retries) < 10):
         raise BuildError(f"HEALTHCHECK --retries={retries}: a whole number of less than ten digits is wanted")
-    times = {key: duration(value) for key, value in found.items() if key != "retries"}
+    times = {key: parse_duration(value) for key, value in found.items() if key != "retries"}
     return Healthcheck(
         source,
         text,

@@ -116,7 +116,7 @@ class Engine:
         if os.geteuid() != 0:
             raise BuildError(
                 "an ordinary user builds as root of a user namespace, which this process has not entered",
-                hint="call buildfront.build.enter_user_namespace() where the program starts, before it has threads",
+                hint="call buildfront.enter_user_namespace() where the program starts, before it has threads",
             )
         self._check_given()
         failure: list[BaseException] = []

@@ -15,7 +15,7 @@ from ..image.compression import writer
 from ..image.diff import EntryLog
 from ..image.hashed import HashedWriter
 from ..image.layer import write_tar
-from ..image.model import LAYER, LAYER_GZIP, LAYER_ZSTD
+from ..image.media_types import LAYER, LAYER_GZIP, LAYER_ZSTD
 from ..store.image_store import Session
 from ..store.verified import remember
 from ..text import visible
@@ -126,7 +126,7 @@ class LayerWriter:
             text = f"{visible(lists[0], 200)}{more} lost the access control list that the step left: no image has one"
             self._report.warn(step, (text,))
         store.catalogue.set_layer(
-            number, hashed.diff_id, descriptor.digest, descriptor.size, descriptor.media_type
+            number, hashed.digest, descriptor.digest, descriptor.size, descriptor.media_type
         )
         self.record(step, key, number, changed=True)
 

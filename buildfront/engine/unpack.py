@@ -11,9 +11,9 @@ from run_step import Root
 from ..errors import BuildError
 from ..image.base_image import BaseImage
 from ..image.compression import layer_reader, unreadable
+from ..image.descriptor import Layer, chain_id
 from ..image.hashed import HashedReader
 from ..image.layer import Applier
-from ..image.model import Layer, chain_id
 from ..image.tar_header import ArchiveError
 from ..image.tar_reader import Cancellable
 from ..store.image_store import Session

@@ -1,1 +1,1 @@
-"""Images written out: OCI layouts, docker archives, plain files. It knows blobs by a function that opens them."""
+"""The outputs of a build: OCI layouts, docker archives, root filesystems, registries."""

@@ -1,31 +1,32 @@
-"""``type=local`` and ``type=tar``: the root filesystem itself. Needs no mount: the layers are applied again, in a
-scratch directory, so that what a layer removes is never looked for among the user's own files."""
+"""``type=local`` and ``type=tar``: the root filesystem itself.
+
+Nothing is mounted. The layers are applied again in a scratch directory, so that what a layer removes is never looked
+for among the user's own files.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import IO
 
 from run_step import Root, check_move, move_tree
 
 from ..errors import BuildError
 from ..image.compression import layer_reader, unreadable
+from ..image.descriptor import Layer
 from ..image.diff import Comparison
 from ..image.hashed import HashedReader
 from ..image.layer import Applier, write_tar
-from ..image.model import Descriptor, Layer
-
-Opener = Callable[[Descriptor], IO[bytes]]
-"""Opens a blob; reading it raises BuildError where it is not what its descriptor says."""
+from ..image.oci_layout import Opener
 
 
 def unpack(
     directory: str, layers: Sequence[Layer], open_blob: Opener, *, owner: tuple[int, int] | None = None
 ) -> None:
-    """Apply the layers in an empty directory. ``owner``: who is given all of it, instead of whom the image says.
+    """Apply the layers in an empty directory. ``owner`` (user and group ID) owns all of it, whatever the image says.
 
-    Raises BuildError for a layer that is damaged, or does not hold what its diff ID says.
+    Raise BuildError if a layer is damaged, or does not hold what its diff ID says.
     """
     with Root(directory) as root:
         for layer in layers:
@@ -49,10 +50,10 @@ def write_directory(
     *,
     owner: tuple[int, int] | None = None,
 ) -> None:
-    """The root filesystem in a directory, made when missing. The files of the image are written, what else is there is
-    not touched. ``scratch`` is an empty directory to unpack into.
+    """Write the root filesystem to a directory, which is made if it is missing. Other files in it are not touched.
 
-    Raises BuildError, before anything is written, where a directory that is not empty stands in the way of a file.
+    ``scratch`` is an empty directory to unpack into. Raise BuildError, before anything is written, if a directory that
+    is not empty stands in the way of a file.
     """
     unpack(scratch, layers, open_blob, owner=owner)
     os.makedirs(directory, exist_ok=True)
@@ -73,7 +74,7 @@ def write_directory(
 
 
 def write_rootfs_tar(out: IO[bytes], scratch: str, layers: Sequence[Layer], open_blob: Opener) -> None:
-    """The root filesystem as one tar. ``scratch`` is an empty directory to unpack into."""
+    """Write the root filesystem as one tar. ``scratch`` is an empty directory to unpack into."""
     unpack(scratch, layers, open_blob)
     fd = os.open(scratch, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

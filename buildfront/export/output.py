@@ -1,4 +1,4 @@
-"""``-o``: what the user wrote, as data."""
+"""The grammar of ``-o``."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from ..options import Output
 TYPES = ("oci", "docker", "local", "tar", "registry", "image")
 
 
-def parse(text: str) -> Output:
-    """``type=oci,dest=FILE``; a bare path is ``type=local``, ``-`` is ``type=tar`` on stdout, as in buildx.
+def parse_output(text: str) -> Output:
+    """Return the output that ``type=oci,dest=FILE`` describes, as :attr:`BuildOptions.outputs` takes it.
 
-    Raises BuildError that quotes what is wrong.
+    The grammar is that of docker buildx: a bare path is ``type=local``, and ``-`` is ``type=tar`` on standard output.
+
+    Raises:
+        BuildError: The text is malformed; the message quotes it.
     """
     if "=" not in text:
         if not text:

@@ -1,4 +1,4 @@
-"""The outputs of a build, written one after the other. Each is complete or not there: made beside, renamed."""
+"""The outputs of a build, written one after the other. Each is complete or not there."""
 
 from __future__ import annotations
 
@@ -6,82 +6,89 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 from run_step import is_machine_root
 
+from .. import image_transfer
 from ..engine.events import Event, Listener
 from ..errors import BuildError
-from ..image.model import Descriptor
+from ..image.built_image import BuiltImage
+from ..image.descriptor import Descriptor
+from ..image.docker_archive import write_docker_manifest
+from ..image.oci_layout import write_layout, write_layout_archive
+from ..image.whole_file import replaced
+from ..options import Output
 from ..store.image_store import Store
 from ..store.verified import BlobReader
-
-if TYPE_CHECKING:
-    from ..build import BuildOutcome, Image
-    from ..options import BuildOptions, Output
+from .files import write_directory, write_rootfs_tar
 
 
 def write_outputs(
-    store: Store, options: BuildOptions, image: Image, outcome: BuildOutcome, emit: Listener
+    store: Store, outputs: Sequence[Output], image: BuiltImage, names: Sequence[str], emit: Listener
 ) -> None:
-    """Raises BuildError for a destination that can't be written."""
-    for output in options.outputs:
+    """Write an image, which the store has under ``names``. Raise BuildError if a destination can't be written."""
+    for output in outputs:
         emit(Event("info", data={"text": f"exporting {output.type} {output.dest}".rstrip()}))
         try:
-            _write(store, output, image, outcome, emit)
+            _write(store, output, image, names, emit)
         except OSError as error:
             raise BuildError(
                 f"the output {output.dest} can't be written: {error.strerror or error}"
             ) from None
 
 
-def _write(store: Store, output: Output, image: Image, outcome: BuildOutcome, emit: Listener) -> None:
-    from . import archive, files
-
+def _write(store: Store, output: Output, image: BuiltImage, known: Sequence[str], emit: Listener) -> None:
     def open_blob(item: Descriptor) -> IO[bytes]:
         return io.BufferedReader(BlobReader(store, item.digest, item.size), 1 << 18)
 
-    names = [output.name] if output.name else list(outcome.names)
+    names = [output.name] if output.name else known
     manifest, config = image.manifest_descriptor, image.config_descriptor
     if output.type in ("oci", "docker") and not output.tar:
-        archive.write_layout(output.dest, manifest, config, image.layers, names, open_blob)
+        write_layout(output.dest, manifest, config, image.layers, names, open_blob)
     elif output.type in ("oci", "docker"):
-        docker = output.type == "docker"
-        with destination(output.dest) as out:
-            archive.write_archive(out, manifest, config, image.layers, names, open_blob, docker=docker)
+        with (
+            destination(output.dest) as out,
+            tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar,
+        ):
+            write_layout_archive(tar, manifest, config, image.layers, names, open_blob)
+            if output.type == "docker":
+                write_docker_manifest(tar, config, image.layers, names)
     elif output.type == "local":
         # An ordinary user could not even remove what belongs to the IDs of a user namespace.
         owner = None if is_machine_root() else (0, 0)
         with store.session() as session:
             scratch = session.directory("export")
-            files.write_directory(output.dest, scratch, image.layers, open_blob, owner=owner)
+            write_directory(output.dest, scratch, image.layers, open_blob, owner=owner)
     elif output.type == "tar":
         with store.session() as session, destination(output.dest) as out:
-            files.write_rootfs_tar(out, session.directory("export"), image.layers, open_blob)
+            write_rootfs_tar(out, session.directory("export"), image.layers, open_blob)
     if output.push:
-        from .. import transfer
+        _push(store, output, manifest, known, emit)
 
-        if not names:
-            raise BuildError("pushing needs a name", hint="give one with -t")
-        for name in names:
-            target = name if output.name else ""
-            known = outcome.names[0] if outcome.names else outcome.digest
-            transfer.push(
-                store,
-                name if not target else known,
-                target,
-                report=lambda t: emit(Event("info", data={"text": t})),
-            )
+
+def _push(store: Store, output: Output, manifest: Descriptor, known: Sequence[str], emit: Listener) -> None:
+    def report(text: str) -> None:
+        emit(Event("info", data={"text": text}))
+
+    if output.name:
+        image_transfer.push(store, known[0] if known else manifest.digest, output.name, report=report)
+        return
+    if not known:
+        raise BuildError("pushing needs a name", hint="give one with -t")
+    for name in known:
+        image_transfer.push(store, name, report=report)
 
 
 @contextmanager
 def destination(path: str) -> Iterator[IO[bytes]]:
-    """A file to write, or stdout for ``-``.
+    """Open a file to write, or stdout for ``-``.
 
-    It is complete or not there: written beside its place and renamed. What is there and no regular file (a FIFO,
-    /dev/stdout, /dev/null) is written to as it is. Where a link leads stays where it leads.
+    A file is complete or not there. If there is something else than a regular file (a FIFO, /dev/stdout, /dev/null), it
+    is written to as it is. A link is followed, and stays a link.
     """
     if path == "-":
         if sys.stdout.isatty():
@@ -101,15 +108,5 @@ def destination(path: str) -> Iterator[IO[bytes]]:
         with open(path, "wb") as out:
             yield out
         return
-    path = os.path.realpath(path)
-    temporary = f"{path}.{os.getpid()}.new"
-    try:
-        with open(temporary, "xb") as out:
-            yield out
-        os.rename(temporary, path)
-    except BaseException:
-        try:
-            os.unlink(temporary)
-        except FileNotFoundError:
-            pass
-        raise
+    with replaced(os.path.realpath(path)) as out:
+        yield out

@@ -1,4 +1,4 @@
-"""The image config of a stage (OCI image spec, config.md). Pure: layers and times are handed in."""
+"""The image config of a stage (OCI image spec, config.md). It depends on the arguments only."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from . import platform as platforms
-from .model import Layer
+from .descriptor import Layer
 
 
 class HistoryLine(NamedTuple):
-    """One line; ``layer`` says whether it has one, ``created`` is seconds since the epoch or None."""
+    """A line of the history. ``layer``: whether it has one. ``created``: seconds since the epoch, or None."""
 
     created_by: str
     layer: bool
@@ -19,7 +19,7 @@ class HistoryLine(NamedTuple):
 
 
 def rfc3339(seconds: int) -> str:
-    """UTC, whole seconds."""
+    """Return a time in seconds since the epoch as RFC 3339 writes it, in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
@@ -33,9 +33,9 @@ def image_config(
     history: Sequence[HistoryLine],
     created: int | None,
 ) -> dict[str, Any]:
-    """The config of the new image. ``base`` is the config of the image it started from, empty for scratch.
+    """Return the config of a new image. ``base`` is the config of the image that it started from, empty for scratch.
 
-    ``created`` None keeps the base's time, so that a build that changes nothing gives the same image again.
+    ``created`` None keeps the time of the base, so that a build that changes nothing gives the same image again.
     """
     now = rfc3339(created) if created is not None else str(base.get("created") or rfc3339(0))
     out: dict[str, Any] = {**platforms.to_json(platform), "created": now}

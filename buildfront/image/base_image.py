@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .model import Layer
+from .descriptor import Layer
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Streams in and out of compression: told by their first bytes, or for a layer by its media type.
+"""Compressed streams, read and written.
 
-What is compressed comes from strangers: whatever it stands for, memory stays bounded while it is read.
+The compression is told by the first bytes, or for a layer by its media type. Compressed data is not trusted: memory
+stays bounded while it is read, however much it expands to.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from ..errors import BuildError
-from .model import LAYER_COMPRESSION
+from .media_types import LAYER_COMPRESSION
 from .tar_header import BLOCK, ArchiveError, is_header
 
 GZIP, ZSTD, XZ, BZIP2 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\x00", b"BZh"
@@ -24,7 +25,7 @@ class DamagedStream(EOFError):
 
 
 def kind(head: bytes) -> str:
-    """``gzip``, ``zstd``, ``xz``, ``bzip2`` or ``plain``.
+    """Return ``gzip``, ``zstd``, ``xz``, ``bzip2`` or ``plain`` for the beginning of a stream.
 
     A tar is plain, whatever its first file is called: 512 bytes are needed to see that it is one.
     """
@@ -37,8 +38,8 @@ def kind(head: bytes) -> str:
     return "zstd" if len(head) > 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50 else "plain"
 
 
-class _Read(io.RawIOBase):
-    """The first bytes of a stream, and then the rest of it."""
+class _Rejoined(io.RawIOBase):
+    """The first bytes of a stream, then the rest of it."""
 
     def __init__(self, head: bytes, stream: Any) -> None:
         self._head = memoryview(head)
@@ -55,7 +56,7 @@ class _Read(io.RawIOBase):
 
 
 class _Uncompressed:
-    """What comes out of a library's stream; its own errors become ours."""
+    """A library's stream of uncompressed bytes, whose errors become DamagedStream."""
 
     def __init__(self, name: str, stream: Any) -> None:
         self._name = name
@@ -72,7 +73,7 @@ class _Uncompressed:
 
 
 def _head(stream: Any) -> bytes:
-    """The first block, or as much of it as there is."""
+    """Return the first block, or as much of it as there is."""
     head = b""
     while len(head) < BLOCK and (data := stream.read(BLOCK - len(head))):
         head += data
@@ -80,16 +81,18 @@ def _head(stream: Any) -> bytes:
 
 
 def reader(stream: Any) -> IO[bytes]:
-    """The uncompressed bytes of ``stream``, whatever it is compressed with. Errors come while reading:
-    EOFError or OSError for a stream that is damaged or cut off."""
+    """Return a reader of the uncompressed bytes of ``stream``, whatever its compression.
+
+    Reading raises EOFError or OSError if the stream is damaged or cut off.
+    """
     head = _head(stream)
-    return _opened(kind(head), io.BufferedReader(_Read(head, stream), 1 << 18))
+    return _opened(kind(head), io.BufferedReader(_Rejoined(head, stream), 1 << 18))
 
 
 def layer_reader(stream: Any, media_type: str) -> IO[bytes]:
-    """The tar of a layer, whose media type says how it is compressed.
+    """Return a reader of the tar of a layer, whose media type says how it is compressed.
 
-    Raises BuildError for an unknown media type, and for bytes that are something else than it says.
+    Raise BuildError if the media type is unknown, or the stream has another compression.
     """
     wanted = LAYER_COMPRESSION.get(media_type)
     if wanted is None:
@@ -103,7 +106,7 @@ def layer_reader(stream: Any, media_type: str) -> IO[bytes]:
         raise ArchiveError(
             f"it is not what its media type says: {media_type} is {_SHOWN[wanted]}, and the layer is {_SHOWN[found]}"
         )
-    return _opened(wanted, io.BufferedReader(_Read(head, stream), 1 << 18))
+    return _opened(wanted, io.BufferedReader(_Rejoined(head, stream), 1 << 18))
 
 
 _SHOWN = {"plain": "not compressed", "gzip": "gzip", "zstd": "zstd", "xz": "xz", "bzip2": "bzip2"}
@@ -137,7 +140,7 @@ def _opened(name: str, buffered: Any) -> IO[bytes]:
 
 
 class _Streams(io.RawIOBase):
-    """xz or bzip2 streams, one after the other, with ``padding`` between them."""
+    """Streams of xz or bzip2, one after the other, with ``padding`` between them."""
 
     def __init__(self, stream: IO[bytes], new: Callable[[], Any], padding: bytes) -> None:
         self._stream = stream
@@ -180,7 +183,10 @@ class _Streams(io.RawIOBase):
 
 
 def writer(stream: Any, name: str, level: int | None = None) -> Any:
-    """A stream that compresses into ``stream``; closing it leaves ``stream`` open. Equal input, equal output."""
+    """Return a writer that compresses into ``stream``; closing it leaves ``stream`` open.
+
+    Equal input gives equal output.
+    """
     if name == "gzip":
         from isal import igzip
 
@@ -196,7 +202,7 @@ def writer(stream: Any, name: str, level: int | None = None) -> Any:
 
 
 class _Plain(io.RawIOBase):
-    """Passes bytes on, and can be closed without closing what is below."""
+    """A writer that passes bytes on. Closing it does not close the stream below."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self.stream = stream
@@ -209,7 +215,7 @@ class _Plain(io.RawIOBase):
 
 
 def damaged() -> tuple[type[Exception], ...]:
-    """The exceptions that mean a damaged stream, of the libraries that are loaded."""
+    """Return the exceptions that mean a damaged stream, of the libraries that are loaded."""
     found: list[type[Exception]] = [EOFError]
     if "zstandard" in sys.modules:
         found.append(sys.modules["zstandard"].ZstdError)
@@ -227,5 +233,5 @@ def damaged() -> tuple[type[Exception], ...]:
 
 
 def unreadable() -> tuple[type[Exception], ...]:
-    """:func:`damaged` and the errors of reading at all."""
+    """Return :func:`damaged` and the errors of reading at all."""
     return (*damaged(), OSError)

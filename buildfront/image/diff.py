@@ -1,4 +1,4 @@
-"""What a step changed: two directory trees compared, as a list of entries in a fixed order.
+"""The changes of a step: two directory trees compared, as a list of entries in a fixed order.
 
 Works on descriptors of directories and never follows a link, so nothing that a step left can lead outside.
 Knows nothing of tar; :mod:`.layer` writes what comes from here.
@@ -20,23 +20,26 @@ _SKIPPED = ("trusted.overlay.", "user.overlay.", "system.posix_acl", "security.s
 
 
 class Entry(NamedTuple):
-    """One change. ``path`` has no leading slash. ``status`` None means that the path was removed, :data:`LATER` that
-    it has to be looked at."""
+    """A change. ``path`` has no leading slash. ``status`` None means that the path was removed, :data:`LATER` that the
+    status has to be read.
+    """
 
     path: str
     status: os.stat_result | None
 
 
 class EntryLog:
-    """Entries kept for a second reading: their paths alone, in memory while they are few, else in a file of the
-    directory ``place``, without a name."""
+    """Entries kept for a second reading.
+
+    Only their paths are kept, in memory while they are few, else in a file without a name in the directory ``place``.
+    """
 
     def __init__(self, place: str) -> None:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(1 << 20, dir=place)
         self.count = 0
 
     def add(self, entry: Entry) -> None:
-        """Put one at the end."""
+        """Append an entry."""
         mark = b"-" if entry.status is None else b"+"
         self._file.write(mark + entry.path.encode("utf-8", "surrogateescape") + b"\0")
         self.count += 1
@@ -51,22 +54,25 @@ class EntryLog:
                 yield Entry(path, None if raw.startswith(b"-") else LATER)
 
     def close(self) -> None:
-        """Drop it."""
+        """Drop the entries."""
         self._file.close()
 
 
 LATER = os.stat_result((0,) * 10)
-"""In the place of a status that was not kept."""
+"""Stands for a status that was not kept."""
 _OPEN = 64
-"""Directories of each tree that are open at once; above them the way back is ".."."""
+"""Directories of each tree that are open at once; those above are reached again by ".."."""
 _MANY = 100_000
-"""Names of a directory from which on no second set of them is held."""
+"""Names in a directory above which no second set of them is kept."""
 
 
 @dataclass(slots=True)
 class _Level:
-    """A directory on the way down: its descriptors (-1 while it is far above), the names that are still to come, and
-    what is told of it when something below it has changed."""
+    """A directory on the way down.
+
+    It has its descriptors (-1 while it is far above), the names that are still to come, and the entry to be written if
+    something below it has changed.
+    """
 
     new: int
     old: int | None
@@ -83,8 +89,10 @@ class _Level:
 
 
 def xattrs(file: str | int) -> dict[str, bytes]:
-    """The extended attributes that belong to a file's content (capabilities, user attributes), by its path or by an
-    open descriptor."""
+    """Return the extended attributes that belong to a file's content (capabilities, user attributes).
+
+    The file is a path or an open descriptor.
+    """
     follow = isinstance(file, int)
     try:
         names = os.listxattr(file, follow_symlinks=follow)
@@ -107,7 +115,7 @@ def has_acl(path: str) -> bool:
 
 
 def at(fd: int, name: str) -> str:
-    """A path by which calls that take no ``dir_fd`` reach an entry of an open directory."""
+    """Return a path of an entry of an open directory, for calls that take no ``dir_fd``."""
     return f"/proc/self/fd/{fd}/{name}"
 
 
@@ -125,7 +133,7 @@ class Comparison:
         self.opaque = opaque
 
     def walk(self, new: int, old: int | None, prefix: str = "", *, opaque: bool = False) -> Iterator[Entry]:
-        """The changes below two open directories, names in order, a directory before what is in it.
+        """Yield the changes below two open directories, names in order, a directory before its entries.
 
         ``opaque``: a directory above hides what was there before, and so does everything in it. However deep the
         trees are, neither the stack nor descriptors run out. What changed of the top itself, but for its times, is an
@@ -146,7 +154,7 @@ class Comparison:
                 found, changed = self._compare(levels, level, name)
                 if not changed:
                     continue
-                # What holds a change is told too: a layer then carries the owner and mode of its directories.
+                # A directory that holds a change is an entry too: so a layer has the owner and mode of its directories.
                 for above in levels[told:]:
                     if above.entry is not None:
                         yield above.entry
@@ -158,7 +166,7 @@ class Comparison:
                 level.close()
 
     def _compare(self, levels: list[_Level], level: _Level, name: str) -> tuple[Entry | None, bool]:
-        """Whether there is a change, and what is to be told of it but for the levels. A directory becomes one."""
+        """Return the entry of a name, and whether it has changed. A directory to be entered becomes a level."""
         path = level.prefix + name
         status, before = _lstat(name, level.new), _lstat(name, level.old)
         if status is None:
@@ -219,7 +227,7 @@ class Comparison:
 
 
 def _differ(new: int, old: int) -> bool:
-    """Whether two directories have other modes, owners or attributes."""
+    """Whether two directories have different modes, owners or attributes."""
     status, before = os.fstat(new), os.fstat(old)
     if any(getattr(status, key) != getattr(before, key) for key in ("st_mode", "st_uid", "st_gid")):
         return True
@@ -227,7 +235,7 @@ def _differ(new: int, old: int) -> bool:
 
 
 def _leave(levels: list[_Level]) -> None:
-    """Go up one level; its descriptors are opened again when it was far."""
+    """Go up one level, and open its descriptors again if they were closed."""
     level = levels.pop()
     if not levels:
         return
@@ -242,7 +250,7 @@ def _leave(levels: list[_Level]) -> None:
 
 
 def _close_far(levels: list[_Level]) -> None:
-    """Close what is far above; the top is the caller's, and there is no way back to what has nothing below it."""
+    """Close the directory that is far above now: not the top, which is the caller's, nor one without a way back."""
     far = len(levels) - _OPEN
     if far < 1:
         return

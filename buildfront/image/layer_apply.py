@@ -1,7 +1,7 @@
 """Tars applied to a root filesystem.
 
 Nothing in the tar is trusted: every path is resolved inside the root filesystem, and what the tar would put in the
-way of a later entry can't lead outside. What is remembered of entries that have passed is a few bytes each, so that
+way of a later entry can't lead outside. A few bytes are remembered of each entry that has passed, so that
 a million of them need no memory to speak of.
 """
 
@@ -35,16 +35,16 @@ from .trees import Marks, remove
 WHITEOUT = ".wh."
 OPAQUE_MARKER = ".wh..wh..opq"
 _AUFS = ".wh..wh."
-"""What names begin with that aufs kept for itself, and old layers still have: they mean nothing."""
+"""The beginning of names that aufs used itself, and that old layers still have: they mean nothing."""
 _NOT_OURS = ("trusted.", "user.overlay.")
-"""Attributes that mean something to an overlay: no image may write them."""
+"""Attributes with a meaning for overlayfs: no image may set them."""
 _PATH = os.O_PATH | os.O_DIRECTORY
 _MAX = (1 << 63) - 1
 _NO_ID = (1 << 32) - 1  # (uid_t) -1, which chown(2) takes for "as it is"
 
 
 class Applier:
-    """Applies one tar to a root filesystem, which nobody else changes meanwhile.
+    """Applies one tar to a root filesystem, which must not be changed by others meanwhile.
 
     ``whiteouts``: read ``.wh.`` names as removals, as in a layer. ``base``: the directory that the tar's paths
     count from. ``owner``: give everything to this (uid, gid) instead of what the tar says.
@@ -58,16 +58,16 @@ class Applier:
         self.whiteouts = whiteouts
         self.owner = owner
         self._written = Marks()
-        """Hashes of the paths that this tar wrote, and of those above them; kept for whiteouts alone."""
+        """Hashes of the paths that this tar wrote, and of those above them; only whiteouts need them."""
         self._hidden: set[str] = set()
         self._timed = Marks()
-        """Inodes of the directories whose times are this tar's."""
+        """Inodes of the directories whose times come from this tar."""
         self._head = ""
         self._fd = -1
         self._stamp: int | None = None
 
     def apply(self, stream: Any) -> None:
-        """Raises BuildError for a tar that is damaged, cut off or names something impossible."""
+        """Apply a tar. Raise BuildError if it is damaged, cut off, or names something impossible."""
         reader = TarReader(stream)
         try:
             for member in reader:
@@ -105,12 +105,12 @@ class Applier:
         return fd
 
     def _stamp_of(self, fd: int) -> int | None:
-        """The time that an open directory has from this tar, if it has one."""
+        """Return the time that an open directory has from this tar, if it has one."""
         status = os.fstat(fd)
         return status.st_mtime_ns if status.st_ino & _MAX in self._timed else None
 
     def _leave(self) -> None:
-        """What was put into the directory has changed its time: give it back what the tar said."""
+        """Set the time of the directory again: new entries in it have changed it."""
         if self._fd < 0:
             return
         try:
@@ -121,7 +121,7 @@ class Applier:
             self._fd, self._head = -1, ""
 
     def _make_parents(self, head: str) -> None:
-        """Directories that the tar has no entries for."""
+        """Make the directories that have no entries in the tar."""
         above = head
         while self.root.stat(above) is None and above != "/":
             above = posixpath.dirname(above)
@@ -194,8 +194,10 @@ class Applier:
             return None
 
     def _create(self, reader: TarReader, member: Member, fd: int, name: str) -> bool:
-        """Make the entry, with its attributes unless it is a directory. False for a device node in a user namespace,
-        where there can be none: it is left out."""
+        """Make the entry, with its attributes unless it is a directory.
+
+        Return false for a device node in a user namespace, where it can't be made: it is left out.
+        """
         kind = member.kind
         if kind is FILE:
             flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -310,7 +312,7 @@ class Applier:
         self._head = ""  # perhaps the way here led over it
 
     def _hide(self, head: str) -> None:
-        """Remove what a directory has from the layers below, at every depth."""
+        """Remove the entries that a directory has from the layers below, at every depth."""
         self._leave()
         fd = self._directory_at(head)
         if fd is None:
@@ -336,7 +338,7 @@ class Applier:
             os.close(fd)
 
     def _hide_here(self, fd: int, path: str) -> list[str]:
-        """Remove what this tar did not write; returns the directories that it did."""
+        """Remove the entries that this tar did not write, and return the directories that it did."""
         kept = []
         for name in os.listdir(fd):
             if hash(posixpath.join(path, name)) not in self._written:
@@ -349,7 +351,7 @@ class Applier:
 
 
 def _times(member: Member) -> tuple[int, int]:
-    """Of access and change, in nanoseconds. What 64 bits can't hold is 1970, as docker has it."""
+    """Return the times of access and change in nanoseconds; one too large for 64 bits becomes 1970, as in docker."""
     time = member.mtime * 1_000_000_000
     if not -_MAX <= time <= _MAX:
         time = 0

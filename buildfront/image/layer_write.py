@@ -1,5 +1,7 @@
-"""Entries of a directory tree written as a tar: PAX, and no more of it than an entry needs. Written tars are equal for
-equal entries, and byte for byte what Python's own tarfile writes."""
+"""Entries of a directory tree written as a tar, in the PAX format, with PAX headers only if an entry needs them.
+
+Equal entries give equal tars, byte for byte those that Python's own tarfile writes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from .trees import Directories
 def write_tar(
     entries: Iterable[Entry], root: int, out: IO[bytes], left_out: Callable[[str], None] = lambda path: None
 ) -> int:
-    """Write ``entries`` of the tree under the directory descriptor ``root``; returns how many there were.
+    """Write ``entries`` of the tree under the directory descriptor ``root``, and return their number.
 
     Times are whole seconds, rounded down as GNU tar and Go do. ``left_out`` is told the paths of files whose access
     control lists are not kept.
@@ -59,8 +61,10 @@ def header(
     device: int | None = None,
     attributes: dict[str, bytes] | None = None,
 ) -> bytes:
-    """The header of an entry, behind a PAX header where it says more than a plain one can. Raises BuildError for
-    attributes that are too large for one."""
+    """Return the header of an entry, behind a PAX header if a plain one can't express it.
+
+    Raise BuildError if the attributes are too large for one.
+    """
     records = {XATTR + _raw(key): value for key, value in (attributes or {}).items()}
     for key, text in ((b"path", path), (b"linkpath", link)):
         if not text.isascii() or len(text) > 100:

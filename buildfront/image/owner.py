@@ -1,4 +1,4 @@
-"""Owners of files: given to them, and the error for those that this user namespace has no ID for."""
+"""Owners of files, and the error for those that this user namespace has no ID for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from ..errors import BuildError
 
 
 def own(path: str | int, uid: int, gid: int, *, dir_fd: int | None = None, shown: str = "") -> None:
-    """lchown(2), or fchown(2) of a descriptor. Raises BuildError for an owner that can't exist here, OSError for
-    all else."""
+    """Change the owner with lchown(2), or fchown(2) for a descriptor.
+
+    Raise BuildError if the owner can't exist here, OSError for all else.
+    """
     try:
         if isinstance(path, int):
             os.chown(path, uid, gid)

@@ -20,13 +20,13 @@ _MACHINES = {
 
 
 def host() -> str:
-    """The platform of this machine."""
+    """Return the platform of this machine."""
     machine = os.uname().machine
     return f"linux/{_MACHINES.get(machine, machine)}"
 
 
 def normalise(text: str) -> str:
-    """``linux/amd64``; ``amd64`` alone is linux. Raises BuildError."""
+    """Return a platform in the form ``linux/amd64``; ``amd64`` means linux. Raise BuildError if it is malformed."""
     parts = text.lower().split("/")
     if not all(parts) or len(parts) > 3:
         raise BuildError(
@@ -42,13 +42,13 @@ def normalise(text: str) -> str:
 
 
 def of(value: Mapping[str, object]) -> str:
-    """The platform of a manifest's descriptor or of an image config."""
+    """Return the platform of a manifest's descriptor or of an image config."""
     variant = value.get("variant")
     text = f"{value.get('os', 'linux')}/{value.get('architecture', '')}"
     return normalise(f"{text}/{variant}" if variant else text)
 
 
 def to_json(platform: str) -> dict[str, str]:
-    """``{"architecture": ..., "os": ..., "variant": ...}``."""
+    """Return ``{"architecture": ..., "os": ..., "variant": ...}``."""
     names = ("os", "architecture", "variant")
     return dict(zip(names, platform.split("/"), strict=False))

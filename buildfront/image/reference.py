@@ -6,13 +6,13 @@ import re
 from typing import NamedTuple
 
 from ..errors import BuildError
+from .digest import Digest
 
 _PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _NAME = re.compile(rf"{_PATH}(?:/{_PATH})*")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
 _DOMAIN = re.compile(rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])(?::[0-9]+)?")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _LONGEST = 1000
 DEFAULT_DOMAIN = "docker.io"
 
@@ -26,28 +26,28 @@ class Reference(NamedTuple):
     digest: str
 
     def __str__(self) -> str:
-        """The full form, as it stands in the store."""
+        """Return the full form, which is the name in the store."""
         tail = f":{self.tag}" if self.tag else ""
         return f"{self.domain}/{self.path}{tail}" + (f"@{self.digest}" if self.digest else "")
 
     @property
     def familiar(self) -> str:
-        """The short form, as people write it."""
+        """The short form, as users write it."""
         text = str(self)
         return text.removeprefix(f"{DEFAULT_DOMAIN}/library/").removeprefix(f"{DEFAULT_DOMAIN}/")
 
     @property
     def target(self) -> str:
-        """What a registry is asked for: the digest if there is one, else the tag."""
+        """The digest if there is one, else the tag: a registry is asked for it."""
         return self.digest or self.tag
 
 
 def parse(text: str) -> Reference:
-    """Raises BuildError that quotes ``text`` and says what is wrong."""
+    """Return the reference in ``text``. Raise BuildError, which quotes it, if it is malformed."""
     if len(text) > _LONGEST:
         raise BuildError(f"invalid image reference {text[:100]!r}…: it has {len(text)} characters")
     rest, at, digest = text.partition("@")
-    if at and not _DIGEST.fullmatch(digest):
+    if at and not Digest.is_valid(digest):
         raise BuildError(f"invalid image reference {text!r}: {digest!r} is not sha256:<64 hex digits>")
     first, slash, remainder = rest.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first):
@@ -57,10 +57,10 @@ def parse(text: str) -> Reference:
     if domain == "index.docker.io":
         domain = DEFAULT_DOMAIN
     if not _DOMAIN.fullmatch(domain):
-        raise BuildError(f"invalid image reference {text!r}: {domain!r} is no HOST[:PORT]")
+        raise BuildError(f"invalid image reference {text!r}: {domain!r} is not HOST[:PORT]")
     path, colon, tag = path.partition(":")
     if colon and not _TAG.fullmatch(tag):
-        raise BuildError(f"invalid image reference {text!r}: {tag!r} is no tag")
+        raise BuildError(f"invalid image reference {text!r}: {tag!r} is not a tag")
     if domain == DEFAULT_DOMAIN and len(path) == 64 and set(path) <= set("0123456789abcdef"):
         raise BuildError(f"invalid image reference {text!r}: 64 hex digits are an image ID, not a name")
     if domain == DEFAULT_DOMAIN and "/" not in path:

@@ -1,6 +1,7 @@
-"""What stands in the headers of a tar: numbers, checksums, PAX records, maps of sparse files.
+"""Headers of a tar: numbers, checksums, PAX records, maps of sparse files.
 
-Pure: bytes in, values out. Whatever is not as the formats have it (POSIX pax, ustar, v7, GNU, star) is a BuildError.
+Functions take bytes and return values. They raise BuildError for anything that violates the formats (POSIX pax, ustar,
+v7, GNU, star).
 """
 
 from __future__ import annotations
@@ -34,25 +35,25 @@ class ArchiveError(BuildError):
 
 
 def damaged(what: str) -> ArchiveError:
-    """The error for an archive that is not as the format has it."""
+    """Return the error for an archive that violates the format."""
     return ArchiveError(f"the tar archive is damaged or cut off: {what}")
 
 
 def text(raw: bytes) -> str:
-    """A name as Python has names of files: bytes that are no UTF-8 are kept."""
+    """Return a name as Python writes names of files: bytes that are not UTF-8 are kept."""
     return raw.decode("utf-8", "surrogateescape")
 
 
 @lru_cache(4096)
 def number(field: bytes) -> int:
-    """A field of a header: octal, or base-256 as GNU and star write what is too large. Raises BuildError."""
+    """Return the number in a field of a header: octal, or base-256, in which GNU and star write large numbers."""
     if field[0] & 0x80:
         bits = 8 * len(field) - 1
         value = int.from_bytes(field, "big") & ((1 << bits) - 1)
         return value - (1 << bits) if field[0] & 0x40 else value
     digits = field.partition(b"\0")[0].strip()
     if digits.translate(None, b"01234567"):
-        raise damaged(f"{digits!r} is no octal number")
+        raise damaged(f"{digits!r} is not an octal number")
     return int(digits or b"0", 8)
 
 
@@ -89,7 +90,7 @@ class Pax:
         """Offset, length, offset, length … of the sparse format 0.0, which repeats its keys."""
 
     def read(self, data: bytes) -> None:
-        """Take the records of one header in; later ones replace earlier ones. Raises BuildError."""
+        """Add the records of one header, which replace earlier ones. Raise BuildError if one is malformed."""
         for key, value in _records(data):
             if key in _WANTED:
                 if value:
@@ -108,7 +109,7 @@ class Pax:
                     self.sparse[word] = value
 
     def over(self, below: Pax) -> Pax:
-        """These records, and those of ``below`` that they do not replace."""
+        """Return these records, and those of ``below`` that they do not replace."""
         out = Pax()
         out.values = {**below.values, **self.values}
         out.xattrs = {**below.xattrs, **self.xattrs}
@@ -116,12 +117,12 @@ class Pax:
         return out
 
     def number(self, key: bytes, otherwise: int) -> int:
-        """A number of the records, or what the header says. Raises BuildError."""
+        """Return a number of the records, or the one of the header. Raise BuildError if it is malformed."""
         raw = self.values.get(key)
         return otherwise if raw is None else decimal(raw, text(key))
 
     def mtime(self, otherwise: int) -> int:
-        """Whole seconds; digits after the point are dropped. Raises BuildError."""
+        """Return the time in whole seconds; digits after the point are dropped. Raise BuildError if it is malformed."""
         raw = self.values.get(b"mtime")
         if raw is None:
             return otherwise
@@ -132,7 +133,7 @@ class Pax:
         try:
             return int(float(shown)) if len(shown) < 64 else int("")
         except (ValueError, OverflowError):
-            raise damaged(f"{shown[:40]!r} is no time") from None
+            raise damaged(f"{shown[:40]!r} is not a time") from None
 
 
 def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -155,9 +156,9 @@ def _records(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def decimal(raw: bytes, what: str) -> int:
-    """A number of a PAX record, from 0 on. Raises BuildError."""
+    """Return a number of a PAX record, at least 0. Raise BuildError if it is malformed."""
     if not raw.isdigit() or len(raw) > 20:
-        raise damaged(f"{text(raw[:40])!r} is no number ({what})")
+        raise damaged(f"{text(raw[:40])!r} is not a number ({what})")
     return int(raw)
 
 
@@ -168,7 +169,7 @@ Map = list[tuple[int, int]]
 
 
 def old_pieces(raw: bytes, count: int) -> Map:
-    """The pieces in a header of GNU's old format: ``count`` places, the first that is empty ends them."""
+    """Return the pieces in a header of GNU's old format: ``count`` places, of which the first empty one ends them."""
     out = []
     for index in range(count):
         offset, length = _PAIR.unpack_from(raw, index * 24)
@@ -179,7 +180,7 @@ def old_pieces(raw: bytes, count: int) -> Map:
 
 
 def pairs(numbers: list[bytes]) -> Map:
-    """Pieces from a list of offset, length, offset, length … Raises BuildError."""
+    """Return the pieces in a list of offset, length, offset, length … Raise BuildError if it is malformed."""
     if len(numbers) % 2 or len(numbers) > 2 * MAX_PIECES:
         raise damaged("the map of a sparse file is cut off or too long")
     found = [decimal(item, "the map of a sparse file") for item in numbers]
@@ -187,8 +188,11 @@ def pairs(numbers: list[bytes]) -> Map:
 
 
 def check_map(pieces: Map, size: int, stored: int, name: str) -> Map:
-    """The pieces that hold something. Raises BuildError unless they are in order, apart from each other, inside the
-    file's ``size``, and as long together as what is ``stored``."""
+    """Return the pieces that are not empty.
+
+    Raise BuildError unless they are in order, do not overlap, lie inside the file's ``size``, and have ``stored`` bytes
+    together.
+    """
     if not 0 <= size <= MAX_SPARSE:
         raise damaged(f"the sparse file {name!r} has {size} bytes; at most {MAX_SPARSE} are read")
     if len(pieces) > MAX_PIECES:

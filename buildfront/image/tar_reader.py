@@ -18,7 +18,7 @@ from .tar_header import BLOCK, HEADER, ArchiveError, Map, Pax, damaged, is_heade
 FILE, DIRECTORY, SYMLINK, HARD_LINK = "file", "directory", "symbolic link", "hard link"
 CHARACTER, BLOCK_DEVICE, FIFO, UNKNOWN = "character device", "block device", "FIFO", "unknown"
 EXTENDED_LIMIT = 1 << 20
-"""Bytes of one extended header, as Go's archive/tar has it; PAX values and long names lie in them."""
+"""Bytes of one extended header, with PAX values or a long name; Go's archive/tar has the same limit."""
 EXTENDED_IN_A_ROW = 16
 MAX_MEMBERS = 8_000_000
 MAX_SIZE = (1 << 63) - 1
@@ -42,19 +42,19 @@ _NO_XATTRS: Mapping[str, bytes] = MappingProxyType({})
 
 
 def shown(name: str) -> str:
-    """A name for an error message: quoted, and not longer than a few lines."""
+    """Return a name for an error message: quoted, and not longer than a few lines."""
     return repr(name if len(name) <= 300 else name[:300] + "…")
 
 
 class Stream(Protocol):
-    """What archives are read from."""
+    """A stream that archives are read from."""
 
     def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
+        """Return at most ``size`` bytes, none at the end."""
 
 
 class Member(NamedTuple):
-    """One entry. ``size`` is the file's, holes included; ``flag`` is the header's type flag."""
+    """An entry. ``size`` is that of the file, holes included; ``flag`` is the type flag of the header."""
 
     name: str
     kind: str
@@ -70,21 +70,21 @@ class Member(NamedTuple):
 
 
 class Cancellable:
-    """Passes reads on and calls ``check`` before each, which raises when nobody wants the result any more."""
+    """A reader that calls ``check`` before each read, which raises if the result is not wanted any more."""
 
     def __init__(self, stream: Any, check: Callable[[], None]) -> None:
         self._stream = stream
         self._check = check
 
     def read(self, size: int = -1) -> bytes:
-        """See :class:`Stream`."""
+        """Read from the stream."""
         self._check()
         data: bytes = self._stream.read(size)
         return data
 
 
 class TarReader:
-    """Iterate over it for the members; read a member's data, or don't, before the next one.
+    """A tar. Iterate over it for the members; a member's data can be read before the next one.
 
     ``seekable``: skip data by seeking (the stream is a file whose position is 0). Everything raises BuildError for an
     archive that is damaged, cut off or beyond the limits, and passes on what the stream raises.
@@ -110,7 +110,7 @@ class TarReader:
 
     @property
     def offset(self) -> int:
-        """Where in the stream the current member's unread data begins."""
+        """The position in the stream of the current member's unread data."""
         return self._base + self._at
 
     @property
@@ -127,7 +127,7 @@ class TarReader:
             yield member
 
     def drain(self) -> None:
-        """Read the stream to its very end, so that a digest over the stream is a digest over all of it."""
+        """Read the stream to its end, so that its digest is that of all its bytes."""
         self._buffer, self._at = b"", 0
         while self._stream.read(self._chunk):
             pass
@@ -135,7 +135,7 @@ class TarReader:
     # the data
 
     def pieces(self) -> Iterator[tuple[int, memoryview]]:
-        """The current member's data: where in the file, and what."""
+        """Yield the current member's data, with its positions in the file."""
         for start, length in self._map if self._map is not None else ((0, self._left),):
             offset, end = start, start + length
             while offset < end:
@@ -167,14 +167,14 @@ class TarReader:
     # the stream
 
     def _more(self) -> None:
-        """Put the next chunk in place of the buffer, which is used up. Raises BuildError at the end."""
+        """Replace the buffer, which is used up, by the next chunk. Raise BuildError at the end."""
         self._base += len(self._buffer)
         self._buffer, self._at = self._stream.read(self._chunk), 0
         if not self._buffer:
             raise ArchiveError(f"the tar archive is damaged or cut off: it ends in {shown(self._name)}")
 
     def _take(self, count: int) -> bytes:
-        """So many bytes, or as many as there are."""
+        """Return a number of bytes, or as many as there are."""
         end = self._at + count
         if end <= len(self._buffer):
             data = self._buffer[self._at : end]
@@ -231,8 +231,8 @@ class TarReader:
                 return None
             if not is_header(block):
                 if first and row == 0:
-                    raise ArchiveError("this is no tar archive: it does not begin with a tar header")
-                raise damaged(f"what follows {shown(self._name)} is no header")
+                    raise ArchiveError("this is not a tar archive: it does not begin with a tar header")
+                raise damaged(f"there is no header after {shown(self._name)}")
             fields = HEADER.unpack(block)
             flag: bytes = fields[7]
             if flag in _EXTENDED:
@@ -264,9 +264,9 @@ class TarReader:
 
     def _check_end(self, block: bytes, first: bool, waiting: object) -> None:
         if first and not block:
-            raise ArchiveError("this is no tar archive: it is empty")
+            raise ArchiveError("this is not a tar archive: it is empty")
         if block.strip(b"\0"):
-            what = "this is no tar archive: it does not begin with a tar header"
+            what = "this is not a tar archive: it does not begin with a tar header"
             raise ArchiveError(what) if first else damaged(f"it ends after {shown(self._name)}, in a header")
         if waiting:
             raise damaged("it ends after an extended header")
@@ -343,7 +343,7 @@ class TarReader:
     # sparse files
 
     def _sparse(self, block: bytes, flag: bytes, pax: Pax | None, name: str, stored: int) -> tuple[str, int]:
-        """The name and size of a sparse file whose map is read now."""
+        """Read the map of a sparse file, and return its name and size."""
         if flag == b"S":
             pieces = h.old_pieces(block[386:482], 4)
             size = number(block[483:495])
@@ -375,7 +375,7 @@ class TarReader:
         return name, size
 
     def _map_in_data(self, stored: int, name: str) -> Map:
-        """The map of the sparse format 1.0: decimal lines before the data, filled up to a block."""
+        """Return the map of the sparse format 1.0: decimal lines before the data, padded to a block."""
         numbers: list[bytes] = []
         rest, wanted = b"", 1
         while len(numbers) < wanted:

@@ -1,7 +1,7 @@
-"""Directory trees that strangers filled, however deep: a way through them that holds one descriptor, removal, and
+"""Directory trees that are not trusted, however deep: a way through them that holds one descriptor, removal, and
 sets that stay small.
 
-Nobody else changes such a tree meanwhile, so ".." is where we came from, and no link is followed.
+Others must not change such a tree meanwhile: so ".." is the directory above, and no link is followed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Marks:
         self._runs: list[array[int]] = []
 
     def add(self, value: int) -> None:
-        """Put it in."""
+        """Add a number."""
         self._recent.add(value)
         if len(self._recent) >= _RECENT:
             self._runs.append(array("q", sorted(self._recent)))
             self._recent = set()
 
     def recent(self, value: int) -> bool:
-        """Whether it was put in lately; false says nothing. Quicker than ``in``."""
+        """Whether a number was added lately; false says nothing. It is quicker than ``in``."""
         return value in self._recent
 
     def __contains__(self, value: int) -> bool:
@@ -44,7 +44,7 @@ class Marks:
 
 
 class Directories:
-    """The directories of a tree, opened by their paths one after the other: near ones cost little."""
+    """The directories of a tree, opened by their paths one after the other; one near the last costs little."""
 
     def __init__(self, root: int) -> None:
         self._root = root
@@ -63,7 +63,7 @@ class Directories:
         self.close()
 
     def open(self, path: str) -> int:
-        """A descriptor of a directory, valid until the next call. ``path`` has no slash in front; raises OSError."""
+        """Return a descriptor of a directory, valid until the next call. ``path`` has no leading slash."""
         if path == self._path:
             return self._fd
         parts = path.split("/") if path else []
@@ -94,7 +94,7 @@ class Directories:
 
 
 def remove(fd: int, name: str) -> None:
-    """Remove an entry of an open directory, whatever it is; nothing happens when it is not there."""
+    """Remove an entry of an open directory, whatever it is. Do nothing if it is not there."""
     try:
         os.unlink(name, dir_fd=fd)
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def _remove_directory(parent: int, name: str) -> None:
 
 
 def _unlink_all(fd: int) -> list[str]:
-    """Remove all but the directories, which are returned."""
+    """Remove all but the directories, and return those."""
     while True:
         directories, removed = [], 0
         with os.scandir(fd) as entries:

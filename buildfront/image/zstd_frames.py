@@ -10,7 +10,7 @@ import io
 from typing import IO, Any
 
 MAX_WINDOW = 64 << 20
-"""As much memory as a frame may ask for; zstd -19 asks for 8 MiB."""
+"""The memory that a frame may ask for; zstd -19 asks for 8 MiB."""
 _MAGIC = b"\x28\xb5\x2f\xfd"
 _SKIPPED = b"\x2a\x4d\x18"
 _MAX_BLOCK = 128 << 10
@@ -19,7 +19,10 @@ _RAW, _RLE, _COMPRESSED = range(3)
 
 
 class Frames(io.RawIOBase):
-    """The content of all frames. Reading raises EOFError for what is cut off or is no zstd, and the library's error."""
+    """The content of all frames.
+
+    Reading raises EOFError if the stream is cut off or is not zstd, or the error of the library.
+    """
 
     def __init__(self, stream: IO[bytes]) -> None:
         import zstandard
@@ -54,7 +57,7 @@ class Frames(io.RawIOBase):
         return data
 
     def _begin(self) -> bool:
-        """Read the header of the next frame; false at the end."""
+        """Read the header of the next frame. Return false at the end."""
         magic = self._stream.read(4)
         if not magic:
             return False
@@ -64,7 +67,7 @@ class Frames(io.RawIOBase):
                 left -= len(self._take(min(left, 1 << 16)))
             return True
         if magic != _MAGIC:
-            raise EOFError("what follows is no zstd frame")
+            raise EOFError("a zstd frame is followed by something else")
         head = self._take(1)
         single = head[0] >> 5 & 1
         size_bytes = (single, 2, 4, 8)[head[0] >> 6]
@@ -83,7 +86,7 @@ class Frames(io.RawIOBase):
         return True
 
     def _blocks(self) -> bytes:
-        """The next few blocks, with their headers; after the last one the checksum of the frame."""
+        """Return the next few blocks, with their headers, and after the last one the checksum of the frame."""
         parts = []
         for _ in range(_AT_ONCE):
             head = self._take(3)

@@ -1,7 +1,1 @@
-"""Subscribers to the engine's events: the display of a running build, for people and for programs."""
-
-from __future__ import annotations
-
-from .display import MODES, Progress, create
-
-__all__ = ["MODES", "Progress", "create"]
+"""Subscribers to the events of a build: they show a person or a program how it goes on."""

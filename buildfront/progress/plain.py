@@ -13,15 +13,15 @@ from .streams import Lines
 from .usage import usage_text
 
 _KEPT = 1000
+"""The most pieces of text that are kept for :attr:`Plain.printed`."""
 
 
 class Plain:
-    """Prints plain lines. See :class:`buildfront.progress.Progress`.
+    """A display that prints lines; see :class:`buildfront.progress.display.Progress`.
 
-    A step's unfinished last line is held until it is complete, or longer than may be held: then it is printed in
-    pieces, and all but the first begin with ``…``. On a terminal a step's lines keep their colours, and no other
-    control characters; elsewhere they pass as they are. ``written`` is the text so far of a build whose steps have
-    printed nothing.
+    A step's unfinished last line is held until it is complete, or longer than can be held: then it comes in pieces,
+    and all but the first begin with ``…``. On a terminal a step's lines keep their colours, and everything else that
+    would control it is made visible; elsewhere they pass as they are.
     """
 
     def __init__(self, out: TextIO) -> None:
@@ -31,11 +31,14 @@ class Plain:
         self._lines: dict[tuple[int, str], Lines] = {}
         self._places: dict[int, str] = {}
         self._to_terminal = out.isatty()
-        self._kept = True
-        self.written: list[str] = []
+        self._kept: list[str] | None = []
+
+    @property
+    def printed(self) -> str | None:
+        """All that was printed, as long as it is short and no step ran."""
+        return None if self._kept is None else "".join(self._kept)
 
     def __call__(self, event: Event) -> None:
-        """Show an event."""
         with self._lock:
             if event.kind == "graph":
                 self._places = places(event.data["graph"])
@@ -69,9 +72,7 @@ class Plain:
                 self._write(f"#{number} ERROR: {visible(str(event.data['error']))}\n")
 
     def _output(self, number: int, step: int, stream: str, data: bytes) -> None:
-        if self._kept:
-            self._kept = False
-            self.written.clear()
+        self._kept = None  # it has times in it, which differ from build to build
         now = time.monotonic()
         elapsed = now - self._began.get(step, now)
         if (step, stream) not in self._lines:
@@ -93,11 +94,10 @@ class Plain:
 
     def _write(self, text: str) -> None:
         self._out.write(text)
-        if self._kept:
-            self.written.append(text)
-            if len(self.written) > _KEPT:
-                self.written.clear()
+        if self._kept is not None:
+            self._kept.append(text)
+            if len(self._kept) > _KEPT:
+                self._kept = None
 
     def close(self) -> None:
-        """Finish the display."""
         self._out.flush()

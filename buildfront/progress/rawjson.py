@@ -15,7 +15,9 @@ from .streams import decoder
 
 
 class RawJson:
-    """Prints JSON lines. See :class:`buildfront.progress.Progress`."""
+    """See :class:`buildfront.progress.display.Progress`."""
+
+    printed = None
 
     def __init__(self, out: TextIO) -> None:
         self._out = out
@@ -23,7 +25,6 @@ class RawJson:
         self._decoders: dict[tuple[int | None, str], codecs.IncrementalDecoder] = {}
 
     def __call__(self, event: Event) -> None:
-        """Show an event."""
         with self._lock:
             data = dict(event.data)
             if event.kind == "graph":
@@ -40,7 +41,7 @@ class RawJson:
             self._tell(event.kind, event, data)
 
     def _end(self, event: Event) -> None:
-        """Print the character that a step began and did not end."""
+        """Tell the character that a step began and never ended."""
         for stream in ("stdout", "stderr"):
             held = self._decoders.pop((event.step, stream), None)
             if held is not None and (text := held.decode(b"", True)):
@@ -53,5 +54,4 @@ class RawJson:
         self._out.write(json.dumps({**line, **data}) + "\n")
 
     def close(self) -> None:
-        """Finish the display."""
         self._out.flush()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.live import Live as RichLive
+from rich.text import Text
 
 from ..engine.events import Event
 from ..graph.render import labels
@@ -12,24 +15,17 @@ from ..text import visible
 from .streams import Tail
 from .usage import usage_text
 
-if TYPE_CHECKING:
-    from rich.console import Console, Group
-    from rich.text import Text
-
 _LINES = 5
 _TITLE = 500
 
 
 class Live:
-    """Prints live lines by rich. See :class:`buildfront.progress.Progress`.
+    """See :class:`buildfront.progress.display.Progress`. Text from steps is shown as text: no control character of a
+    build reaches the terminal."""
 
-    Text from steps is shown as text: no control character of a build reaches the terminal.
-    """
+    printed = None
 
     def __init__(self, console: Console | None = None) -> None:
-        from rich.console import Console  # slow to import, and many builds print no live line
-        from rich.live import Live as RichLive
-
         self._console = console or Console(stderr=True)
         self._lock = threading.Lock()
         self._stages: dict[int, str] = {}
@@ -41,9 +37,6 @@ class Live:
         self._live.start()
 
     def _render(self) -> Group:
-        from rich.console import Group
-        from rich.text import Text
-
         with self._lock:
             rows: list[Text] = []
             for step, (title, began) in sorted(self._running.items()):
@@ -59,9 +52,6 @@ class Live:
         return list(self._tail[step].lines) if step in self._tail else []
 
     def __call__(self, event: Event) -> None:
-        """Show an event."""
-        from rich.text import Text
-
         line: Text | None = None
         with self._lock:
             step = event.step
@@ -95,5 +85,4 @@ class Live:
             self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
     def close(self) -> None:
-        """Finish the display."""
         self._live.stop()

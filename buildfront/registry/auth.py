@@ -31,8 +31,8 @@ def files() -> list[str]:
 def credentials(domain: str) -> tuple[str, str] | None:
     """Return user and password for a registry, or None.
 
-    Raises BuildError for a file, or an entry of this registry, that is there and can't be understood: to go on as
-    nobody, or with the entry of a file that comes later, would not be what the user has set up.
+    Raise BuildError if a file, or the entry of this registry, is malformed: without credentials, or with those of a
+    later file, the build would not do what the user has set up.
     """
     names = [domain, f"https://{domain}", f"https://{domain}/v1/", f"https://{domain}/v2/"]
     if domain == "docker.io":
@@ -42,7 +42,7 @@ def credentials(domain: str) -> tuple[str, str] | None:
         if auths is None:
             continue
         if not isinstance(auths, dict):
-            raise _bad(path, "its auths is no object")
+            raise _bad(path, "its auths is not an object")
         for name in names:
             entry = auths.get(name)
             if entry is None:
@@ -55,19 +55,19 @@ def credentials(domain: str) -> tuple[str, str] | None:
 
 def _entry(path: str, name: str, entry: Any) -> tuple[str, str] | None:
     if not isinstance(entry, dict):
-        raise _bad(path, f"its entry for {name} is no object")
+        raise _bad(path, f"its entry for {name} is not an object")
     raw = entry.get("auth")
     if raw is None or raw == "":
         return None  # docker writes such entries when a helper program keeps the password
     if not isinstance(raw, str):
-        raise _bad(path, f"the auth of {name} is no string")
+        raise _bad(path, f"the auth of {name} is not a string")
     try:
         text = base64.b64decode("".join(raw.split()), validate=True).decode("utf-8")
     except (binascii.Error, ValueError):
-        raise _bad(path, f"the auth of {name} is no base64 of USER:PASSWORD") from None
+        raise _bad(path, f"the auth of {name} is not base64 of USER:PASSWORD") from None
     user, colon, password = text.rstrip("\0").partition(":")
     if not colon or not user:
-        raise _bad(path, f"the auth of {name} is no base64 of USER:PASSWORD")
+        raise _bad(path, f"the auth of {name} is not base64 of USER:PASSWORD")
     return user, password
 
 
@@ -82,7 +82,7 @@ def _read(path: str) -> dict[str, Any]:
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise _bad(path, "it is no regular file")
+            raise _bad(path, "it is not a regular file")
         with os.fdopen(os.dup(fd), "rb") as stream:
             data = stream.read(_LIMIT + 1)
         if len(data) > _LIMIT:
@@ -96,9 +96,9 @@ def _read(path: str) -> dict[str, Any]:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise _bad(path, "it is no JSON") from None
+        raise _bad(path, "it is not JSON") from None
     if not isinstance(value, dict):
-        raise _bad(path, "it is no JSON object")
+        raise _bad(path, "it is not a JSON object")
     return value
 
 

@@ -1,4 +1,4 @@
-"""What a registry and its token server say of logging in, read strictly."""
+"""The challenges of a registry and the answers of its token server, read strictly."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Challenge(NamedTuple):
 def challenges(headers: Sequence[str]) -> list[Challenge]:
     """Return the challenges of WWW-Authenticate headers (RFC 9110, 11.6.1), in their order.
 
-    Several may stand in one header. What can't be understood ends its header; the first parameter of a name counts.
-    Raises BuildError for more than 16 KiB.
+    One header may have several. A malformed one ends its header; of parameters with one name the first counts. Raise
+    BuildError if there are more than 16 KiB.
     """
     if sum(map(len, headers)) > _LIMIT:
         raise BuildError(f"the registry asks for a login in more than {_LIMIT} bytes")
@@ -84,19 +84,19 @@ def check_extent(data: bytes, what: str) -> None:
 
 
 def read_object(data: bytes, what: str) -> dict[str, Any]:
-    """Return a JSON object. Raises BuildError for all else, however deep or large."""
+    """Return the JSON object in ``data``. Raise BuildError if it is anything else, however deep or large."""
     check_extent(data, what)
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        raise BuildError(f"{what} is no JSON") from None
+        raise BuildError(f"{what} is not JSON") from None
     if not isinstance(value, dict):
-        raise BuildError(f"{what} is no JSON object")
+        raise BuildError(f"{what} is not a JSON object")
     return value
 
 
 def read_token(data: bytes, what: str) -> str:
-    """Return the token of a token server's answer. Raises BuildError for what is none (RFC 6750, 2.1)."""
+    """Return the token of a token server's answer. Raise BuildError if there is none (RFC 6750, 2.1)."""
     value = read_object(data, what)
     token = value.get("token") or value.get("access_token")
     if not isinstance(token, str) or not _TOKEN.fullmatch(token):

@@ -3,8 +3,8 @@
 Plain http is spoken to loopback addresses only. Transient failures (connection, 5xx, 429) are tried again a few
 times; everything else is a BuildError that says what the registry answered.
 
-Nothing that a registry says is believed: redirects and places of uploads are followed one by one, as ``urls`` allows;
-credentials stay with the registry's origin, and once a request has left it none are sent any more, not even back.
+A registry is not trusted: redirects and places of uploads are followed one by one, as ``urls`` allows; credentials stay
+with the registry's origin, and once a request has left it none are sent any more, not even back.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, NamedTuple
 
 from ..errors import BuildError
-from ..image import documents
-from ..image.model import INDEXES, MANIFESTS, digest_of
+from ..image.digest import Digest
+from ..image.documents import LIMIT
+from ..image.media_types import INDEXES, MANIFESTS
 from ..image.reference import Reference
 from ..text import visible
 from .challenge import check_extent, read_object
@@ -25,10 +26,9 @@ from .login import Login
 from .urls import Url, Where, check_redirect, join, parse
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
-_MANIFEST_LIMIT = documents.LIMIT
+_MANIFEST_LIMIT = LIMIT
 _ERROR_LIMIT = 64 << 10
 _REDIRECTS = 10
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _FIELD = re.compile(r"[\x21-\x7e]{1,255}")
 
 
@@ -45,9 +45,9 @@ def is_loopback(domain: str) -> bool:
 
 
 class _Place(NamedTuple):
-    """Where a request goes. ``home``: nobody but the registry itself had a say, so its credentials may go along.
+    """The target of a request. ``home``: only the registry itself had a say, so its credentials may go along.
 
-    ``reach`` is the farthest place that had a say, None for the user alone (see ``urls.check_addresses``).
+    ``reach`` is the farthest place that had a say, None if only the user had (see ``urls.check_addresses``).
     """
 
     url: Url
@@ -105,7 +105,10 @@ class Repository:
         headers: Mapping[str, str] | None = None,
         make: Callable[[], Iterable[bytes]] | None = None,
     ) -> _Answer:
-        """The answer to a request, after redirects and a login. The caller closes it. Raises BuildError."""
+        """Return the answer to a request, after redirects and a login; the caller closes it.
+
+        Raise BuildError if there is none.
+        """
         answer: _Answer | None = None
 
         def attempt() -> Response:
@@ -179,7 +182,7 @@ class Repository:
         )
 
     def _next(self, answer: _Answer, what: str) -> _Place:
-        """The place that the Location of an answer names. Raises BuildError for one that we don't go to."""
+        """Return the place that the Location of an answer names. Raise BuildError if it must not be visited."""
         source = answer.place
         what = f"{what} of {source.url.authority}"
         location = answer.response.header("location")
@@ -207,7 +210,7 @@ class Repository:
     # pulling
 
     def manifest(self, target: str) -> tuple[bytes, str]:
-        """Return a manifest's bytes and media type, by tag or digest; a digest is checked. Raises BuildError."""
+        """Return a manifest's bytes and media type, by tag or digest. Raise BuildError if it is missing or damaged."""
         response = self._send("GET", self._at(f"manifests/{target}"), {"Accept": _ACCEPT}).response
         if response.status == 404:
             response.finish()
@@ -225,24 +228,24 @@ class Repository:
         finally:
             response.close()
         check_extent(data, what)
-        if target.startswith("sha256:") and digest_of(data) != target:
+        if target.startswith("sha256:") and Digest.of(data) != target:
             raise BuildError(f"the registry answered {target} with other content")
-        self._check_stated(response, digest_of(data), what)
+        self._check_stated(response, Digest.of(data), what)
         return data, visible(response.header("content-type").partition(";")[0].strip(), 255)
 
     @staticmethod
     def _check_stated(response: Response, digest: str, what: str) -> None:
-        """A registry may say the digest of what it has; one that says another one has something else."""
+        """Raise BuildError if the registry states another digest."""
         stated = response.header("docker-content-digest")
-        if _DIGEST.fullmatch(stated) and stated != digest:
+        if Digest.is_valid(stated) and stated != digest:
             raise BuildError(f"{what} is damaged: its digest is {digest}, and the registry says {stated}")
 
     def blob(self, digest: str, size: int | None = None) -> Iterator[bytes]:
         """Yield a blob's bytes as they come. The caller checks the digest.
 
-        Raises BuildError, for more or less than ``size`` bytes too; more are never yielded.
+        Raise BuildError if there are more or fewer than ``size`` bytes; more are never yielded.
         """
-        _check_digest(digest)
+        Digest.parse(digest)
         response = self._send("GET", self._at(f"blobs/{digest}")).response
         try:
             if response.status != 200:
@@ -267,14 +270,14 @@ class Repository:
 
     def has_blob(self, digest: str) -> bool:
         """Whether the repository has it."""
-        _check_digest(digest)
+        Digest.parse(digest)
         response = self._send("HEAD", self._at(f"blobs/{digest}")).response
         response.finish()
         return response.status == 200
 
     def upload(self, digest: str, size: int, open_blob: Callable[[], IO[bytes]]) -> None:
-        """Upload a blob in one piece. Raises BuildError."""
-        _check_digest(digest)
+        """Upload a blob in one piece. Raise BuildError if it fails."""
+        Digest.parse(digest)
         what = f"uploading to {self.reference.familiar}"
         started = self._send("POST", self._at("blobs/uploads/"), {"Content-Length": "0"})
         if started.response.status not in (201, 202):
@@ -301,25 +304,20 @@ class Repository:
         self._check_stated(response, digest, "the uploaded blob")
 
     def put_manifest(self, target: str, data: bytes, media_type: str) -> None:
-        """Upload a manifest under a tag or its digest. Raises BuildError."""
+        """Upload a manifest under a tag or its digest. Raise BuildError if it fails."""
         what = f"pushing {self.reference.familiar}"
         if not _FIELD.fullmatch(media_type):
-            raise BuildError(f"{what}: {visible(media_type, 100)!r} is no media type")
+            raise BuildError(f"{what}: {visible(media_type, 100)!r} is not a media type")
         headers = {"Content-Type": media_type, "Content-Length": str(len(data))}
         response = self._send("PUT", self._at(f"manifests/{target}"), headers, lambda: [data]).response
         if response.status not in (200, 201):
             raise self._refused(response, what)
         response.finish()
-        self._check_stated(response, digest_of(data), "the pushed manifest")
-
-
-def _check_digest(digest: str) -> None:
-    if not _DIGEST.fullmatch(digest):
-        raise BuildError(f"unsupported digest {visible(digest, 100)!r}", hint="only sha256 is supported")
+        self._check_stated(response, Digest.of(data), "the pushed manifest")
 
 
 def _error_words(data: bytes) -> str:
-    """What the errors of an answer say (distribution spec, "Error Codes"); empty for any other body."""
+    """Return the messages of an answer's errors (distribution spec, "Error Codes"), empty for any other body."""
     try:
         errors = read_object(data, "the registry's error").get("errors")
     except BuildError:

@@ -48,7 +48,7 @@ class Lines:
         self.cut = threading.Event()
 
     def add(self, line: socket.socket) -> None:
-        """Note an open one. Raises httpcore.ConnectError after :meth:`abort`."""
+        """Note an open connection. Raise httpcore.ConnectError after :meth:`abort`."""
         with self._lock:
             if self.cut.is_set():
                 line.close()
@@ -84,7 +84,7 @@ class Stream(httpcore.NetworkStream):
         self._headers: int | None = None
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        """Return what came. Raises httpcore.ReadTimeout when the server is too slow."""
+        """Return bytes from the server. Raise httpcore.ReadTimeout if it is too slow."""
         self._writing = _Patience()
         began = time.monotonic()
         try:
@@ -104,7 +104,7 @@ class Stream(httpcore.NetworkStream):
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Send all of it. Raises httpcore.WriteTimeout when the server takes too little."""
+        """Send all of the bytes. Raise httpcore.WriteTimeout if the server takes too few."""
         self._reading, self._headers = _Patience(), _HEADERS
         view = memoryview(buffer)
         while view:
@@ -120,7 +120,7 @@ class Stream(httpcore.NetworkStream):
             view = view[sent:]
 
     def body(self) -> None:
-        """Say that the headers are complete: what comes now has other limits."""
+        """Note that the headers are complete: the body has other limits."""
         self._headers = None
 
     def close(self) -> None:
@@ -133,7 +133,7 @@ class Stream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        """Return the same connection with TLS. Raises BuildError for a certificate that is not trusted."""
+        """Return the same connection with TLS. Raise BuildError if the certificate is not trusted."""
         try:
             self._line.settimeout(_CONNECT)
             # The handshake is a step of its own, so that abort() reaches a connection that hangs in it.
@@ -159,7 +159,7 @@ class Stream(httpcore.NetworkStream):
         return self
 
     def get_extra_info(self, info: str) -> Any:
-        """Return what httpcore asks for: whether the other end has closed, and whether there is TLS."""
+        """Return the facts that httpcore asks for: whether the other end has closed, and whether there is TLS."""
         if info == "is_readable":
             return _readable(self._line)
         if info == "ssl_object":
@@ -178,13 +178,13 @@ def _readable(line: socket.socket) -> bool:
 
 
 Address = tuple[int, str, Any]
-"""Family, the address as text, and as connect() wants it."""
+"""The family, the address as text, and the address for connect()."""
 
 
 def look_up(host: str, port: int, cut: threading.Event) -> list[Address]:
-    """Return the addresses of a host. Raises httpcore.ConnectError.
+    """Return the addresses of a host. Raise httpcore.ConnectError if there are none.
 
-    Name servers are asked in a thread that we don't wait for: nothing else can interrupt the C library's.
+    A thread asks the name servers, and is not waited for: nothing can interrupt the look-up of the C library.
     """
     try:
         number = ipaddress.ip_address(host)
@@ -206,7 +206,7 @@ def look_up(host: str, port: int, cut: threading.Event) -> list[Address]:
         except OSError as error:
             answers.put(str(error.strerror or error))
         except UnicodeError:
-            answers.put("its host is no name")
+            answers.put("its host is not a name")
 
     threading.Thread(target=ask, daemon=True).start()
     deadline = time.monotonic() + _CONNECT
@@ -243,7 +243,7 @@ class Network(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect to the first address that answers. Raises BuildError when one of them is none to go to."""
+        """Connect to the first address that answers. Raise BuildError if one of them must not be connected to."""
         addresses = look_up(host, port, self._lines.cut)
         if self._judge:
             url = Url(self._scheme, host, port, "/")

@@ -12,9 +12,9 @@ from typing import Any
 
 import httpcore
 
-from .. import __version__
 from ..errors import BuildError
 from ..text import visible
+from ..version import __version__
 from .connect import PATIENCE, Lines, Network, Stream
 from .urls import Url, Where, check_addresses, literal
 
@@ -23,7 +23,9 @@ BACKOFF = 0.2
 _LONGEST_PAUSE = 10.0  # whatever Retry-After says
 _ENOUGH = 60.0  # seconds after which nothing is tried again
 _DOCUMENT = 120.0  # seconds that a document (not a blob) may take
-_DRAIN = 16 << 10  # what is read of an answer that nobody wants, so that its connection can be used again
+_DRAIN = (
+    16 << 10
+)  # bytes that are read of an answer that is not wanted, so that its connection can be used again
 _TRANSIENT = (429, 500, 502, 503, 504)
 _BROKEN = (
     httpcore.TimeoutException,
@@ -41,7 +43,7 @@ class Broken(Exception):
     def __init__(self, error: Exception) -> None:
         words = visible(str(error), 300) or type(error).__name__
         super().__init__(words)
-        # Who has kept us waiting once would do so each time.
+        # A server that has kept us waiting once would do so each time.
         lasting = (
             httpcore.TimeoutException,
             httpcore.LocalProtocolError,
@@ -146,7 +148,7 @@ def _decoder(encoding: str, what: str, limit: int) -> Callable[[bytes, int], byt
         try:
             return unpack.decompress(data, max(most, 1))
         except zlib.error:
-            raise BuildError(f"{what} is damaged: it is no {name}") from None
+            raise BuildError(f"{what} is damaged: it is not {name}") from None
 
     return decode
 
@@ -256,7 +258,10 @@ class Http:
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return which authorities are trusted: SSL_CERT_FILE or SSL_CERT_DIR, else certifi's. Raises BuildError."""
+    """Return a context that trusts the authorities in SSL_CERT_FILE or SSL_CERT_DIR, else those of certifi.
+
+    Raise BuildError if they can't be read.
+    """
     import certifi
 
     file, directory = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
@@ -292,7 +297,7 @@ def _by_proxy(proxy: str, lines: Lines, more: dict[str, Any]) -> httpcore.Connec
     from urllib.parse import unquote, urlsplit
 
     wrong = BuildError(
-        f"the proxy {visible(proxy.rpartition('@')[2], 200)!r} is no http, https or socks5 URL",
+        f"the proxy {visible(proxy.rpartition('@')[2], 200)!r} is not an http, https or socks5 URL",
         hint="see the variables HTTPS_PROXY and ALL_PROXY",
     )
     try:

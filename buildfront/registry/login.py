@@ -36,9 +36,9 @@ class Login:
         self.header: Mapping[str, str] = {}
 
     def answer(self, headers: Sequence[str], used: Mapping[str, str], distance: Where) -> None:
-        """Log in as the registry's WWW-Authenticate headers ask. Raises BuildError.
+        """Log in as the registry's WWW-Authenticate headers ask. Raise BuildError if that fails.
 
-        ``used`` is the header that was refused: when another thread has got a new one meanwhile, nothing is done.
+        ``used`` is the header that was refused: if another thread has got a new one meanwhile, nothing is done.
         """
         with self._lock:
             if self.header is not used:
@@ -100,7 +100,7 @@ class Login:
             raise BuildError(f"the token server of {self._domain} can't be reached: {error}") from None
 
     def _get(self, url: Url, headers: Mapping[str, str], reach: Where | None) -> Response:
-        """The answer of a token server; it may lead us elsewhere on itself, and to nobody else."""
+        """Return the answer of a token server. Its redirects may lead to itself only."""
         start = url
         for _ in range(_REDIRECTS + 1):
             response = self._http.exchange("GET", url, headers, reach=reach)

@@ -1,6 +1,6 @@
-"""URLs and addresses as a registry may name them: read strictly, and judged before anything is sent there.
+"""URLs and addresses that a registry names: read strictly, and judged before anything is sent there.
 
-A URL is taken apart here, once; what is connected to are these parts, and no other parser sees the text.
+A URL is parsed here, once. Connections are made to these parts, and no other parser sees the text.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Url(NamedTuple):
 
 
 def parse(text: str, what: str = "the address") -> Url:
-    """Return the parts of an absolute URL. Raises BuildError, which names ``what``, for all that is not plain.
+    """Return the parts of an absolute URL. Raise BuildError, which names ``what``, if it is unusual in any way.
 
     Refused: other schemes, user information, fragments, characters that no URL has, ports that do not exist, and
     numbers that stand for an IPv4 address in any other form than four decimal ones.
@@ -69,7 +69,9 @@ def parse(text: str, what: str = "the address") -> Url:
     if found is None:
         scheme = text.partition(":")[0].lower()
         raise refuse(
-            "it is no http or https URL" if scheme not in _PORTS else "it is not SCHEME://HOST[:PORT]/PATH"
+            "it is not an http or https URL"
+            if scheme not in _PORTS
+            else "it is not SCHEME://HOST[:PORT]/PATH"
         )
     scheme, six, name, digits, path, query = found.groups()
     scheme = scheme.lower()
@@ -85,7 +87,7 @@ def parse(text: str, what: str = "the address") -> Url:
         host = name.lower()
         labels = host.split(".")
         if any(not 0 < len(label) < 64 for label in labels):
-            raise refuse("its host is no name")
+            raise refuse("its host is not a name")
         if _NUMBER.fullmatch(labels[-1]):
             try:
                 ipaddress.IPv4Address(host)
@@ -95,7 +97,7 @@ def parse(text: str, what: str = "the address") -> Url:
 
 
 def join(base: Url, location: str, what: str) -> Url:
-    """Return where a Location header leads, seen from ``base``. Raises BuildError as :func:`parse` does."""
+    """Return the URL of a Location header, relative to ``base``. Raise BuildError as :func:`parse` does."""
     from urllib.parse import urljoin
 
     if len(location) > _LIMIT or not location or _UNFIT.search(location):
@@ -106,7 +108,7 @@ def join(base: Url, location: str, what: str) -> Url:
         return parse(urljoin(str(base), location), what)
     except ValueError:
         raise BuildError(
-            f"{what} is refused: it is no URL: {visible(location.partition('?')[0], 200)}"
+            f"{what} is refused: it is not a URL: {visible(location.partition('?')[0], 200)}"
         ) from None
 
 
@@ -184,9 +186,9 @@ def literal(host: str) -> str | None:
 def check_addresses(reach: Where | None, to: Url, addresses: Sequence[str]) -> BuildError | None:
     """Return why none of ``addresses`` may be connected to for ``to``, or None.
 
-    ``reach`` is the farthest place that had a say in where we go; None when the user alone had: then every address
-    is right, but plain http is spoken to this machine only. Otherwise nobody leads us nearer than they are themselves,
-    and nobody but neighbours to neighbours.
+    ``reach`` is the farthest place that had a say in the target, None if only the user had: then every address is
+    allowed, but plain http is spoken to this machine only. Otherwise a place may not lead to one that is nearer than
+    itself, and only neighbours may lead to neighbours.
     """
     for address in addresses:
         kind = where(address)

@@ -1,63 +1,58 @@
-"""Blobs: written beside, hashed while written, renamed into place. Content-addressed, never changed."""
+"""Blobs: written beside, hashed while they are written, renamed into place. Content-addressed, never changed."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import IO, Any
 
-from ..errors import BuildError
-from ..image.model import Descriptor
+from ..image.descriptor import Descriptor
+from ..image.digest import Digest
+from ..image.hashed import HashedWriter
 
 
 class BlobWriter:
-    """A blob on its way in. Write to it, then :meth:`commit`; dropped without commit it leaves nothing."""
+    """A blob that is being written. It is in the store after :meth:`commit`; without that it leaves nothing."""
 
     def __init__(self, blobs: str, temporary: str) -> None:
         self._blobs = blobs
         self._path = temporary
         self._file: IO[bytes] = open(temporary, "xb")
-        self._hash = hashlib.sha256()
-        self.size = 0
+        self._hashed = HashedWriter(self._file)
 
     def write(self, data: Any) -> int:
-        """Hash and write."""
-        self._file.write(data)
-        self._hash.update(data)
-        self.size += len(data)
-        return len(data)
+        """Append bytes."""
+        return self._hashed.write(data)
 
     def flush(self) -> None:
-        """For streams that expect it; commit flushes."""
+        """Do nothing: this is for streams that call it, and commit flushes."""
 
     def reopen(self) -> IO[bytes]:
-        """What was written so far, to read."""
+        """Open what was written so far to read it."""
         self._file.flush()
         return open(self._path, "rb")
 
     @property
-    def digest(self) -> str:
-        """``sha256:…`` of what was written so far."""
-        return "sha256:" + self._hash.hexdigest()
+    def size(self) -> int:
+        """The number of bytes that were written so far."""
+        return self._hashed.size
 
-    def commit(self, media_type: str, expected: str = "") -> Descriptor:
-        """Flush to the disk and move into place.
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was written so far."""
+        return self._hashed.digest
 
-        Raises BuildError, and drops the data, when ``expected`` is another digest.
-        """
+    def commit(self, media_type: str) -> Descriptor:
+        """Flush the blob to the disk and move it into place."""
         digest = self.digest
-        if expected and digest != expected:
-            self.discard()
-            raise BuildError(f"a blob is damaged: its digest is {digest}, and {expected} was expected")
         self._file.flush()
         os.fsync(self._file.fileno())
         self._file.close()
         os.chmod(self._path, 0o644)
-        os.rename(self._path, os.path.join(self._blobs, digest.removeprefix("sha256:")))
+        os.rename(self._path, os.path.join(self._blobs, digest.hex))
         return Descriptor(media_type, digest, self.size)
 
     def discard(self) -> None:
-        """Throw it away."""
+        """Remove what was written. Do nothing if that was done before."""
         try:
             self._file.close()
         except OSError:

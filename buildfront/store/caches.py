@@ -1,8 +1,8 @@
 """Cache mounts: directories that outlive the builds which fill them (``RUN --mount=type=cache``).
 
-Layout: ``caches/NAME/`` for each cache, NAME a digest of what identifies it; in it ``cache.json`` and one directory
-``N/`` for each instance, with ``data`` and ``lock``. Who uses an instance holds its lock, shared or alone, so a killed
-build gives it back by ending. There are several instances where builds did not want to share one.
+Layout: ``caches/NAME/`` for each cache, where NAME is a digest of what identifies it; in it ``cache.json`` and one
+directory ``N/`` for each instance, with ``data`` and ``lock``. A build that uses an instance holds its lock, shared or
+exclusive, so a killed build releases it. There are several instances if builds did not want to share one.
 """
 
 from __future__ import annotations
@@ -15,29 +15,40 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
+
+from run_step import Root, remove_tree
 
 from ..errors import BuildError
-
-if TYPE_CHECKING:
-    from .image_store import Session
+from .locks import locked_directory
 
 Fill = Callable[[str], None]
-"""Fills a new instance's empty directory."""
+"""Fills the empty directory of a new instance."""
+
+
+class Scratch(Protocol):
+    """A session of the store, where a new instance is made, and where one that is removed goes."""
+
+    def place(self, kind: str) -> str:
+        """Return a new path; nothing is made."""
+
+    def directory(self, kind: str) -> str:
+        """Make a new directory, and return its path."""
+
 
 _LOOK = 0.01
-"""Seconds for those who hold a lock for no longer than it takes to see that it was free."""
+"""Seconds to wait for a program that holds a lock only to see whether it was free."""
 
 _POLL = 0.2
-"""Seconds after which a wait for a lock looks whether the build was stopped."""
+"""Seconds between two looks whether the build was stopped, while a lock is waited for."""
 
 _LONG = 1 << 20
-"""Characters of a cache's description, whatever lies there."""
+"""Characters that are read of a cache's description."""
 
 
 @dataclass(frozen=True)
 class CacheRow:
-    """One instance. ``size`` is bytes on disk, ``used`` the time of the last use in seconds since the epoch."""
+    """An instance. ``size`` is bytes on disk, ``used`` the time of the last use in seconds since the epoch."""
 
     name: str
     id: str
@@ -49,7 +60,7 @@ class CacheRow:
 
 
 class Cache:
-    """An instance in use. Close it to give it back."""
+    """An instance in use. Close it to release it."""
 
     def __init__(self, path: str, lock: int) -> None:
         self.path = os.path.join(path, "data")
@@ -57,10 +68,10 @@ class Cache:
         os.utime(lock)  # when it was last used
 
     def close(self) -> None:
-        """Give it back; the object is of no use afterwards."""
+        """Release the instance; the object can't be used afterwards."""
         if self.lock >= 0:
             os.utime(self.lock)
-            fcntl.flock(self.lock, fcntl.LOCK_UN)  # whoever else has the descriptor still
+            fcntl.flock(self.lock, fcntl.LOCK_UN)  # for other processes that have the descriptor too
             os.close(self.lock)
             self.lock = -1
 
@@ -73,24 +84,25 @@ class Caches:
 
     @staticmethod
     def name(identity: str, base: str) -> str:
-        """The name of a cache's directory, made of its id and of what a new one starts with."""
-        # An id that is no text has surrogates, each encoded by itself: no other id is written alike.
+        """Return the name of a cache's directory, made of its ID and of what a new one starts with."""
+        # An ID that is not UTF-8 has surrogates. Each is encoded by itself, so different IDs stay different.
         text = json.dumps([identity, base], ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
     def take(
         self,
-        session: Session,
+        session: Scratch,
         identity: str,
         base: str,
         sharing: str,
         fill: Fill,
         cancel: threading.Event,
     ) -> Cache | None:
-        """An instance of the cache ``identity``, made and filled when there is none that ``sharing`` allows.
+        """Return an instance of the cache ``identity``. Make and fill one if ``sharing`` allows none of those present.
 
-        ``shared``: others may use it at the same time. ``private``: nobody else does; where all are in use there is a
-        new one. ``locked``: there is one alone, and whoever comes second waits. None when ``cancel`` is set meanwhile.
+        ``shared``: other builds may use it at the same time. ``private``: no other build does; if all are in use, there
+        is a new one. ``locked``: there is only one, and the second build waits. Return None if ``cancel`` is set
+        meanwhile.
         """
         directory = os.path.join(self.directory, self.name(identity, base))
         kind = fcntl.LOCK_SH if sharing == "shared" else fcntl.LOCK_EX
@@ -98,7 +110,7 @@ class Caches:
             self._describe(session, directory, identity)
             numbers = self._instances(directory)
             if sharing == "locked":
-                numbers = numbers[:1]  # those that meet there meet always
+                numbers = numbers[:1]  # builds that share it share it always
             for again in (True, False):
                 for number in numbers:
                     path = os.path.join(directory, str(number))
@@ -111,7 +123,7 @@ class Caches:
                 path = os.path.join(directory, str(numbers[0]))
                 lock = self._wait(path, cancel)
             else:
-                # Above all others: which one is the first must not change while somebody uses it.
+                # Above all others: the first one must stay the first while it is in use.
                 free = max(numbers, default=-1) + 1
                 path = os.path.join(directory, str(free))
                 lock = self._make(session, path, kind, fill)
@@ -119,7 +131,7 @@ class Caches:
                 return Cache(path, lock)
         return None
 
-    def _describe(self, session: Session, directory: str, identity: str) -> None:
+    def _describe(self, session: Scratch, directory: str, identity: str) -> None:
         if os.path.isdir(directory):
             return
         os.makedirs(self.directory, mode=0o700, exist_ok=True)  # see Store._create
@@ -143,7 +155,7 @@ class Caches:
 
     @staticmethod
     def _lock(path: str, kind: int) -> int | None:
-        """A descriptor that holds the lock; None where somebody else has it, or the instance has gone."""
+        """Return a descriptor that holds the lock; None if another process has it, or the instance is gone."""
         try:
             fd = os.open(os.path.join(path, "lock"), os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -161,8 +173,11 @@ class Caches:
         return None
 
     def _wait(self, path: str, cancel: threading.Event) -> int | None:
-        """Like :meth:`_lock`, but wait for it; on a thread, because a lock can't be waited for together with an event.
-        One that comes after ``cancel`` is given back at once."""
+        """Do the same as :meth:`_lock`, but wait for the lock.
+
+        A thread waits, because a lock can't be waited for together with an event. A lock that comes after ``cancel`` is
+        released at once.
+        """
         found: list[int | None] = []
         ended = threading.Event()
         mutex = threading.Lock()
@@ -186,10 +201,8 @@ class Caches:
         return found[0] if found else None
 
     @staticmethod
-    def _make(session: Session, path: str, kind: int, fill: Fill) -> int | None:
-        """A new instance, locked before it has its name; None where another build was first."""
-        from .locks import locked_directory
-
+    def _make(session: Scratch, path: str, kind: int, fill: Fill) -> int | None:
+        """Make a new instance, locked before it has its name; return None if another build was first."""
         new = session.directory("cache")
         lock = os.open(os.path.join(new, "lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
@@ -213,8 +226,11 @@ class Caches:
         return lock
 
     def rows(self, wanted: Callable[[str, int], bool] = lambda identity, used: True) -> list[CacheRow]:
-        """The instances, those used last first; ``wanted`` is asked by ID and time of the last use: a large cache
-        takes a while to be measured."""
+        """Return the instances, the last used first.
+
+        ``wanted`` selects them by ID and time of the last use before they are measured, which takes a while for a large
+        cache.
+        """
         out = [row for item in self._all() if (row := self._row(*item, wanted)) is not None]
         return sorted(out, key=lambda row: (-row.used, row.id, row.instance))
 
@@ -248,10 +264,8 @@ class Caches:
             os.close(lock)
         return CacheRow(name, identity, number, _size(path), used, lock is None, os.path.join(path, "data"))
 
-    def remove(self, session: Session, row: CacheRow) -> bool:
-        """Remove an instance, and the cache with its last; False where it is in use, or gone."""
-        from .locks import locked_directory
-
+    def remove(self, session: Scratch, row: CacheRow) -> bool:
+        """Remove an instance, and the cache with its last one. Return false if it is in use or gone."""
         path = os.path.join(self.directory, row.name, str(row.instance))
         lock = self._lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if lock is None:
@@ -261,15 +275,13 @@ class Caches:
         finally:
             os.close(lock)
         directory = os.path.dirname(path)
-        with locked_directory(self.directory):  # nobody gives a new instance its name now
+        with locked_directory(self.directory):  # no new instance gets its name now
             if not self._instances(directory) and os.path.isdir(directory):
                 os.rename(directory, session.place("cache"))
         return True
 
 
 def _discard(path: str) -> None:
-    from run_step import remove_tree
-
     remove_tree(path)
 
 
@@ -282,12 +294,10 @@ def _is(path: str, fd: int) -> bool:
 
 
 def _size(path: str) -> int:
-    """Bytes on disk; a file with several names counts once, and what lies deeper than a path can say does not.
+    """Return the bytes on disk. A file with several names counts once, and one too deep for a path does not count.
 
-    A step may change the tree meanwhile: whatever it puts in the way, nothing outside is looked at.
+    A step may change the tree meanwhile. Whatever it puts in the way, nothing outside is looked at.
     """
-    from run_step import Root
-
     total = 0
     seen: set[tuple[int, int]] = set()
     todo = ["/"]

@@ -1,4 +1,4 @@
-"""The catalogue: what the store knows beyond its blobs, in SQLite (WAL, so that builds may run side by side)."""
+"""The catalogue: the knowledge of the store beyond its blobs, in SQLite (WAL, so that builds may run side by side)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import threading
 from typing import Any, NamedTuple
 
 from ..errors import BuildError
+from ..image.descriptor import Descriptor, Layer
+from ..image.digest import Digest
 from .database import Database, Schema
 from .failure import is_damage
 
@@ -39,12 +41,12 @@ CREATE TABLE IF NOT EXISTS layers(digest TEXT, diff_id TEXT, PRIMARY KEY(digest,
 """
 
 _VERSION = 3
-"""Of the tables. 2: steps keep what they used. 3: the digest of a step's files belongs to one snapshot of the step;
-what was noted of files before may be of those that changed while they were read; layers that were compared with their
-diff IDs are noted."""
+"""The version of the tables. 2: steps keep the resources that they used. 3: the digest of a step's files belongs to one
+snapshot of the step; earlier digests of files may be of some that changed while they were read; layers that were
+compared with their diff IDs are noted."""
 
 _NO_SNAPSHOT = 0
-"""In place of the number for a result that is an image's own, which its key tells already; SQLite counts from 1."""
+"""Stands for the result that is an image itself, which its key identifies; SQLite counts from 1."""
 
 
 class SnapshotRow(NamedTuple):
@@ -53,15 +55,22 @@ class SnapshotRow(NamedTuple):
     id: int
     parent: int | None
     empty: bool
-    diff_id: str | None
-    digest: str | None
+    diff_id: Digest | None
+    digest: Digest | None
     size: int | None
     media_type: str | None
     created: int
 
+    @property
+    def layer(self) -> Layer | None:
+        """The layer, None if its blob is not written yet."""
+        if self.diff_id is None or self.digest is None:
+            return None
+        return Layer(Descriptor(self.media_type or "", self.digest, self.size or 0), self.diff_id)
+
 
 class StepRow(NamedTuple):
-    """A step that ran: where its result is. ``changed`` false: the result is its parent's."""
+    """A step that ran, and its result. ``changed`` false: the result is its parent's."""
 
     snapshot: int | None
     changed: bool
@@ -69,7 +78,7 @@ class StepRow(NamedTuple):
 
 
 def _signed(number: int) -> int:
-    """Inode numbers have 64 bits, some filesystems use the highest, and SQLite's integers have a sign."""
+    """Return an inode number as a signed one: SQLite's integers have a sign, and some filesystems use all 64 bits."""
     return number - (1 << 64) if number >> 63 else number
 
 
@@ -92,9 +101,9 @@ def _is_sound(row: SnapshotRow) -> bool:
 class Catalogue:
     """One connection, shared by the threads of a build under a lock.
 
-    Opened, and made where it is missing; a damaged one is set aside and made anew (:mod:`.database`). Methods raise
-    BuildError for what the disk or the content does not allow. ``read_only`` says why nothing can be kept, where
-    that is so: what is set is known to this object alone then. ``warnings`` are for the user.
+    A missing catalogue is made, a damaged one is set aside and made anew (:mod:`.database`). Methods raise BuildError
+    if the disk or the content does not allow it. ``read_only`` is the reason why nothing can be kept, if there is one:
+    then only this object knows what is set. ``warnings`` are for the user.
     """
 
     def __init__(self, path: str) -> None:
@@ -106,7 +115,7 @@ class Catalogue:
 
     @staticmethod
     def _upgrade(db: sqlite3.Connection) -> None:
-        """Bring an older store's tables to this version; of two programs at once, one does it."""
+        """Upgrade an older store's tables to this version; of two programs at once, one does it."""
         db.execute("BEGIN IMMEDIATE")
         try:
             found = db.execute("PRAGMA user_version").fetchone()[0]
@@ -136,7 +145,7 @@ class Catalogue:
             return self._db.execute(sql, args).lastrowid or 0
 
     def _remember(self, sql: str, rows: list[tuple[Any, ...]]) -> None:
-        """All rows or none; where there is no room for them they are only not known the next time."""
+        """Add all rows or none. If there is no room for them, they are only not known the next time."""
         with self._lock, self._file.telling():
             self._db.execute("BEGIN")
             try:
@@ -149,21 +158,17 @@ class Catalogue:
                     raise
 
     def meta(self, name: str) -> str | None:
-        """A setting of this store."""
+        """Return a setting of this store, None if it is not set."""
         row = self._one("SELECT value FROM meta WHERE name=?", name)
         return str(row[0]) if row else None
 
-    def set_meta(self, name: str, value: str) -> None:
-        """Set it."""
-        self._do("INSERT OR REPLACE INTO meta VALUES(?,?)", name, value)
-
     def settle_meta(self, name: str, value: str) -> str:
-        """Set it where it is not set yet; returns what it is, which another process may have been first to say."""
+        """Set a setting unless it is set, maybe by another process, and return its value."""
         self._do("INSERT OR IGNORE INTO meta VALUES(?,?)", name, value)
         return self.meta(name) or value
 
     def new_snapshot(self, parent: int | None, empty: bool, now: int) -> int:
-        """A new number; the directory is put in place by the caller."""
+        """Return the number of a new snapshot. The caller puts the directory in place."""
         return self._do(
             "INSERT INTO snapshots(parent, empty, created) VALUES(?,?,?)", parent, int(empty), now
         )
@@ -173,25 +178,27 @@ class Catalogue:
         self._do("DELETE FROM snapshots WHERE id=?", number)
 
     def set_layer(self, number: int, diff_id: str, digest: str, size: int, media_type: str) -> None:
-        """The layer of a snapshot, once its blob is there."""
+        """Note the layer of a snapshot, whose blob is there."""
         sql = "UPDATE snapshots SET diff_id=?, digest=?, size=?, media_type=? WHERE id=?"
         self._do(sql, diff_id, digest, size, media_type, number)
 
     def snapshot(self, number: int) -> SnapshotRow | None:
-        """One row."""
+        """Return the row of a snapshot, None if it is not known."""
         sql = "SELECT id, parent, empty, diff_id, digest, size, media_type, created FROM snapshots WHERE id=?"
         row = self._one(sql, number)
         if row is None:
             return None
         found = SnapshotRow(row[0], row[1], bool(row[2]), *row[3:])
         if not _is_sound(found):
-            raise self._file.damaged(f"the snapshot {number} is no snapshot")
-        return found
+            raise self._file.damaged(f"the snapshot {number} is malformed")
+        digests = [None if text is None else Digest(text) for text in (found.diff_id, found.digest)]
+        return found._replace(diff_id=digests[0], digest=digests[1])
 
     def lineage(self, number: int | None) -> list[SnapshotRow]:
-        """The snapshot and its ancestors, the topmost first; nothing of one that is not known.
+        """Return a snapshot and its ancestors, the topmost first; nothing if the snapshot is not known.
 
-        Raises BuildError where an ancestor is not known."""
+        Raise BuildError if an ancestor is not known.
+        """
         out: list[SnapshotRow] = []
         while number is not None:
             row = self.snapshot(number)
@@ -204,21 +211,21 @@ class Catalogue:
         return out
 
     def chain(self, chain_id: str) -> int | None:
-        """The snapshot that holds a stack of image layers."""
+        """Return the snapshot that holds a stack of image layers."""
         row = self._one("SELECT snapshot FROM chains WHERE chain_id=?", chain_id)
         return row[0] if row and isinstance(row[0], int) else None
 
     def set_chain(self, chain_id: str, snapshot: int) -> None:
-        """Remember it."""
+        """Note the snapshot that holds a stack of image layers."""
         self._do("INSERT OR REPLACE INTO chains VALUES(?,?)", chain_id, snapshot)
 
     def step(self, key: str) -> StepRow | None:
-        """The result of an earlier run with this key."""
+        """Return the result of an earlier run with this key."""
         row = self._one("SELECT snapshot, changed, components FROM steps WHERE key=?", key)
         if row is None:
             return None
         if not (row[0] is None or isinstance(row[0], int)) or not isinstance(row[2], str):
-            raise self._file.damaged(f"the step {key[:12]} is no step")
+            raise self._file.damaged(f"the step {key[:12]} is malformed")
         return StepRow(row[0], bool(row[1]), row[2])
 
     def set_step(
@@ -232,33 +239,31 @@ class Catalogue:
         now: int,
         usage: str = "{}",
     ) -> None:
-        """Remember a result. ``slot`` names the place in the Dockerfile, for comparing with earlier runs; ``usage`` is
-        what a RUN used, as JSON."""
+        """Note a result.
+
+        ``slot`` is the place in the Dockerfile, for comparing with earlier runs; ``usage`` the resources that a RUN
+        used, as JSON.
+        """
         sql = "INSERT OR REPLACE INTO steps VALUES(?,?,?,?,?,?,?,?)"
         self._do(sql, key, slot, snapshot, int(changed), components, wall_us, now, usage)
 
-    def usage(self, key: str) -> str:
-        """What the step with this key used when it ran, as JSON; an empty object when nothing is known."""
-        row = self._one("SELECT usage FROM steps WHERE key=?", key)
-        return row[0] if row else "{}"
-
     def forget_step(self, key: str) -> None:
-        """Drop a result whose snapshot is gone."""
+        """Forget a result whose snapshot is gone."""
         self._do("DELETE FROM steps WHERE key=?", key)
 
     def content(self, source: str, snapshot: int | None, selector: str) -> str | None:
-        """The digest of files selected from a step's result: its key, and which of the runs with that key it was."""
+        """Return the digest of files that were selected from the result of a step, one of the runs with its key."""
         sql = "SELECT digest FROM contents WHERE source=? AND snapshot=? AND selector=?"
         row = self._one(sql, source, snapshot or _NO_SNAPSHOT, selector)
         return row[0] if row else None
 
     def set_content(self, source: str, snapshot: int | None, selector: str, digest: str) -> None:
-        """Remember it."""
+        """Note the digest of files that were selected from the result of a step."""
         sql = "INSERT OR REPLACE INTO contents VALUES(?,?,?,?)"
         self._do(sql, source, snapshot or _NO_SNAPSHOT, selector, digest)
 
     def forget_contents(self, source: str) -> None:
-        """Drop the digests of a step that runs again: what it gave before is hardly asked for any more."""
+        """Forget the digests of a step that runs again: its earlier results are hardly asked for any more."""
         self._do("DELETE FROM contents WHERE source=?", source)
 
     def is_layer(self, digest: str, diff_id: str) -> bool:
@@ -268,11 +273,11 @@ class Catalogue:
         return self._one(sql, digest, diff_id) is not None
 
     def set_layers(self, pairs: list[tuple[str, str]]) -> None:
-        """Remember blobs and their diff IDs."""
+        """Note blobs and their diff IDs."""
         self._remember("INSERT OR IGNORE INTO layers VALUES(?,?)", [*pairs])
 
     def file(self, dev: int, ino: int, size: int, mtime: int, ctime: int) -> str | None:
-        """The digest of a file of the host that has not changed since it was hashed."""
+        """Return the digest of a file of the host that has not changed since it was hashed."""
         dev, ino = _signed(dev), _signed(ino)
         if not _fits(size, mtime, ctime):
             return None
@@ -281,6 +286,6 @@ class Catalogue:
         return row[0] if row else None
 
     def set_files(self, rows: list[tuple[int, int, int, int, int, str]]) -> None:
-        """Remember digests: (dev, ino, size, mtime_ns, ctime_ns, digest)."""
+        """Note digests of files: (dev, ino, size, mtime_ns, ctime_ns, digest)."""
         rows = [(_signed(row[0]), _signed(row[1]), *row[2:]) for row in rows if _fits(*row[2:5])]
         self._remember("INSERT OR REPLACE INTO files VALUES(?,?,?,?,?,?)", rows)

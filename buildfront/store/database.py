@@ -1,12 +1,12 @@
-"""The file of the catalogue: opened, made, kept apart when it is damaged, read where nothing can be written.
+"""The file of the catalogue: opened, made, set aside if it is damaged, read if nothing can be written.
 
-* Of several programs that make it, or replace it, one does: under the lock of the store's directory.
-* What is damaged, at whatever statement it shows, is renamed to ``catalogue.sqlite.damaged-N``, and a new one is made:
-  images have their content and their names elsewhere, what is lost is what was cached.
-* A new catalogue knows no snapshots. Those that are there go into a session's directory that nobody owns, which the
-  next build takes away; new numbers begin above theirs.
-* Where nothing can be written (a read-only filesystem, a full disk) it is read into memory.
-* What a newer version made is refused.
+* Of several programs that make or replace it, one does: under the lock of the store's directory.
+* A damaged file, at whatever statement it shows, is renamed to ``catalogue.sqlite.damaged-N``, and a new one is made.
+  Images have their content and their names elsewhere; only the cache is lost.
+* A new catalogue knows no snapshots. Those that are there go into the directory of a session without an owner, which
+  the next build removes; new numbers begin above theirs.
+* If nothing can be written (a read-only filesystem, a full disk), it is read into memory.
+* A catalogue of a newer version is refused.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from contextlib import closing, contextmanager, suppress
 from typing import NamedTuple
 
 from ..errors import BuildError
+from .connection import connect
 from .failure import is_damage, told
 from .locks import abandoned_directory, locked_directory
 
 TIMEOUT = 30.0
-"""Seconds that a statement waits for another program's."""
+"""Seconds that a statement waits for another program."""
 
 
 class Schema(NamedTuple):
-    """The tables of this version, and how those of an older one are brought to it."""
+    """The tables of this version, and a function that upgrades those of an older one."""
 
     version: int
     tables: str
@@ -34,7 +35,7 @@ class Schema(NamedTuple):
 
 
 class Database:
-    """See the module. ``connection`` may be used by one thread at a time, inside :meth:`telling`."""
+    """The open catalogue. ``connection`` may be used by one thread at a time, inside :meth:`telling`."""
 
     def __init__(self, path: str, schema: Schema) -> None:
         self._path = path
@@ -61,12 +62,12 @@ class Database:
 
     def close(self) -> None:
         """Close the connection."""
-        with suppress(sqlite3.Error):  # what could not be written was told when it was
+        with suppress(sqlite3.Error):  # what could not be written was told before
             self.connection.close()
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """Turn what SQLite raises inside into a BuildError; a damaged file is set aside for the next program."""
+        """Turn errors of SQLite into BuildErrors, and set a damaged file aside for the next program."""
         if self._broken is not None:
             raise self._broken
         try:
@@ -77,7 +78,7 @@ class Database:
             raise told(self._root, error) from None
 
     def damaged(self, why: str) -> BuildError:
-        """Set the file aside, and return the error to raise. The connection is of no use afterwards."""
+        """Set the file aside, and return the error to raise. The connection can't be used afterwards."""
         if self._broken is None:
             self.close()
             aside = "" if self.read_only else self._set_aside()
@@ -99,7 +100,7 @@ class Database:
     # opening
 
     def _open(self) -> sqlite3.Connection:
-        db = sqlite3.connect(self._path, timeout=TIMEOUT, isolation_level=None, check_same_thread=False)
+        db = connect(self._path, timeout=TIMEOUT)
         try:
             if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal" or _version(db) == 0:
                 self._make(db)
@@ -124,8 +125,11 @@ class Database:
             self._schema.upgrade(db)
 
     def _make(self, db: sqlite3.Connection) -> None:
-        """Once in a store's life, and one program at a time: SQLite itself does not wait here when another one is
-        about the same, however long its timeout (sqlite3_busy_handler, "the busy handler is not invoked")."""
+        """Make the tables, once in a store's life and one program at a time.
+
+        SQLite itself does not wait here for another program that does the same, however long its timeout
+        (sqlite3_busy_handler, "the busy handler is not invoked").
+        """
         with locked_directory(self._root):
             if db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 db.execute("PRAGMA journal_mode=WAL")
@@ -136,7 +140,7 @@ class Database:
             db.executescript(f"BEGIN;{made}COMMIT;")
 
     def _clear_snapshots(self) -> int:
-        """Move the snapshots that no catalogue knows to what the next build removes; returns the highest number."""
+        """Move snapshots that no catalogue knows to where the next build removes them. Return the highest number."""
         directory = os.path.join(self._root, "snapshots")
         try:
             numbers = [int(name) for name in os.listdir(directory) if name.isascii() and name.isdecimal()]
@@ -166,7 +170,7 @@ class Database:
         return db
 
     def _set_aside(self) -> str:
-        """Rename it, unless another program has done so; returns the new name, empty where there was nothing to do."""
+        """Rename the file, and return its new name; return the empty string if another program has done so."""
         try:
             with locked_directory(self._root):
                 if self._inode() != self._opened:
@@ -182,12 +186,12 @@ class Database:
         except OSError as error:
             raise told(self._root, error) from None
 
-    # reading alone
+    # reading only
 
     def _open_in_memory(self, error: sqlite3.Error) -> sqlite3.Connection:
-        """A copy in memory, of what can be read; ``read_only`` is why."""
+        """Open a copy in memory of what can be read; ``read_only`` is the reason."""
         self.read_only = self._reason() or str(error)
-        db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        db = connect(":memory:")
         try:
             if os.path.exists(self._path) and os.path.getsize(self._path):
                 self._read_into(db)
@@ -207,9 +211,9 @@ class Database:
 
         log = self._path + "-wal"
         if not (os.path.exists(log) and os.path.getsize(log)):
-            # Nobody can change it, and its log is empty: the file alone is the whole truth.
+            # It can't change, and its log is empty: the file has everything.
             uri = f"file:{quote(os.fsencode(self._path))}?mode=ro&immutable=1"
-            with closing(sqlite3.connect(uri, uri=True)) as source:
+            with closing(connect(uri, uri=True)) as source:
                 source.backup(db)
             return
         import shutil
@@ -219,11 +223,11 @@ class Database:
             copy = os.path.join(directory, "catalogue.sqlite")
             shutil.copyfile(self._path, copy)
             shutil.copyfile(log, copy + "-wal")
-            with closing(sqlite3.connect(copy)) as source:
+            with closing(connect(copy)) as source:
                 source.backup(db)
 
     def _reason(self) -> str:
-        """Why nothing can be written beside the file, in the kernel's words; empty where it can."""
+        """Return the kernel's reason why nothing can be written beside the file, the empty string if it can be."""
         import tempfile
 
         try:

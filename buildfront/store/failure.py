@@ -1,6 +1,6 @@
-"""What the system and SQLite refuse, said as a BuildError: the store, the path, the reason, what to do.
+"""Errors of the system and of SQLite as BuildErrors, which name the store, the path, the reason and a remedy.
 
-It is done here alone. :meth:`Store.__exit__` sends every error through it that nobody below has told better.
+It is done only here. :meth:`Store.__exit__` converts every such error that was not converted before.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _OF_THE_MACHINE = frozenset((
 
 
 def told(root: str, error: OSError | sqlite3.Error) -> BuildError:
-    """The same as a BuildError that names the store, or the file where that is another one."""
+    """Return an error as a BuildError that names the store, or the file if it is outside the store."""
     if isinstance(error, sqlite3.Error):
         return _of_the_catalogue(root, error)
     reason = error.strerror or str(error) or type(error).__name__
@@ -53,7 +53,7 @@ def told(root: str, error: OSError | sqlite3.Error) -> BuildError:
 def is_damage(error: sqlite3.Error) -> bool:
     """Whether the catalogue's content is at fault, and not the disk, a lock or this program."""
     code = getattr(error, "sqlite_errorcode", None)
-    if code is None:  # Python's own: a text that is no UTF-8, or a misuse, which is ours
+    if code is None:  # Python's own: a text that is not UTF-8, or a misuse, which is our fault
         return isinstance(error, sqlite3.OperationalError)
     return code & 0xFF not in _OF_THE_MACHINE
 
@@ -75,10 +75,10 @@ def _of_the_catalogue(root: str, error: sqlite3.Error) -> BuildError:
 
 @contextmanager
 def telling(root: str) -> Iterator[None]:
-    """Turn what is raised inside into a BuildError."""
+    """Turn errors of the system and of SQLite into BuildErrors."""
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever read our output has gone: nothing of the store
+        raise  # the reader of our output is gone: it has nothing to do with the store
     except (OSError, sqlite3.Error) as error:
         raise told(root, error) from error

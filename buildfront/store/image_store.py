@@ -1,8 +1,10 @@
 """One store on disk: opening it, sessions that own what is temporary, blobs, snapshots.
 
 Layout: ``oci-layout``, ``index.json``, ``blobs/sha256/`` (a valid OCI image layout), ``snapshots/ID/``,
-``catalogue.sqlite``, ``tmp/SESSION/``. Everything is made in a session's directory and renamed into place, so
-what a killed build leaves is exactly its session's directory, found by its free lock at the next start.
+``catalogue.sqlite``, ``tmp/SESSION/``. Everything is made in a session's directory and renamed into place. So a killed
+build leaves exactly its session's directory, which the next start finds by its free lock.
+
+:class:`Store` and :class:`Session` satisfy the blob protocol (:mod:`buildfront.image.blob_protocol`).
 """
 
 from __future__ import annotations
@@ -14,11 +16,16 @@ import sqlite3
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import IO
+
+from run_step import remove_tree
 
 from ..errors import BuildError
-from ..image.model import Descriptor
+from ..image.descriptor import Descriptor, Layer
+from ..image.digest import Digest
+from ..image.documents import LIMIT
 from .blobs import BlobWriter
 from .caches import Caches
 from .catalogue import Catalogue
@@ -28,16 +35,14 @@ from .layout import open_layout
 from .location import default_root
 from .locks import UNFINISHED, locked_directory
 from .snapshots import Active, Driver, View, best, driver
+from .verified import BlobReader, is_whole, remember
 
 SESSION = "s-"
-"""What the name of a session begins with."""
-
-_SMALL = 8 << 20
-"""Bytes of a blob that is read as a whole: a manifest, a config."""
+"""The beginning of a session's name."""
 
 
 class Store:
-    """Open, and create when missing. Raises BuildError when the place can't be used."""
+    """An open store, created if it is missing. The constructor raises BuildError if the place can't be used."""
 
     def __init__(self, root: str | None = None) -> None:
         self.root = os.path.abspath(os.fsdecode(root or default_root()))
@@ -62,7 +67,7 @@ class Store:
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Close it. What the system or SQLite refused inside becomes a BuildError, where nobody has told it better."""
+        """Close the store. An OSError or an error of SQLite from inside becomes a BuildError."""
         self.close()
         for text in self.take_warnings():
             import logging
@@ -73,16 +78,16 @@ class Store:
                 raise error
 
     def take_warnings(self) -> list[str]:
-        """What is to be told of the store's state, once."""
+        """Return the warnings about the store's state, each once."""
         taken, self.warnings[:] = list(self.warnings), []
         return taken
 
     def told(self, error: OSError | sqlite3.Error) -> BuildError:
-        """An error of the system as a BuildError that names the store, or the file."""
+        """Return an error of the system as a BuildError that names the store or the file."""
         return told(self.root, error)
 
     def require_writable(self) -> None:
-        """Raises BuildError where nothing can be kept."""
+        """Raise BuildError if nothing can be kept."""
         if self.catalogue.read_only:
             raise BuildError(
                 f"the store {self.root!r} can't be written to: {self.catalogue.read_only}",
@@ -92,21 +97,23 @@ class Store:
     # blobs
 
     def blob_path(self, digest: str) -> str:
-        """Where a blob is. Raises BuildError for what is no sha256 digest."""
-        algorithm, _, value = digest.partition(":")
-        if algorithm != "sha256" or len(value) != 64 or not all(c in "0123456789abcdef" for c in value):
-            raise BuildError(f"unsupported digest {digest!r}", hint="only sha256 is supported")
-        return os.path.join(self.blobs, value)
+        """Return the path of a blob. Raise BuildError if this is not a sha256 digest."""
+        return os.path.join(self.blobs, Digest.parse(digest).hex)
 
     def has_blob(self, digest: str) -> bool:
-        """Whether it is here."""
+        """Whether a file for the blob is there, whole or not."""
         return os.path.exists(self.blob_path(digest))
 
-    def read_blob(self, digest: str) -> bytes:
-        """A document (a manifest, a config), its digest checked. Raises BuildError, also for what is too large."""
-        from ..image.documents import LIMIT
-        from .verified import BlobReader
+    def is_whole(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is there, of this size, and its content is what its digest says."""
+        return is_whole(self, digest, size)
 
+    def open_blob(self, digest: str) -> IO[bytes]:
+        """Open a blob that was found whole. Its content is not checked again."""
+        return open(self.blob_path(digest), "rb")
+
+    def read_blob(self, digest: str) -> bytes:
+        """Return a document, its digest checked. Raise BuildError if it is missing, damaged or too large."""
         with telling(self.root), BlobReader(self, digest) as blob:
             data = bytearray()
             while len(data) <= LIMIT and (chunk := blob.read(LIMIT)):
@@ -119,7 +126,7 @@ class Store:
 
     @contextmanager
     def session(self) -> Iterator[Session]:
-        """A directory that this process owns; gone at the end, in every outcome."""
+        """Begin a session: a directory that this process owns. It is removed at the end, in every outcome."""
         self.require_writable()
         with telling(self.root):
             session = Session(self)
@@ -130,22 +137,20 @@ class Store:
                 session.close()
 
     def stale_sessions(self) -> list[str]:
-        """Directories of sessions whose process is gone."""
-        with locked_directory(self.tmp):  # nobody is making a session now: one that has no name yet is dead
+        """Return the directories of sessions whose process has ended."""
+        with locked_directory(self.tmp):  # no session is being made now: one that has no name yet is dead
             names = os.listdir(self.tmp)
         paths = [os.path.join(self.tmp, name) for name in names if name.startswith((SESSION, UNFINISHED))]
         return [path for path in paths if _is_stale(path)]
 
     def remove_stale(self, path: str) -> None:
         """Remove one of them."""
-        from run_step import remove_tree
-
         remove_tree(path)
 
     # snapshots
 
     def driver(self, work: str) -> Driver:
-        """The driver of this store, chosen when the first snapshot is made."""
+        """Return the driver of this store, which is chosen when the first snapshot is made."""
         with self._driver_lock:  # two threads that try at once would be in each other's way
             if self._driver is None:
                 name = self.catalogue.meta("snapshots")
@@ -161,16 +166,16 @@ class Store:
             return self._driver
 
     def snapshot_path(self, number: int) -> str:
-        """The directory of a snapshot."""
+        """Return the directory of a snapshot."""
         return os.path.join(self._snapshots, str(number))
 
     def has_snapshot(self, number: int) -> bool:
-        """Whether its files are there."""
+        """Whether the files of a snapshot are there."""
         path = self.snapshot_path(number)
         return os.path.isdir(os.path.join(path, "diff")) or os.path.isdir(os.path.join(path, "fs"))
 
     def has_lineage(self, number: int | None) -> bool:
-        """Whether all that a snapshot lies on is there, itself included."""
+        """Whether a snapshot and all of its ancestors are there."""
         while number is not None:
             row = self.catalogue.snapshot(number)
             if row is None or not self.has_snapshot(number):
@@ -179,9 +184,10 @@ class Store:
         return True
 
     def lineage(self, number: int | None) -> list[str]:
-        """The directories of a snapshot and its ancestors, topmost first; those that changed nothing left out.
+        """Return the directories of a snapshot and its ancestors, topmost first, without those that changed nothing.
 
-        Raises BuildError where one of them is not known: a root filesystem must not lack a part."""
+        Raise BuildError if one of them is not known: a root filesystem must not lack a part.
+        """
         rows = self.catalogue.lineage(number)
         if number is not None and not rows:
             raise BuildError(f"the snapshot {number} is not in the store any more", hint="build again")
@@ -214,11 +220,11 @@ def _is_stale(path: str) -> bool:
 
 
 class Session:
-    """What one process makes in a store before it is complete. Methods may be called by several threads."""
+    """A place for what one process makes before it is complete. Methods may be called by several threads."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        # It has its lock before it has its name, so that nobody can find it free.
+        # It has its lock before it has its name, so that it is never found free.
         with locked_directory(store.tmp):
             new = tempfile.mkdtemp(prefix=UNFINISHED, dir=store.tmp)
             os.chmod(new, 0o711)
@@ -231,48 +237,69 @@ class Session:
         self._count = 0
 
     def close(self) -> None:
-        """Remove the directory and give the lock back. Killed meanwhile, it is one that is stale."""
-        from run_step import remove_tree
-
+        """Remove the directory and release the lock. If the process is killed meanwhile, the session is stale."""
         remove_tree(self.path)
         os.close(self._lock_fd)
 
     def place(self, kind: str) -> str:
-        """A new name in the session's directory; nothing is made."""
+        """Return a new path in the session's directory; nothing is made."""
         with self._mutex:
             self._count += 1
             return os.path.join(self.path, f"{kind}-{self._count}")
 
     def directory(self, kind: str) -> str:
-        """A new empty directory."""
+        """Make a new directory, and return its path."""
         path = self.place(kind)
         os.mkdir(path)
         os.chmod(path, 0o711)  # whatever our umask
         return path
 
     def blob(self) -> BlobWriter:
-        """A blob that goes into the store when it is committed."""
+        """Begin a blob that is in the store when it is committed."""
         return BlobWriter(self.store.blobs, self.place("blob"))
 
-    def put(self, data: bytes, media_type: str, expected: str = "") -> Descriptor:
-        """A small blob, at once."""
+    def put(self, data: bytes, media_type: str) -> Descriptor:
+        """Write a small blob."""
         writer = self.blob()
         writer.write(data)
-        return writer.commit(media_type, expected)
+        return writer.commit(media_type)
+
+    def is_whole(self, digest: str, size: int | None = None) -> bool:
+        """Whether the store has the blob, and it is whole."""
+        return self.store.is_whole(digest, size)
+
+    def open_blob(self, digest: str) -> IO[bytes]:
+        """Open a blob of the store that was found whole."""
+        return self.store.open_blob(digest)
+
+    def read_blob(self, digest: str) -> bytes:
+        """Return a document of the store."""
+        return self.store.read_blob(digest)
+
+    def is_layer(self, layer: Layer) -> bool:
+        """Whether the blob is known to hold the tar of the layer's diff ID."""
+        return self.store.catalogue.is_layer(layer.descriptor.digest, layer.diff_id)
+
+    def remember(self, blobs: Iterable[Digest], layers: Iterable[Layer]) -> None:
+        """Note that blobs were just written whole, and that layers hold the tars of their diff IDs."""
+        remember(self.store, blobs)
+        self.store.catalogue.set_layers(
+            sorted({(layer.descriptor.digest, layer.diff_id) for layer in layers})
+        )
 
     def prepare(self, parent: int | None) -> Active:
-        """A writable root filesystem on top of a snapshot (None: empty)."""
+        """Make a writable root filesystem on top of a snapshot (None: an empty one)."""
         work = self.directory("active")
         return self.store.driver(self.path).prepare(work, self.store.lineage(parent))
 
     def view(self, number: int | None) -> View:
-        """A snapshot to read. Close it."""
+        """Open a snapshot to read it. Close the result."""
         work = self.directory("view")
-        os.chmod(work, 0o755)  # what a step sees where there is no snapshot
+        os.chmod(work, 0o755)  # a step sees these modes if there is no snapshot
         return self.store.driver(self.path).view(work, self.store.lineage(number))
 
     def commit(self, active: Active, parent: int | None, *, empty: bool = False) -> int:
-        """Make an active root filesystem a snapshot; returns its number."""
+        """Make a snapshot of an active root filesystem, and return its number."""
         directory = active.finish()
         catalogue = self.store.catalogue
         number = catalogue.new_snapshot(parent, empty, int(time.time()))
@@ -283,7 +310,7 @@ class Session:
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                     raise
-                # The number is new: what lies there is of a catalogue that was lost, and nobody knows of it.
+                # The number is new: what lies there belongs to a catalogue that was lost.
                 os.rename(place, self.place("unknown"))
                 os.rename(directory, place)
         except OSError:
@@ -293,7 +320,7 @@ class Session:
         return number
 
     def drop(self, number: int) -> None:
-        """Take a snapshot away again that nothing else lies on."""
+        """Remove a snapshot that no other lies on."""
         self.store.catalogue.drop_snapshot(number)
         try:
             os.rename(self.store.snapshot_path(number), self.place("dropped"))

@@ -1,6 +1,6 @@
-"""The directory of a store: made, checked, closed to others. What is missing is made again, whoever removed it.
+"""The directory of a store: made, checked, closed to others. Whatever is missing is made again.
 
-Everything lies below one directory of mode 0700. So nobody else reaches what images and steps leave there: programs
+Everything lies below one directory of mode 0700. So no other user reaches the files of images and steps: programs
 with the set-user-ID bit, files that only their owner may read, build arguments. Directories further below may be
 searched by all, because steps with other users of the machine have to pass there, in mount namespaces of their own.
 """
@@ -30,7 +30,7 @@ _DIRECTORIES = {
     "caches": 0o700,
     "memo": 0o700,
 }
-"""What may be there, and the mode that it is made with."""
+"""The directories that may be there, and the modes that they are made with."""
 
 _NEEDED = ("blobs", "blobs/sha256", "snapshots", "tmp")
 
@@ -38,15 +38,15 @@ _NEEDED = ("blobs", "blobs/sha256", "snapshots", "tmp")
 def open_layout(root: str) -> None:
     """Make what is missing of the store at ``root``, and close it to others.
 
-    Raises BuildError for a place that others could change, and for entries that are not ours or of another kind;
-    nothing of the store has been read then.
+    Raise BuildError for a place that others could change, and for entries that are not ours or of another kind; this
+    happens before anything of the store is read.
     """
     if "\0" in root:
         raise BuildError(f"the store {root!r} can't be reached: a path holds no NUL")
     check(root)
     try:
         if _make_root(root):
-            check(root)  # somebody may have been faster
+            check(root)  # another user may have been faster
     except OSError as error:
         raise BuildError(
             f"the store {root!r} can't be made: {error.strerror}",
@@ -65,7 +65,7 @@ def open_layout(root: str) -> None:
 
 
 def _make_root(root: str) -> bool:
-    """Whether anything of the way to it had to be made."""
+    """Make the directory and those above it. Return whether anything had to be made."""
     if os.path.isdir(root):
         return False
     head = os.path.dirname(root)
@@ -90,7 +90,7 @@ def _make_directory(path: str, mode: int) -> None:
 
 
 def _close(root: str) -> None:
-    """Take from others what they may do with it: stores of earlier versions could be searched."""
+    """Remove the permissions of others: stores of earlier versions could be searched."""
     fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         status = os.fstat(fd)
@@ -104,8 +104,11 @@ def _close(root: str) -> None:
 
 
 def _look(root: str) -> set[str]:
-    """What of the store is there. Raises BuildError for what is not ours, or no file or directory where it should be:
-    before a directory was closed, somebody could have put it there."""
+    """Return the names of the store's entries that are there.
+
+    Raise BuildError for an entry that is not ours or of the wrong type: before the directory was closed, another user
+    could have put it there.
+    """
     there = set()
     for name in (*_FILES, *_DIRECTORIES):
         try:
@@ -134,7 +137,7 @@ def _kind(mode: int) -> str:
 
 
 def _write(root: str, name: str, data: bytes) -> None:
-    """A small file, complete or not there."""
+    """Write a small file, which is complete or not there."""
     path = os.path.join(root, name)
     temporary = f"{path}.{os.getpid()}.new"
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC

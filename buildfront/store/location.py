@@ -1,16 +1,16 @@
-"""Where the store is when nobody says, and whether a place can be trusted. Hot path: imports os and stat alone.
+"""The default place of the store, and whether a place can be trusted. Hot path: only os and stat are imported.
 
-A store is trusted when it, and each directory on the way to it, belongs to us or to root, and nobody else may write
-to any of them: whoever could would decide what a build finds there, and what runs as us. Links on the way are
-followed one by one, and what they lie in is held to the same.
+A store is trusted if it, and each directory on the way to it, belongs to us or to root, and no other user may write to
+any of them: one who could would decide what a build finds there, and what runs as us. Links on the way are followed
+one by one, and the directories that they lie in are checked too.
 
-* A directory with the sticky bit, as /tmp, may be open to all: of what is in it, only the next name has to be ours.
-* A directory that a group may write to is trusted when the group is the user's private one (it has the user's name,
-  is the user's own, and nobody else is in it: what distributions give users whose umask is 0002), and has no access
-  control list.
-* In a user namespace whose root is not the machine's, what the machine's root owns belongs to an unknown user, and
-  so does what other users own. There such an owner is taken for root on the way to the store, but not of the store
-  itself. The command line therefore looks before it enters one.
+* A directory with the sticky bit, such as /tmp, may be open to all: of its entries only the next name has to be ours.
+* A directory that a group may write to is trusted if the group is the user's private one (it has the user's name, is
+  the user's own group, and has no other members; distributions give it to users whose umask is 0002), and the directory
+  has no access control list.
+* In a user namespace whose root is not the machine's, files of the machine's root belong to an unknown user, and so do
+  those of other users. There such an owner counts as root on the way to the store, but not of the store itself. So the
+  command line checks before it enters one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import stat
 
 _STARTED = os.geteuid()
-"""As it is where the program starts: a rootless build becomes root later, and names of users are those of before."""
+"""The user when the program starts: a rootless build becomes root later, but names of users are those of before."""
 
 _LINKS = 40  # linux/namei.h, MAXSYMLINKS
 
@@ -28,7 +28,7 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def default_root() -> str:
-    """``BUILDFRONT_ROOT``, else /var/lib/buildfront as root, else the user's data directory."""
+    """Return ``BUILDFRONT_ROOT``, else /var/lib/buildfront for root, else a place in the user's data directory."""
     asked = os.environ.get("BUILDFRONT_ROOT")
     if asked:
         return asked
@@ -38,9 +38,10 @@ def default_root() -> str:
 
 
 def untrusted(root: str) -> tuple[str, str] | None:
-    """The first place on the way to ``root`` that others could change, and why; None where there is none.
+    """Return the first place on the way to ``root`` that others could change, and why; None if there is none.
 
-    A store that is not there yet is as good as what it will lie in. Raises OSError where the way can't be looked at.
+    A store that is not there yet is trusted like the directory that it will lie in. Raise OSError if the way can't be
+    read.
     """
     here, links = "/", 0
     todo = [name for name in reversed(os.path.abspath(root).split("/")) if name]
@@ -78,7 +79,7 @@ def untrusted(root: str) -> tuple[str, str] | None:
 
 
 def check(root: str) -> None:
-    """Raises BuildError, with the remedy, for a place that others could change. Touches nothing."""
+    """Raise BuildError, with the remedy, if others could change the place. Nothing is changed."""
     try:
         found = untrusted(root)
     except OSError as error:
@@ -101,14 +102,14 @@ def check(root: str) -> None:
 
 
 def _owner(status: os.stat_result, *, last: bool) -> str:
-    """Why the owner is not one of us, or the empty string."""
+    """Return why the owner is not trusted, or the empty string."""
     if status.st_uid in (os.geteuid(), 0) or (not last and _is_unknown(status.st_uid)):
         return ""
     return f"belongs to the user {status.st_uid}"
 
 
 def _is_unknown(uid: int) -> bool:
-    """Whether this stands for owners that our user namespace has no number for (user_namespaces(7))."""
+    """Whether this ID stands for owners without an ID in our user namespace (user_namespaces(7))."""
     try:
         with open("/proc/sys/kernel/overflowuid", encoding="ascii") as stream:
             if uid != int(stream.read()):
@@ -120,7 +121,7 @@ def _is_unknown(uid: int) -> bool:
 
 
 def _writers(path: str, status: os.stat_result, *, last: bool) -> str:
-    """Why others can write to it, or the empty string."""
+    """Return why others can write to a place, or the empty string."""
     mode = status.st_mode
     if not stat.S_ISDIR(mode) or not mode & _OTHERS or (mode & stat.S_ISVTX and not last):
         return ""
@@ -136,7 +137,7 @@ def _writers(path: str, status: os.stat_result, *, last: bool) -> str:
 
 
 def _is_private(gid: int) -> bool:
-    """Whether a group is the user's alone, as far as the machine's files say."""
+    """Whether the user is the only member of a group, as far as the machine's files say."""
     if gid != os.getegid():
         return False
     import grp
@@ -148,5 +149,5 @@ def _is_private(gid: int) -> bool:
     except KeyError:
         return False
     if os.geteuid() == _STARTED and user.pw_gid != gid:
-        return False  # it is the group of this process alone (newgrp)
+        return False  # it is the group of only this process (newgrp)
     return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}

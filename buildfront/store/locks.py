@@ -1,4 +1,4 @@
-"""Locks of directories, and directories that nobody owns."""
+"""Locks of directories, and directories without an owner."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 UNFINISHED = "new-"
-"""What the name of a session begins with until it has its lock."""
+"""The beginning of a session's name until it has its lock."""
 
 
 @contextmanager
 def locked_directory(path: str) -> Iterator[None]:
-    """Hold the lock of a directory itself; the kernel gives it back, whatever ends the process."""
+    """Hold the lock of a directory itself; the kernel releases it, whatever ends the process."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -25,7 +25,9 @@ def locked_directory(path: str) -> Iterator[None]:
 
 @contextmanager
 def abandoned_directory(tmp: str) -> Iterator[str]:
-    """A directory among the sessions for what is of no use any more. The next build takes it away, as it does with a
-    session that was killed; nobody does meanwhile."""
+    """Make a directory among the sessions for things to be removed.
+
+    The next build removes it, like a session that was killed; it stays as long as the lock is held.
+    """
     with locked_directory(tmp):
         yield tempfile.mkdtemp(prefix=UNFINISHED, dir=tmp)

@@ -1,26 +1,36 @@
-"""What a store holds beside its images, and what of it can go: ``buildfront info`` and ``prune``."""
+"""The cache mounts of a store, listed and removed."""
 
 from __future__ import annotations
 
-import os
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
+from ..durations import parse_duration
 from ..errors import BuildError, nearest
 from .caches import CacheRow
 from .image_store import Store
 
 CACHE_MOUNT = "exec.cachemount"
-"""The type of a cache mount's record, as buildx calls it."""
+"""The type of a cache mount's record in docker buildx."""
 
 FILTERS = ("type", "id", "until")
 
 
 @dataclass(frozen=True)
 class CacheMount:
-    """One instance of a cache mount. ``size`` is bytes on disk, ``last_used`` RFC 3339; ``in_use`` by a build that
-    runs now. One ``id`` has several where builds did not share, or a cache starts with something else."""
+    """One directory of a cache mount. An id has several where builds did not share one, or where they start with
+    other contents.
+
+    Attributes:
+        id: The id of ``RUN --mount=type=cache``.
+        name: The name of the directory that holds all instances of this cache.
+        instance: The number of the instance, from 0.
+        size: The size on disk in bytes.
+        last_used: The time of the last use, in RFC 3339.
+        in_use: Whether a build uses it now.
+        path: The path of the directory.
+    """
 
     id: str
     name: str
@@ -31,43 +41,18 @@ class CacheMount:
     path: str
 
 
-def _stamp(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+def _cache_mount(row: CacheRow) -> CacheMount:
+    used = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(row.used))
+    return CacheMount(row.id, row.name, row.instance, row.size, used, row.in_use, row.path)
 
 
-def _of(row: CacheRow) -> CacheMount:
-    return CacheMount(row.id, row.name, row.instance, row.size, _stamp(row.used), row.in_use, row.path)
+def cache_mounts_of(store: Store) -> list[CacheMount]:
+    """Return the cache mounts of an open store, the last used first."""
+    return [_cache_mount(row) for row in store.caches.rows()]
 
 
-def cache_mounts(root: str | None = None) -> list[CacheMount]:
-    """The cache mounts of a store, those used last first."""
-    with Store(root) as store:
-        return [_of(row) for row in store.caches.rows()]
-
-
-def info(root: str | None = None) -> dict[str, Any]:
-    """The store in numbers, as JSON values: where it is, how it keeps snapshots, what it holds (bytes)."""
-    from .. import __version__
-
-    with Store(root) as store:
-        blobs = [entry.stat().st_size for entry in os.scandir(store.blobs)]
-        return {
-            "version": __version__,
-            "root": store.root,
-            "snapshots": {
-                "driver": store.catalogue.meta("snapshots") or "",
-                "count": len(os.listdir(os.path.join(store.root, "snapshots"))),
-            },
-            "images": len(store.index.read()),
-            "blobs": {"count": len(blobs), "size": sum(blobs)},
-            "cache_mounts": [vars(_of(row)) for row in store.caches.rows()],
-        }
-
-
-def parse_filters(texts: tuple[str, ...]) -> dict[str, str]:
-    """``key=value`` of ``--filter``. Raises BuildError for what is not known."""
-    from ..dockerfile.parse import duration
-
+def parse_prune_filters(texts: Iterable[str]) -> dict[str, str]:
+    """Return the filters of :func:`prune` by their keys. Raises BuildError for an unknown or malformed one."""
     found: dict[str, str] = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -79,33 +64,35 @@ def parse_filters(texts: tuple[str, ...]) -> dict[str, str]:
         if key == "type" and value != CACHE_MOUNT:
             raise BuildError(
                 f"--filter {text}: unknown type",
-                hint=f"cache mounts alone are pruned: {CACHE_MOUNT}",
+                hint=f"only cache mounts are pruned: {CACHE_MOUNT}",
                 status=2,
             )
         if key == "until":
             try:
-                duration(value)
+                parse_duration(value)
             except BuildError as error:
                 raise BuildError(f"--filter {text}: {error.what}", hint=error.hint, status=2) from None
         found[key] = value
     return found
 
 
-def prune(filters: tuple[str, ...] = (), root: str | None = None) -> list[CacheMount]:
-    """Remove the cache mounts that no build uses now and that all filters let through; returns what was removed.
+def prune(filters: Iterable[str] = (), root: str | None = None) -> list[CacheMount]:
+    """Remove the cache mounts that no build uses now and that pass all filters; return those that were removed.
 
-    ``id=ID``; ``until=24h``: not used for so long; ``type=exec.cachemount``, which all of them are.
-    Raises BuildError for a filter that is not known.
+    Args:
+        filters: ``id=ID``, ``until=24h`` (not used for that long), or ``type=exec.cachemount`` (all of them).
+        root: The store.
+
+    Raises:
+        BuildError: A filter is unknown or malformed, or the store can't be written.
     """
-    from ..dockerfile.parse import duration
-
-    wanted = parse_filters(filters)
-    limit = time.time() - duration(wanted["until"]) / 1e9 if "until" in wanted else None
+    wanted = parse_prune_filters(filters)
+    limit = time.time() - parse_duration(wanted["until"]) / 1e9 if "until" in wanted else None
     removed = []
     with Store(root) as store, store.session() as session:
         for row in store.caches.rows(
             lambda identity, used: wanted.get("id", identity) == identity and (limit is None or used <= limit)
         ):
             if store.caches.remove(session, row):
-                removed.append(replace(_of(row), in_use=False))
+                removed.append(replace(_cache_mount(row), in_use=False))
     return removed

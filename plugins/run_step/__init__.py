@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from .defaults import Choice, Defaults, decide
     from .doctor import Finding, examine
     from .errors import HostError, RequestError, RunStepError
-    from .execution import RunResult, Supervisor, execute, materialise, write_bundle
+    from .execution import execute, materialise, write_bundle
     from .executor import LocalExecutor, plan_here, run
     from .host import HostFacts
     from .host_lookup import look_up, security_options
     from .host_probe import probe
     from .inputs import Inputs, Secret, parse_secret
     from .linux.id_maps import is_machine_root
+    from .option_text import parse_size, size_text, split_values
     from .pipeline import plan
     from .pipeline.isolation_choice import choose as choose_isolation
     from .pipeline.user import Identity
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
     )
     from .rootfs import Root
     from .rootless import enter_user_namespace, needs_user_namespace
+    from .run_result import RunResult
     from .ssh import parse_ssh
+    from .supervisor_client import Supervisor
     from .trees import check_move, copy_content, copy_tree, move_tree, remove_tree
     from .validation import validate
 
@@ -56,8 +59,8 @@ _HOME = {
     "HostError": "errors",
     "RequestError": "errors",
     "RunStepError": "errors",
-    "RunResult": "execution",
-    "Supervisor": "execution",
+    "RunResult": "run_result",
+    "Supervisor": "supervisor_client",
     "execute": "execution",
     "materialise": "execution",
     "examine": "doctor",
@@ -87,6 +90,9 @@ _HOME = {
     "parse_ssh": "ssh",
     "HostFacts": "host",
     "probe": "host_probe",
+    "parse_size": "option_text",
+    "size_text": "option_text",
+    "split_values": "option_text",
     "RunPlan": "planning",
     "plan": "pipeline",
     "ConsoleSize": "request",
@@ -163,6 +169,9 @@ __all__ = [
     "resolve_user",
     "resolve_group",
     "option_checks",
+    "parse_size",
+    "size_text",
+    "split_values",
     "examine",
     "Finding",
     "RunStepError",

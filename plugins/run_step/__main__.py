@@ -19,15 +19,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import documents
-from .codec import encode
 from .errors import HostError, RequestError
-from .execution import RunResult
 from .executor import LocalExecutor
 from .inputs import Inputs, parse_secret
 from .planning import RunPlan
 from .request import RunRequest
 from .result_file import ResultFile
 from .rootless import enter_user_namespace
+from .run_result import RunResult
 from .ssh import parse_ssh
 from .validation import validate
 
@@ -75,8 +74,9 @@ class _Outcome:
     result: RunResult | None = None
 
     def to_json(self) -> dict[str, object]:
-        known: Mapping[str, object] = encode(self.result) if self.result is not None else {}
-        return {"kind": self.kind, "exit_status": self.exit_status, "message": self.message, **known}
+        """Return the JSON object of the result file; where the step ran, with the fields of its result."""
+        ran = {} if self.result is None else self.result.to_json()
+        return {"kind": self.kind, "exit_status": self.exit_status, "message": self.message, **ran}
 
 
 def _parse(argv: list[str]) -> _Options:

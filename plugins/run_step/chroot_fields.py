@@ -119,7 +119,7 @@ def check_fields(isolation: str, spec: Mapping[str, Any], network: NetworkPlan) 
 
 
 def refused(spec: Mapping[str, Any], connected: bool) -> list[str]:
-    """Return the fields of ``spec`` that are set and can't be honoured, each with its place.
+    """Return the places of the fields in ``spec`` that are set and can't be honoured.
 
     ``connected``: the step has its own network, which is connected; sysctls are set as a part of that.
     """

@@ -31,7 +31,7 @@ class Choice(NamedTuple):
 
 
 class Defaults(NamedTuple):
-    """All the choices, in the order in which they depend on each other."""
+    """All choices, in the order in which they depend on each other."""
 
     user_namespace: Choice
     isolation: Choice
@@ -42,7 +42,7 @@ class Defaults(NamedTuple):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """The notes to show to the user, once."""
+        """Return the notes for the user, each once."""
         return tuple(choice.note for choice in self if choice.note)
 
 
@@ -65,7 +65,7 @@ def decide(host: HostFacts) -> Defaults:
 
 
 def _first(rows: Iterator[tuple[str, str, str]]) -> tuple[str, str, tuple[tuple[str, str], ...]]:
-    """Return the name and reason of the first row that nothing speaks against, and the rows before it."""
+    """Return the first (name, why, why not) without a reason against it, and the rows before it with their reasons."""
     against: list[tuple[str, str]] = []
     for name, why, why_not in rows:
         if not why_not:
@@ -139,7 +139,7 @@ _NO_CHROOT = "chroot(2) needs CAP_SYS_CHROOT"
 
 
 def nothing_works(host: HostFacts) -> str:
-    """Return why no isolation works on ``host``, and what would help; empty where one does."""
+    """Return why no isolation works on ``host``, and a remedy; the empty string if one does."""
     if host.has_mounts or host.uid != 0 or "SYS_CHROOT" in host.capabilities:
         return ""
     return (
@@ -158,10 +158,7 @@ def _has_ranges(host: HostFacts) -> bool:
 
 
 def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
-    """Return the network in user space that works on ``host``, or "", and why each one before it does not.
-
-    Where only IPv6 leads out, pasta comes first, which has it.
-    """
+    """Return the user-space network that works on ``host``, or the empty string; and why each before it does not."""
     there = {"slirp4netns": host.has_slirp4netns, "pasta": host.has_pasta}
     order = USER_MODE[::-1] if host.is_ipv6_only else USER_MODE
 
@@ -174,7 +171,7 @@ def user_mode(host: HostFacts) -> tuple[str, tuple[tuple[str, str], ...]]:
 
 
 def network(isolation: str, host: HostFacts) -> Choice:
-    """Choose the network of a step with this isolation, without ``--network`` (row S02 for ``rootless``)."""
+    """Choose the network of a step with this isolation, without ``--network``: row S02 for ``rootless``."""
     if isolation != "rootless":
         return Choice("host", f"isolation {isolation} shares the builder's unless another is asked for")
     name, others = user_mode(host)
@@ -190,7 +187,7 @@ def network(isolation: str, host: HostFacts) -> Choice:
 
 
 def seccomp(isolation: str, host: HostFacts) -> Choice:
-    """Choose the seccomp profile of a step with this isolation, where none was named."""
+    """Choose the filter of a step with this isolation, without a profile."""
     profile = "the default profile"
     if isolation in ("oci", "rootless"):
         return Choice(profile, "the OCI runtime has it")
@@ -226,10 +223,10 @@ def _devices(isolation: str, host: HostFacts) -> Choice:
 
 
 def _limits(isolation: str, host: HostFacts) -> Choice:
-    """Choose which limits there can be; a step has only those that it asks for."""
-    groups, alone = "cgroups", "only ulimits"
+    """Choose the kind of limits; without options there are none."""
+    groups, ulimits = "cgroups", "only ulimits"
     if isolation == "rootless":
-        return Choice(alone, "rootless steps have no cgroup", ((groups, "isolation rootless has none"),))
+        return Choice(ulimits, "rootless steps have no cgroup", ((groups, "isolation rootless has none"),))
     if host.no_cgroups:
-        return Choice(alone, "no cgroup can be made", ((groups, host.no_cgroups),))
+        return Choice(ulimits, "no cgroup can be made", ((groups, host.no_cgroups),))
     return Choice(groups, f"cgroup {host.cgroup}")

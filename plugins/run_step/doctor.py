@@ -29,7 +29,7 @@ from .rootless import enter_user_namespace, needs_user_namespace, why_no_user_na
 
 
 class Finding(NamedTuple):
-    """One thing that a step may need. ``detail`` says how it was found, or how to make it work."""
+    """The result for one thing that a step may need. ``detail`` is what was found, or the remedy."""
 
     what: str
     ok: bool

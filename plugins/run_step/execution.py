@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import array
 import fcntl
 import os
 import socket
 import stat
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 from .actions import Undo, prepare
@@ -23,169 +20,17 @@ from .errors import HostError
 from .inputs import Inputs
 from .isolation.bundle_files import write_config
 from .isolation.cgroup import remove_noted
-from .linux.children import died_of
 from .linux.seccomp_filter import compile_filter
 from .planning import BUNDLE, ROOTFS, RunPlan, host_id
 from .programs import Start, explain, printed, reason, said
 from .rootfs import open_rootfs
-from .run_protocol import LENGTH, LIBRARY, RUN, send
+from .run_protocol import Job, NetworkJob
+from .run_result import RunResult
 from .secret_packing import pack
 from .stdio.own_terminal import size_of
 from .stdio.relay import Relay, await_end, kill
+from .supervisor_client import Supervisor
 from .trees import remove_tree
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """The result of a step. ``status`` is the exit status, or minus the number of the signal that killed it.
-
-    Times are in microseconds, sizes in bytes. ``measured`` is ``cgroup``, which counts all processes, or
-    ``rusage`` if no group could be made, which counts only the command and the processes that it waited for.
-    ``peak_memory`` (page cache included) and the block I/O are None if the kernel does not report them.
-    ``max_rss`` is always that of the largest single process (getrusage(2)). ``oom_kills`` is the number of
-    processes that the kernel killed because the step reached a memory limit, ``memory_limit``.
-    """
-
-    status: int
-    wall_us: int
-    user_us: int = 0
-    system_us: int = 0
-    max_rss: int = 0
-    cancelled: bool = False
-    timed_out: bool = False
-    measured: str = "rusage"
-    peak_memory: int | None = None
-    read_bytes: int | None = None
-    write_bytes: int | None = None
-    oom_kills: int = 0
-    memory_limit: int = 0
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def exit_status(self) -> int:
-        """The status as a shell reports it: 128 plus the number for a death by signal."""
-        return self.status if self.status >= 0 else 128 - self.status
-
-    def describe(self) -> str:
-        """Return ``exit status 3`` or ``killed by SIGKILL``, and whether the step ran out of memory."""
-        if self.timed_out:
-            return "stopped: the step took longer than its time limit"
-        return self._how() + self._memory()
-
-    def _how(self) -> str:
-        if self.status >= 0:
-            return f"exit status {self.status}"
-        return died_of(-self.status)
-
-    def _memory(self) -> str:
-        if not self.oom_kills or not self.status:
-            return ""
-        limit = (
-            f"its memory limit of {size_text(self.memory_limit)}" if self.memory_limit else "a memory limit"
-        )
-        count = "a process" if self.oom_kills == 1 else f"{self.oom_kills} processes"
-        return f": the step ran into {limit}, and the kernel killed {count} of it"
-
-    def usage(self) -> dict[str, int | str]:
-        """Return the resource use for events and records, as JSON values; unknown values are left out."""
-        names = (
-            "wall_us",
-            "user_us",
-            "system_us",
-            "max_rss",
-            "peak_memory",
-            "read_bytes",
-            "write_bytes",
-            "oom_kills",
-        )
-        found = {name: getattr(self, name) for name in names}
-        if self.measured == "rusage":
-            del found["oom_kills"]
-        known: dict[str, int | str] = {name: value for name, value in found.items() if value is not None}
-        return {"measured": self.measured, **known}
-
-
-def size_text(size: int) -> str:
-    """Return a size for a person in binary units, such as ``64MiB``."""
-    number = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if number < 1024:
-            return f"{number:.3g}{unit}"
-        number /= 1024
-    return f"{number:.4g}GiB"
-
-
-class Supervisor:
-    """The parent process of all steps (:mod:`run_step.supervisor`), started when first needed.
-
-    It may be used by several threads at once. Close it when the build ends. If the builder dies, the
-    supervisor and every step end with it.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._control: socket.socket | None = None
-        self._has_library = False
-
-    def start(self) -> socket.socket:
-        """Return the control socket; start the process if it is not running."""
-        with self._lock:
-            if self._control is None:
-                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-                package = os.path.dirname(os.path.abspath(__file__))
-                boot = f"import sys; sys.path.insert(0, {os.path.dirname(package)!r}); "
-                boot += "from run_step.supervisor import main; main()"
-                self._process = subprocess.Popen(
-                    [sys.executable, "-I", "-S", "-c", boot],
-                    stdin=theirs.fileno(),
-                    env={"PATH": os.environ.get("PATH", os.defpath)},
-                    start_new_session=True,
-                )
-                theirs.close()
-                self._control = ours
-            return self._control
-
-    def spawn(self, job: dict[str, Any], streams: tuple[int, ...]) -> socket.socket:
-        """Start one run; return its socket, on which the answer comes. Closing the socket kills the step."""
-        control = self.start()
-        library = os.fsencode(job.get("network", {}).get("library", ""))
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        fds = array.array("i", [theirs.fileno(), *streams])
-        try:
-            try:
-                with self._lock:
-                    if library and not self._has_library:
-                        control.sendall(LIBRARY + LENGTH.pack(len(library)) + library)
-                        self._has_library = True
-                    control.sendmsg([RUN], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)])
-            finally:
-                theirs.close()
-            send(ours, job)
-        except ConnectionError:
-            ours.close()
-            raise HostError("the steps' supervisor has ended; was it killed?") from None
-        except BaseException:
-            ours.close()
-            raise
-        return ours
-
-    def close(self) -> None:
-        """End the process; runs that still go on are killed when their own sockets are closed."""
-        with self._lock:
-            if self._control is not None:
-                self._control.close()
-                self._control = None
-            if self._process is not None:
-                self._process.wait()
-                self._process = None
-            self._has_library = False
-
-    def __enter__(self) -> Supervisor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def execute(
@@ -281,11 +126,11 @@ def _refuse(plan: RunPlan) -> None:
     check_fields(plan.isolation, plan.spec, plan.network)  # whoever made the plan
 
 
-def _network(plan: RunPlan) -> dict[str, Any]:
-    """Return the network's part of the job for the supervised child; empty if there is nothing to do."""
+def _network(plan: RunPlan) -> NetworkJob | None:
+    """Return the network's part of the job for the supervised child; None if there is nothing to do."""
     network = plan.network
     if network.mode in ("host", "none", "path"):
-        return {}
+        return None
     return {
         "library": _library() if network.mode == "bridge" else "",
         "mode": network.mode,
@@ -312,7 +157,7 @@ def _passthrough(stream: str, data: bytes) -> None:
 
 
 _OVERLAY = ("upperdir=", "workdir=")
-"""The mount options with a placeholder behind their name; a path from the user is absolute there."""
+"""The mount options that may have a token after their name; a user's value there is an absolute path."""
 
 
 def materialise(value: Any, rootfs: str, bundle: str) -> Any:
@@ -372,10 +217,9 @@ class _Step:
         self.stdin = stdin
         self.quiet = quiet
         self.terminal = bool(plan.spec["process"].get("terminal"))
-        self.job = self._job(rootfs)
-        self.job["runtime_timeout"] = runtime_timeout
+        self.job = self._job(rootfs, runtime_timeout)
 
-    def _job(self, rootfs: str) -> dict[str, Any]:
+    def _job(self, rootfs: str, runtime_timeout: float | None) -> Job:
         plan = self.plan
         spec = _real_spec(plan.spec, rootfs, self.bundle)
         name = f"buildfront-{plan.container_id[:12]}-{os.path.basename(self.bundle)[7:]}"
@@ -383,7 +227,7 @@ class _Step:
         if parent and plan.isolation != "chroot" and ":" not in parent:
             # The option names a parent group: two concurrent steps must not share one group.
             spec["linux"] = {**spec["linux"], "cgroupsPath": os.path.join(parent, name)}
-        job: dict[str, Any] = {
+        job: Job = {
             "isolation": plan.isolation,
             "spec": spec,
             "rootfs": rootfs,
@@ -393,9 +237,10 @@ class _Step:
             "runtime_flags": list(plan.runtime_flags),
             "no_pivot": plan.no_pivot,
             "container_id": name,
+            "runtime_timeout": runtime_timeout,
         }
         network = _network(plan)
-        if network:
+        if network is not None:
             job["network"] = network
         if self.terminal:
             size = spec["process"].get("consoleSize")
@@ -474,7 +319,7 @@ class _Step:
                 self.job["locks"] = len(self.inputs.locks)
                 theirs += [os.dup(lock) for lock in self.inputs.locks]
             secrets, fd = pack(self.plan, self.inputs)
-            if secrets:
+            if secrets is not None:
                 self.job["secrets"] = secrets
                 theirs.append(fd)
             for fd in theirs:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .contract import Output, Plan
 from .errors import RequestError
-from .execution import RunResult, Supervisor, execute
+from .execution import execute
 from .host import HostFacts
 from .host_lookup import look_up
 from .host_probe import probe
@@ -18,6 +18,8 @@ from .inputs import Inputs
 from .pipeline import Stage, plan
 from .planning import RunPlan
 from .request import RunRequest
+from .run_result import RunResult
+from .supervisor_client import Supervisor
 
 
 def plan_here(

@@ -128,10 +128,10 @@ def _thermal_cpus(directory: str = "/sys/devices/system/cpu") -> tuple[int, ...]
 
 
 def probe_runtimes(*, every: bool = False, work_dir: str | None = None) -> tuple[RuntimeFact, ...]:
-    """Try each runtime on this machine once, with a container that ends at once.
+    """Try each runtime on this machine with a container that ends at once; return the results.
 
-    The first that works is the one taken, and ends the search unless ``every`` one is wanted. ``work_dir`` is where
-    the bundle for that is made.
+    The search ends with the first that works, unless ``every`` one is wanted. ``work_dir`` is the directory
+    in which the bundle for that is made.
     """
     found = []
     for name in RUNTIMES:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from . import documents
 from .errors import HostError, RequestError
+from .option_text import split_values
 from .planning import ForwardAgent, PutSecret, RunPlan, SetSecret, TakeSource
-from .request import split_values
 
 if TYPE_CHECKING:
     from .ssh import Agent

@@ -26,7 +26,7 @@ def is_own(status: os.stat_result) -> bool:
 
 
 def is_own_directory(path: str) -> bool:
-    """Whether ``path`` is a directory of ours, not a link, and no other user can put another in its place."""
+    """Whether ``path`` is a directory of ours, not a link, and no other user can replace it."""
     try:
         status = os.lstat(path)
     except (OSError, ValueError):
@@ -37,9 +37,9 @@ def is_own_directory(path: str) -> bool:
 
 
 def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
-    """Return the content of a note: a regular file of ours that no other user may write, with only one name.
+    """Return the content of a note; None if it is not a note of ours, or larger than ``limit``.
 
-    None for anything else, and for a file that is larger than ``limit``.
+    It must be a regular file of ours that no other user may write, with only one name.
     """
     try:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -54,7 +54,7 @@ def read(directory: str, name: str, limit: int = LARGEST) -> bytes | None:
 
 
 def lines(directory: str, name: str) -> list[str]:
-    """Return the lines of a note, without those that can't be a path; none where there is no note."""
+    """Return the lines of a note, without those that can't be a path; none if there is no note."""
     text = (read(directory, name) or b"").decode("utf-8", "surrogateescape")
     return [line for line in text.split("\n") if line and "\0" not in line]
 
@@ -80,7 +80,7 @@ def known_program(path: str, names: Iterable[str], directories: Iterable[str] = 
 
 
 def _is_safe(directory: str) -> bool:
-    """Whether ``directory`` and all above it are root's or ours, and no other user can rename or remove there."""
+    """Whether ``directory`` and all above it are root's or ours, and no other user can rename or remove entries."""
     try:
         here = os.path.realpath(directory, strict=True)
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .errors import RequestError
+from .option_text import parse_size
 from .pipeline import resources
 from .pipeline.capabilities import known
 from .pipeline.devices import parse as parse_device
@@ -12,7 +13,7 @@ from .pipeline.labels import parse as parse_label
 from .pipeline.namespaces import hostname
 from .pipeline.privileges import additional_group, oom_score, umask
 from .pipeline.rlimits import parse
-from .pipeline.volumes import parse_mount, parse_size, parse_volume
+from .pipeline.volumes import parse_mount, parse_volume
 from .request import ISOLATIONS, NAMESPACES, IDMapping, NamespaceOption, RunRequest
 
 

@@ -114,15 +114,6 @@ _OWN_DEVICES = "console core fd full null ptmx random stderr stdin stdout tty ur
 """Names of a step's /dev (OCI runtime-linux.md, "Default Devices", "Dev symbolic links")."""
 
 
-def split_values(text: str) -> list[str]:
-    """The values of ``key=value,…`` of an option, quoted as in CSV (RFC 4180) where a value has a comma."""
-    if '"' not in text:
-        return text.split(",")
-    import csv
-
-    return next(csv.reader([text]), [])
-
-
 def _is_text(path: str) -> bool:
     """Whether it is the same after a way through JSON, which is UTF-8 (RFC 8259)."""
     try:

@@ -23,7 +23,7 @@ _MAX_LINKS = 40  # as many as the kernel follows (linux/namei.h, MAXSYMLINKS)
 
 
 def above(path: str) -> list[str]:
-    """Return the directories that a clean, absolute path lies in, the topmost first, but for the root directory."""
+    """Return the parent directories of a clean, absolute path, the topmost first, without the root directory."""
     return [path[:index] for index, letter in enumerate(path) if letter == "/" and index]
 
 

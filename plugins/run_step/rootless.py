@@ -25,11 +25,9 @@ def needs_user_namespace() -> bool:
 def enter_user_namespace() -> tuple[str, ...]:
     """Make the calling process root of a user namespace with the user's ranges; return warnings for the user.
 
-    A mount namespace belongs to it: what is mounted for a build is seen only by this process and its children.
-    Nothing happens for root that may mount; root without CAP_SYS_ADMIN enters one where it can, and stays where not.
-    The process must have one thread: call it where the program starts.
-    Without ranges, or without newuidmap and newgidmap, the user's own ID is the only one, and a warning says what
-    can't work then.
+    It gets a mount namespace too: only this process and its children see the mounts of a build. Does nothing
+    for root that may mount. Root without CAP_SYS_ADMIN enters a user namespace if it can, and else stays. The
+    process must have one thread: call this function at the start of the program.
 
     Without ranges, or without newuidmap and newgidmap, only the user's own ID is mapped, and a warning says
     what can't work then.
@@ -57,7 +55,7 @@ REMEDY = (
 
 
 def why_no_user_namespace() -> str:
-    """Return the reason why this process can't become root of a user namespace in which it may mount, or "".
+    """Return why this process can't become root of a user namespace in which it may mount; empty if it can.
 
     A forked child tries it: the process must have one thread.
     """
@@ -89,7 +87,7 @@ def _words(error: OSError) -> str:
 
 
 def _enter() -> str:
-    """Move; return why only one ID is mapped, or the empty string. Raises OSError."""
+    """Enter the user namespace; return why only one ID is mapped, or the empty string. Raises OSError."""
     if os.geteuid() == 0:
         why = _enter_as_root()
     else:
@@ -102,7 +100,7 @@ def _enter() -> str:
 
 
 def _helpers(ranges: bool) -> tuple[str, tuple[str, str] | None]:
-    """Return why no helper can write the maps of an ordinary user, or the helpers."""
+    """Return why the maps can't be written, or the empty string; and the programs that write them."""
     programs = (which("newuidmap"), which("newgidmap"))
     if not ranges:
         why = "the user has no ranges in /etc/subuid and /etc/subgid (usermod --add-subuids, --add-subgids)"
@@ -113,7 +111,7 @@ def _helpers(ranges: bool) -> tuple[str, tuple[str, str] | None]:
 
 
 def _enter_as_root() -> str:
-    """Map all IDs of this namespace to the same numbers, where the process may map them."""
+    """Enter as root: all IDs keep their numbers, if the process may map them."""
     missing = {"SETUID", "SETGID"} - set(effective())
     if missing:
         userns.enter_as_user((), (), None, flags=mount.CLONE_NEWNS)
@@ -123,7 +121,10 @@ def _enter_as_root() -> str:
 
 
 def _same(kind: str) -> tuple[tuple[int, int, int], ...]:
-    """Return a map to the same numbers, without the machine's last ID: a map of all looks like the machine's own."""
+    """Return a map to the same numbers.
+
+    The machine's last ID is left out, because a map of all IDs would look like the machine's own.
+    """
     with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
         rows = [tuple(map(int, line.split())) for line in stream]
     return tuple((row[0], row[0], row[2] - (tuple(row) == ALL_IDS[0])) for row in rows)

@@ -8,16 +8,16 @@ decided here. Hot path: imports little.
 from __future__ import annotations
 
 import os
-from typing import Any
 
 from .errors import HostError
 from .linux import mount as m
+from .run_protocol import Job
 
 DIRECTORY = "private"
 """The directory of the bundle; ``@bundle@/private`` in plans."""
 
 
-def unpack(job: dict[str, Any], fd: int) -> None:
+def unpack(job: Job, fd: int) -> None:
     """Put the secrets in their place: files below the bundle, variables into the job's spec.
 
     With variables the runtime's configuration and state, which repeat them, are in memory as well. Raises

@@ -26,18 +26,18 @@ from .isolation import oci
 from .isolation.chroot import launch
 from .linux import process as p
 from .linux.children import end_descendants
-from .run_protocol import LIBRARY, MOST_FDS, receive, send
+from .run_protocol import LIBRARY, MOST_FDS, Answer, Job, receive, send
 from .secret_files import unpack
 
 
 class Held(Protocol):
-    """A resource that is kept from one run to the next."""
+    """An object that is kept from one run to the next."""
 
     def release(self) -> None:
         """Release it. Never raises."""
 
     def forget(self) -> None:
-        """Drop it in a forked process, without releasing it."""
+        """Close its descriptors in a forked process, which must not keep it."""
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def _hold(library: str) -> list[Held]:
-    """Load the built-in network once, before the runs are forked, and keep it from one run to the next."""
+    """Load the built-in network once, in the process from which every run is forked, and hold it between runs."""
     try:
         sys.path.append(library)
         from .network.bridge import Hold  # it loads pyroute2
@@ -115,14 +115,15 @@ def _serve_all(held: list[Held]) -> None:
 def serve(fds: list[int]) -> None:
     """Serve one run.
 
-    ``fds`` are its socket, the step's stdin, stdout and stderr, for a terminal the socket to send it through, and the
-    file of its secrets where it has some.
+    ``fds`` are its socket, the step's stdin, stdout and stderr, the socket to send a terminal through if it
+    has one, and the file of its secrets if it has some.
     """
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     run = socket.socket(fileno=fds[0])
     for fd in fds:
         os.set_inheritable(fd, False)
-    job = json.loads(receive(run))
+    job: Job = json.loads(receive(run))
+    answer: Answer
     streams = tuple(fds[1:])
     try:
         if "secrets" in job:

@@ -20,7 +20,7 @@ from file_trees import seen
 
 import buildfront.engine.ops.copier as copying
 import run_step
-from buildfront.build import BuildError, BuildOptions, build
+from buildfront import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
 from buildfront.engine.ops.copier import Copier
 from buildfront.options import Output

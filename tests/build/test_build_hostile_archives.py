@@ -20,8 +20,8 @@ import pytest
 from program import BUILDFRONT
 from test_build_failures import until
 
-from buildfront import layout_files
 from buildfront.errors import BuildError
+from buildfront.image import layout_files
 from buildfront.image.compression import layer_reader
 from run_step import remove_tree
 from run_step.linux import mount
@@ -340,7 +340,7 @@ def test_files_of_a_layout_that_are_none(place, what) -> None:
         assert layout_files.LayoutFiles(str(layout)).has(f"blobs/sha256/{name}")
         blob.unlink()
         os.mkfifo(blob)
-        with pytest.raises(BuildError, match="is no regular file"):
+        with pytest.raises(BuildError, match="is not a regular file"):
             layout_files.LayoutFiles(str(layout)).read(f"blobs/sha256/{name}")
     place.job(what, "load", "-i", layout)
     results = place.run()

@@ -267,7 +267,10 @@ def test_a_few_digits_are_no_id_in_a_dockerfile(app) -> None:
 def test_the_beginning_of_several_images_is_told(bf, tmp_path) -> None:
     """Made until two of them meet in seven digits would take a while: the store's names are asked with fewer."""
     from buildfront.errors import BuildError
-    from buildfront.image.model import CONFIG, MANIFEST, dumps, image_manifest
+    from buildfront.image.documents import dumps
+    from buildfront.image.layout_index import NamedEntry
+    from buildfront.image.manifest import image_manifest
+    from buildfront.image.media_types import CONFIG, MANIFEST
     from buildfront.store.image_store import Store
     from buildfront.store.lookup import _by_id, find
 
@@ -276,14 +279,15 @@ def test_the_beginning_of_several_images_is_told(bf, tmp_path) -> None:
             config = session.put(
                 dumps({"os": "linux", "architecture": "amd64", "author": str(number)}), CONFIG
             )
-            store.index.set("", session.put(image_manifest(config, []), MANIFEST).to_json())
-        digests = [item["digest"] for item in store.index.read()]
+            manifest = session.put(image_manifest(config, []), MANIFEST)
+            store.index.set("", NamedEntry.of(manifest))
+        digests = [item.digest for item in store.index.read()]
         with pytest.raises(BuildError, match="is the beginning of several images: sha256:"):
             _by_id(store, "a", "sha256:")
         for digest in digests:
             for name in (digest, digest[:19], digest[7:19]):
                 entry = find(store, name)
-                assert entry is not None and entry["digest"] == digest
+                assert entry is not None and entry.digest == digest
 
 
 def test_64_hex_digits_are_no_name(app) -> None:

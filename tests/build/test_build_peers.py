@@ -83,7 +83,7 @@ def peer(tmp_path: Path, busybox_tar: Path):
 def unpack(archive: Path, target: Path) -> tuple[Path, dict[str, object]]:
     """An OCI archive's root filesystem, by our own reader of layers, and its config."""
     from buildfront.export.files import unpack
-    from buildfront.image.model import Descriptor, Layer
+    from buildfront.image.descriptor import Descriptor, Layer
 
     with tarfile.open(archive) as tar:
         tar.extractall(target.with_suffix(".oci"), filter="data")

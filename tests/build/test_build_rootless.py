@@ -231,7 +231,7 @@ def test_limits_of_memory_are_said_to_do_nothing(place, busybox_tar, isolation) 
 
 def test_a_program_that_has_not_entered_is_told(place, busybox_tar) -> None:
     code = (
-        "from buildfront.build import BuildOptions, build, BuildError\n"
+        "from buildfront import BuildOptions, build, BuildError\n"
         "try: build(BuildOptions(context=%r))\n"
         "except BuildError as error: print(error.what, '|', error.hint)\n"
     )

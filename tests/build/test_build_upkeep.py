@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING
 import pytest
 from program import BUILDFRONT
 
-from buildfront.errors import BuildError
+from buildfront import BuildError, CacheMount, info, parse_prune_filters, prune
 from buildfront.store import caches
 from buildfront.store.image_store import Store
-from buildfront.store.prune import cache_mounts, info, parse_filters, prune
 
 if TYPE_CHECKING:
     from conftest import Builds  # there are several modules of that name
+
+
+def cache_mounts(root: str) -> list[CacheMount]:
+    return list(info(root).cache_mounts)
+
 
 THREE = """FROM box
 RUN --mount=type=cache,target=/c,id=one head -c 100000 /dev/zero > /c/big
@@ -46,7 +50,7 @@ def test_caches_are_listed_and_pruned(box: Builds) -> None:
     text = box("info").stdout
     assert "caches     3" in text
     assert "CACHE MOUNT" in text
-    assert info(root)["snapshots"]["count"] > 0
+    assert info(root).snapshots > 0
 
     assert box("prune", "--filter", "id=none", "--format", "json").stdout.strip() == "[]"
     assert prune(("until=1h",), root) == []
@@ -151,7 +155,7 @@ def test_a_filter_that_is_none_is_told(bf: Builds, text: str, words: str) -> Non
 
 def test_a_filter_is_given_once() -> None:
     with pytest.raises(BuildError, match="given twice"):
-        parse_filters(("id=a", "id=b"))
+        parse_prune_filters(("id=a", "id=b"))
 
 
 def test_an_id_does_not_speak_to_the_terminal(box: Builds) -> None:

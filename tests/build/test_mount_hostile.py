@@ -118,7 +118,7 @@ class Ground:
 
 BUILD_EACH = """
 import json, sys
-from buildfront.build import BuildError, BuildOptions, build, enter_user_namespace
+from buildfront import BuildError, BuildOptions, build, enter_user_namespace
 from run_step import RunRequest, Secret
 
 enter_user_namespace()

@@ -4,7 +4,8 @@ import pytest
 
 from buildfront.dockerfile import instructions as ast
 from buildfront.dockerfile import parse
-from buildfront.dockerfile.parse import KNOWN, duration, json_array
+from buildfront.dockerfile.parse import KNOWN, json_array
+from buildfront.durations import parse_duration
 from buildfront.errors import BuildError, SourceRange
 
 SECOND = 10**9
@@ -241,10 +242,10 @@ def test_json_array(text, expected):
     ],
 )
 def test_durations(text, expected):
-    assert duration(text) == expected
+    assert parse_duration(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "1", "s", "1s2", "-1s", "1 s", ".s", "1d", "١s"])
 def test_bad_durations(text):
     with pytest.raises(BuildError, match="invalid duration"):
-        duration(text)
+        parse_duration(text)

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from buildfront.build import BuildOptions, prepare
+from buildfront import BuildOptions
+from buildfront.api.prepare import prepare
 from buildfront.dockerfile import flags as flag_syntax
 from buildfront.dockerfile import mount_flags as mount_syntax
 from buildfront.dockerfile import parse

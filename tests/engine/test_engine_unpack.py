@@ -11,7 +11,9 @@ import pytest
 from buildfront.engine.unpack import unpack
 from buildfront.errors import BuildError
 from buildfront.image.base_image import BaseImage
-from buildfront.image.model import LAYER, Layer, chain_id, digest_of
+from buildfront.image.descriptor import Layer, chain_id
+from buildfront.image.digest import Digest
+from buildfront.image.media_types import LAYER
 from buildfront.store.image_store import Session, Store
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="snapshots need root")
@@ -22,7 +24,7 @@ def layer(session: Session, name: str, diff_id: str = "") -> Layer:
     with tarfile.open(fileobj=out, mode="w") as tar:
         tar.addfile(tarfile.TarInfo(name))
     data = out.getvalue()
-    return Layer(session.put(data, LAYER), diff_id or digest_of(data))
+    return Layer(session.put(data, LAYER), diff_id or Digest.of(data))
 
 
 def image(*layers: Layer) -> BaseImage:

@@ -14,8 +14,11 @@ from hypothesis import strategies as st
 
 from buildfront.errors import BuildError
 from buildfront.image import documents
-from buildfront.image.documents import ImageConfig, Index, Manifest, find_manifest, json_object
-from buildfront.image.model import INDEX, MANIFEST, digest_of
+from buildfront.image.digest import Digest
+from buildfront.image.documents import json_object
+from buildfront.image.image_config import ImageConfig
+from buildfront.image.manifest import Index, Manifest, find_manifest
+from buildfront.image.media_types import INDEX, MANIFEST
 
 DIGEST = "sha256:" + "ab" * 32
 OTHER = "sha256:" + "cd" * 32
@@ -142,21 +145,21 @@ def test_a_digest_is_one(place: str, digest: Any) -> None:
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        ("config", MISSING, "no image manifest"),
-        ("layers", MISSING, "no image manifest"),
-        ("layers", None, "no image manifest"),
+        ("config", MISSING, "not an image manifest"),
+        ("layers", MISSING, "not an image manifest"),
+        ("layers", None, "not an image manifest"),
         ("layers", {}, "layers is not a list"),
         ("layers", 3, "layers is not a list"),
-        ("config", [], "config is no object"),
-        ("layers.0", [], r"layers\[0\] is no object"),
-        ("layers.0", None, r"layers\[0\] is no object"),
+        ("config", [], "config is not an object"),
+        ("layers.0", [], r"layers\[0\] is not an object"),
+        ("layers.0", None, r"layers\[0\] is not an object"),
         ("layers.0.mediaType", 3, "mediaType is not a text"),
         ("layers.0.mediaType", "x\x1b[31m", "mediaType is not a media type"),
         ("layers.0.annotations", [], "annotations is not an object of texts"),
         ("layers.0.annotations", {"a": 1}, "annotations is not an object of texts"),
         ("mediaType", 3, "mediaType is not a text"),
-        ("mediaType", "application/vnd.docker.distribution.manifest.v1+prettyjws", "is no image"),
-        ("config.mediaType", "application/vnd.cncf.helm.config.v1+json", "is no image"),
+        ("mediaType", "application/vnd.docker.distribution.manifest.v1+prettyjws", "is not an image"),
+        ("config.mediaType", "application/vnd.cncf.helm.config.v1+json", "is not an image"),
         ("layers", [A_DESCRIPTOR] * 10_000, "layers has 10000 entries"),
     ],
 )
@@ -193,22 +196,22 @@ def test_one_digest_has_one_size() -> None:
             ("config.Labels", value, "is not an object of texts")
             for value in ([], "x", {"a": 1}, {"a": None})
         ),
-        *(("config.Healthcheck", value, "is no object") for value in ([], "x", 1)),
+        *(("config.Healthcheck", value, "is not an object") for value in ([], "x", 1)),
         ("config.Healthcheck.Test", "x", "is not a list of texts"),
         ("config.Healthcheck.Interval", -1, "is not a whole number"),
         ("config.Env", ["A=\0"], "free of null bytes"),
         ("config.User", "a\0b", "free of null bytes"),
         ("config.Volumes", {"/a\0": {}}, "free of null bytes"),
         ("config.Labels", {"a": "\0"}, "free of null bytes"),
-        ("config", [], "config is no object"),
-        ("config", "x", "config is no object"),
-        ("rootfs", [], "rootfs is no object"),
+        ("config", [], "config is not an object"),
+        ("config", "x", "config is not an object"),
+        ("rootfs", [], "rootfs is not an object"),
         ("rootfs.diff_ids", {}, "is not a list of texts"),
         ("rootfs.diff_ids", [1], "is not a list of texts"),
         ("rootfs.diff_ids", ["x"], "unsupported digest"),
         ("rootfs.diff_ids", [DIGEST] * 10_000, "has 10000 layers"),
         ("history", {}, "history is not a list"),
-        ("history", [1], r"history\[0\] is no object"),
+        ("history", [1], r"history\[0\] is not an object"),
         ("history", [{"created": 1}], "is not a text"),
         ("history", [{"created": "yesterday"}], "is not a time"),
         ("history", [{"empty_layer": "yes"}], "is not true or false"),
@@ -244,16 +247,16 @@ def test_what_may_be_missing(path: str, empty: Any) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"", "is no JSON"),
-        (b"\xff\xfe{\0}\0", "is no JSON"),
-        (b'"\xed\xa0\x80"', "is no JSON"),
-        (b"{} x", "is no JSON"),
-        (b"[]", "is no JSON object"),
-        (b"3", "is no JSON object"),
-        (b'{"a": NaN}', "is no JSON"),
-        (b'{"a": Infinity}', "is no JSON"),
+        (b"", "is not JSON"),
+        (b"\xff\xfe{\0}\0", "is not JSON"),
+        (b'"\xed\xa0\x80"', "is not JSON"),
+        (b"{} x", "is not JSON"),
+        (b"[]", "is not a JSON object"),
+        (b"3", "is not a JSON object"),
+        (b'{"a": NaN}', "is not JSON"),
+        (b'{"a": Infinity}', "is not JSON"),
         (b'{"a": 1e999}', "number that is too large"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "is no JSON"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "is not JSON"),
         (b'{"a": "\\ud800"}', "surrogate"),
         (b'{"\\udfff": 1}', "surrogate"),
         (b"[" * 100_000, "deep"),
@@ -284,8 +287,8 @@ def test_the_error_names_the_document_and_the_place() -> None:
     [
         ("manifests", {}, "manifests is not a list"),
         ("manifests", "x", "manifests is not a list"),
-        ("manifests.0", 1, r"manifests\[0\] is no object"),
-        ("manifests.0.platform", [], "platform is no object"),
+        ("manifests.0", 1, r"manifests\[0\] is not an object"),
+        ("manifests.0.platform", [], "platform is not an object"),
         ("manifests.0.platform.os", 1, "is not a text"),
         ("manifests.0.size", True, "is not a whole number"),
         ("manifests.0.annotations", 3, "is not an object of texts"),
@@ -309,8 +312,8 @@ def nested(depth: int) -> tuple[bytes, dict[str, bytes]]:
     data = dumped(A_MANIFEST)
     kind = MANIFEST
     for _ in range(depth):
-        blobs[digest_of(data)] = data
-        entry = {"mediaType": kind, "digest": digest_of(data), "size": len(data)}
+        blobs[Digest.of(data)] = data
+        entry = {"mediaType": kind, "digest": Digest.of(data), "size": len(data)}
         data, kind = dumped({"schemaVersion": 2, "mediaType": INDEX, "manifests": [entry]}), INDEX
     return data, blobs
 

@@ -6,7 +6,7 @@ import pytest
 
 from buildfront.errors import BuildError
 from buildfront.image import platform, reference
-from buildfront.image.model import chain_id
+from buildfront.image.descriptor import chain_id
 
 DIGEST = "sha256:" + "ab" * 32
 

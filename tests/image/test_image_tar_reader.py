@@ -272,9 +272,9 @@ def fails(data, words, **options):
 
 def test_each_limit_is_told() -> None:
     h = hostile
-    fails(b"", "no tar archive: it is empty")
-    fails(b"text" * 1000, "no tar archive: it does not begin with a tar header")
-    fails(h.FILE + b"text" * 1000, "damaged or cut off: what follows 'f' is no header")
+    fails(b"", "not a tar archive: it is empty")
+    fails(b"text" * 1000, "not a tar archive: it does not begin with a tar header")
+    fails(h.FILE + b"text" * 1000, "damaged or cut off: there is no header after 'f'")
     fails(h.header(b"f", size=h.base256(1 << 60, 12)), "damaged or cut off: it ends in 'f'")
     fails(h.header(b"f", size=h.base256(1 << 63, 12)), "'f' has a size of 9223372036854775808 bytes")
     fails(h.header(b"f", size=h.base256(-1, 12)), "'f' has a size of -1 bytes")
@@ -283,7 +283,7 @@ def test_each_limit_is_told() -> None:
     fails(h.FILE * 3, "more than 2 entries", limit=2)
     fails(h.new_sparse(b"%d\n" % (MAX_PIECES + 1), 9), "more than 131072 pieces")
     fails(h.new_sparse(b"1\n0\n4\n", 1 << 41, b"data"), "at most 1099511627776 are read")
-    fails(h.with_pax(b"mtime", b"nan"), "'nan' is no time")
+    fails(h.with_pax(b"mtime", b"nan"), "'nan' is not a time")
     assert len(read(io.BytesIO(h.FILE * 2), limit=2)) == 2
     assert read(io.BytesIO(h.pax(h.record(b"path", b"x")) * 16 + h.FILE))[0][0].name == "x"
 

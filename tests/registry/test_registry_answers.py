@@ -12,24 +12,24 @@ from hypothesis import strategies as st
 from strangers import INDEX, Asked, Reply, digest, serving
 
 from buildfront.errors import BuildError
+from buildfront.image_transfer import pull, push
 from buildfront.registry.answers import sensible
 from buildfront.registry.http import Http
 from buildfront.store.image_store import Store
 from buildfront.text import visible
-from buildfront.transfer import pull, push
 
 
 @pytest.mark.parametrize(
     ("headers", "words"),
     [
         ({"Docker-Content-Digest": "sha256:" + "0" * 64}, "the registry says sha256:000"),
-        ({"Content-Length": "5"}, "no JSON"),
+        ({"Content-Length": "5"}, "not JSON"),
         ({"Content-Length": "99999999"}, "larger than|cut off"),
         ({"Content-Length": "1000000"}, "cut off"),
         ({"Content-Length": "-1"}, "can't be reached"),
         ({"Content-Length": "1, 2"}, "can't be reached"),
-        ({"Content-Encoding": "gzip"}, "is damaged: it is no gzip"),
-        ({"Content-Encoding": "deflate"}, "is damaged: it is no deflate"),
+        ({"Content-Encoding": "gzip"}, "is damaged: it is not gzip"),
+        ({"Content-Encoding": "deflate"}, "is damaged: it is not deflate"),
         ({"Content-Encoding": "zstd"}, "comes encoded as 'zstd'"),
         ({"Transfer-Encoding": "gzip"}, "can't be reached"),
         ({"Transfer-Encoding": "chunked"}, "cut off"),
@@ -82,9 +82,9 @@ LOCATIONS = {
     "http://0x7f.1/": "hides the address",
     "http://0177.0.0.01/": "hides the address",
     "http://user:pass@127.0.0.1/": "is not SCHEME",
-    "file:///etc/shadow": "no http or https",
-    "gopher://127.0.0.1/": "no http or https",
-    "javascript:alert(1)": "no http or https",
+    "file:///etc/shadow": "not an http or https",
+    "gopher://127.0.0.1/": "not an http or https",
+    "javascript:alert(1)": "not an http or https",
     "http://": "is refused",
     "http://127.0.0.1:0/": "no port 0",
     "http://127.0.0.1:99999/": "no port 99999",

@@ -11,8 +11,8 @@ from strangers import Asked, Image, Reply, Stranger, basic, digest, dumps, servi
 
 from buildfront.errors import BuildError
 from buildfront.image import reference
+from buildfront.image_transfer import pull, push
 from buildfront.registry.client import Repository
-from buildfront.transfer import pull, push
 
 BLOB = b"some blob"
 NAME = digest(BLOB)
@@ -260,14 +260,14 @@ def test_a_token_server_may_lead_on_itself(serve, login, store) -> None:
         ("https://[fe80::1]/token", "link-local"),
         ("https://[::ffff:169.254.169.254]/token", "link-local"),
         ("https://224.0.0.1/", "no address of a server"),
-        ("ftp://127.0.0.1/", "no http or https URL"),
-        ("file:///etc/passwd", "no http or https URL"),
-        ("/token", "no http or https URL"),
+        ("ftp://127.0.0.1/", "not an http or https URL"),
+        ("file:///etc/passwd", "not an http or https URL"),
+        ("/token", "not an http or https URL"),
         ("https://user:pass@127.0.0.1/", "is not SCHEME://HOST"),
         ("https://", "is not SCHEME://HOST"),
         ("https://x:99999/", "no port 99999"),
         ("https://x/#f", "is not SCHEME://HOST"),
-        ("https://x/\\t", "characters that no URL has|no http"),
+        ("https://x/\\t", "characters that no URL has|not an http"),
         ("https://x/" + "a" * 9000, "longer than"),
     ],
 )
@@ -312,7 +312,9 @@ def test_tokens_that_are_none(serve, login, store, body) -> None:
     tokens = serve(lambda _: Reply(body=body))
     registry = serve(wants_token(tokens.url))
     login(registry.name)
-    with pytest.raises(BuildError, match=r"token server of .* (holds no token|is no JSON)"):
+    with pytest.raises(
+        BuildError, match=r"token server of .* (holds no token|is not JSON|is not a JSON object)"
+    ):
         pull(store, f"{registry.name}/app")
     assert set(registry.sent("authorization")) == set()
 

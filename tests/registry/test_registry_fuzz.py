@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from strangers import INDEX, MANIFEST, Reply, digest, dumps, serving
 
 from buildfront.errors import BuildError
+from buildfront.image_transfer import pull, push
 from buildfront.store.image_store import Store
-from buildfront.transfer import pull, push
 
 FIELDS = [
     "config",
@@ -148,9 +148,7 @@ def test_any_bytes(impatient, target, tmp_path_factory, raw) -> None:
 @given(st.sampled_from(["POST", "PUT", PLACES[1]]), STATUS, HEADERS, BODIES)
 def test_any_answer_to_a_push(impatient, target, store, place, status, headers, body) -> None:
     pull(store, target(IMAGE.answers()))
-    source = next(
-        iter(item["annotations"]["org.opencontainers.image.ref.name"] for item in store.index.read())
-    )
+    source = next(iter(item.name for item in store.index.read()))
     name = target({place: Reply(status, latin(headers), body, close=True)})
     try:
         push(store, source, name)

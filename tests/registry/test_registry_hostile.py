@@ -10,7 +10,7 @@ from faulty_documents import AMD64, DEEP, HERE, IMAGE, JSON, fit, index, manifes
 from strangers import INDEX, MANIFEST, Reply, digest, dumps, serving
 
 from buildfront.errors import BuildError
-from buildfront.transfer import pull
+from buildfront.image_transfer import pull
 
 BAD = {
     "empty": b"",

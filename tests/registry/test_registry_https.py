@@ -80,8 +80,8 @@ scene(Path(sys.argv[2]), *sys.argv[4:])
 
 def scene(place: Path, case: str, source: str, target: str, scheme: str) -> None:
     """Run in a namespace of its own. Prints "pulled" or the error, then what the second server was asked."""
+    from buildfront.image_transfer import pull
     from buildfront.store.image_store import Store
-    from buildfront.transfer import pull
 
     http.BACKOFF = 0.0
     context = server_context(place / "good.pem")
@@ -305,6 +305,6 @@ def test_a_proxy_is_asked_for_what_is_elsewhere_and_leads_nowhere_near(serve, tr
 )
 def test_proxies_that_are_none(trusting, monkeypatch, proxy) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(BuildError, match=r"is no http, https or socks5 URL|socksio is missing") as error:
+    with pytest.raises(BuildError, match=r"is not an http, https or socks5 URL|socksio is missing") as error:
         Http().exchange("GET", parse("https://x"), {}, reach=None)
     assert "secret" not in str(error.value)

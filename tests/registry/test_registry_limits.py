@@ -18,8 +18,8 @@ import pytest
 from strangers import MANIFEST, Asked, Image, Reply, digest, dumps, serving
 
 from buildfront.errors import BuildError
+from buildfront.image_transfer import pull, push
 from buildfront.registry import connect, http
-from buildfront.transfer import pull, push
 
 MEMORY = 150 << 10  # KiB
 SECONDS = 60  # of a machine with other work; each takes one or two

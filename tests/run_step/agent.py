@@ -23,6 +23,7 @@ from run_step import (
     probe,
 )
 from run_step.codec import encode
+from run_step.pipeline import STAGES
 
 
 def without_times(path):
@@ -69,6 +70,11 @@ def stand_ins(request):
     return Inputs(sources, {name: Secret(name.encode()) for name in ids}, {name: DeafAgent() for name in ids})
 
 
+def read_only_root(draft, request, facts):
+    """The stage of the plugin guide."""
+    draft.spec["root"]["readonly"] = True
+
+
 def serve():
     warnings = enter_user_namespace()
     probed = None
@@ -85,7 +91,8 @@ def serve():
         chunks = {"stdout": [], "stderr": []}
         answer = {"warnings": warnings}
         try:
-            made = plan(request, look_up(request, facts))
+            stages = (*STAGES, read_only_root) if job.get("read_only") else STAGES
+            made = plan(request, look_up(request, facts), stages=stages)
             answer["warnings"] += made.warnings
             if job["run"]:
                 result = executor.execute(

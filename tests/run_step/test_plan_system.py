@@ -14,8 +14,9 @@ from run_step import HostError, IDMapping, NamespaceOption, RequestError, Resour
 from run_step import plan as plan_by_facts
 from run_step.host import PathFact, TextFile
 from run_step.linux.device_numbers import DENY_ALL
+from run_step.option_text import parse_size
 from run_step.pipeline.files import HEADER, hosts_text, resolv_text
-from run_step.pipeline.volumes import parse_mount, parse_size, parse_volume
+from run_step.pipeline.volumes import parse_mount, parse_volume
 
 
 def plan(request, host, **more):
@@ -83,6 +84,15 @@ def test_chroot_is_given_the_same(ask, host):
         ("2m", 2 << 20),
         ("3G", 3 << 30),
         ("3gb", 3 << 30),
+        ("1.5g", 3 << 29),
+        ("1 k", 1024),
+        ("1KiB", 1024),
+        ("2t", 2 << 40),
+        ("1p", 1 << 50),
+        (".5k", 512),
+        ("1.k", 1024),
+        ("0.1", 0),
+        ("9007199254740993", 9007199254740993),
     ],
 )
 def test_a_size_is_parsed_to_bytes(text, size):
@@ -90,7 +100,9 @@ def test_a_size_is_parsed_to_bytes(text, size):
 
 
 @row("S30")
-@pytest.mark.parametrize("text", ["", "m", "-1", "1.5g", "1t", "1 k", "0x10", "²k", "1kk", "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["", "m", "-1", ".", "1.5.5g", "1x", "1  k", "0x10", "²k", "1kk", "1bb", "1ki", "1e3", "9" * 5000]
+)
 def test_a_malformed_size_is_quoted(ask, host, text):
     with pytest.raises(RequestError) as caught:
         parse_size(text)

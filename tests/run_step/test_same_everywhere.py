@@ -5,11 +5,13 @@ import resource
 from dataclasses import replace
 
 import pytest
+from agent import read_only_root
 from busybox_root import listing
 from rows import row
 
-from run_step import HostError, NamespaceOption, RunMount, plan
+from run_step import HostError, NamespaceOption, RunMount, look_up, plan
 from run_step.host import Rlimit
+from run_step.pipeline import STAGES
 
 pytestmark = pytest.mark.root
 
@@ -184,6 +186,50 @@ def test_a_secret_with_an_execute_bit_runs(runtime_step, mode):
         return
     mounts = (RunMount("secret", target="/run/tool", id=TOOL, mode=mode),)
     assert runtime_step.text("/run/tool", run_mounts=mounts) == "I ran as 0\n"
+
+
+# S80: the read-only root filesystem of the plugin guide
+
+
+def run_read_only(step, line, **fields):
+    """Run a line with the guide's stage behind the others; its status and what it printed."""
+    request = step.request("/bin/sh", "-c", line, **fields)
+    if remote(step):
+        status = step.ask(request, read_only=True)["result"]["status"]
+        return status, step.stdout.decode()
+    made = plan(
+        request, look_up(request, step.executor.host(runtimes=False)), stages=(*STAGES, read_only_root)
+    )
+    seen = {"stdout": [], "stderr": []}
+    result = step.executor.execute(
+        made, step.rootfs, output=lambda name, data: seen[name].append(data), timeout=60
+    )
+    return result.status, b"".join(seen["stdout"]).decode()
+
+
+WRITES = (
+    "for place in / /etc /tmp /home/bob; do touch $place/x 2>&1 | grep -c 'Read-only file system'; done;"
+    " rm /etc/passwd 2>&1 | grep -c 'Read-only file system';"
+    " chmod 777 /etc 2>&1 | grep -c 'Read-only file system';"
+    " echo x > /etc/passwd 2>/dev/null && echo written;"
+    " mount -o remount,rw / 2>/dev/null && touch /x 2>/dev/null && echo written;"
+    " echo shm > /dev/shm/x && cat /dev/shm/x; echo mnt > /mnt/y && cat /mnt/y; echo z > /dev/null && echo null"
+)
+
+
+@pytest.mark.parametrize("fields", [{}, {"cap_add": ("SYS_ADMIN",)}], ids=["", "able to mount"])
+def test_S80_the_guides_stage_keeps_the_step_from_writing(runtime_step, fields):
+    """EROFS in every isolation; what is mounted in the step stays writable, and the image as it was. Who may mount may
+    mount it writable again: that is the privilege that was asked for."""
+    assert runtime_step.run("true").status == 0  # what runtimes leave behind is there then
+    before = listing(runtime_step.rootfs)
+    more = {"mounts": ("type=tmpfs,dst=/mnt",), **fields}
+    status, text = run_read_only(runtime_step, WRITES, **more)
+    if fields:
+        assert text.split()[:6] == [*"111111"]
+        return
+    assert (status, text.split()) == (0, [*"111111", "shm", "mnt", "null"])
+    assert listing(runtime_step.rootfs) == before
 
 
 # S67: supplementary groups

@@ -134,14 +134,14 @@ class RemoteStep:
     def request(self, *args, **fields):
         return RunRequest(args, self.rootfs, isolation=self.isolation, runtime=self.runtime, **fields)
 
-    def ask(self, request, timeout=60, run=True, pristine=""):
+    def ask(self, request, timeout=60, run=True, pristine="", read_only=False):
         job = {
             "request": request.to_json(),
             "host": self._host,
             "work_dir": self.work_dir,
             "timeout": timeout,
         }
-        job |= {"run": run, "runtimes": False, "pristine": pristine}
+        job |= {"run": run, "runtimes": False, "pristine": pristine, "read_only": read_only}
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
         answer = json.loads(self.process.stdout.readline())

@@ -12,10 +12,11 @@ import time
 import pytest
 
 from buildfront.errors import BuildError
+from buildfront.image.digest import Digest
 from buildfront.image.documents import json_object
-from buildfront.image.model import digest_of
+from buildfront.image.layout_index import REF_NAME, NamedEntry
+from buildfront.image.staging import Staging
 from buildfront.store.image_store import Store
-from buildfront.store.index import REF_NAME
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def store(tmp_path):
 
 def entry(letter, **annotations):
     value = {"mediaType": "m", "digest": "sha256:" + letter * 64, "size": 1}
-    return {**value, "annotations": annotations} if annotations else value
+    return NamedEntry.parse({**value, "annotations": annotations} if annotations else value, "it")
 
 
 def python(code, *args):
@@ -55,13 +56,15 @@ def test_a_place_that_can_not_be_used(tmp_path):
 
 OPEN = """
 import sys, time
+from buildfront.image.layout_index import NamedEntry
 from buildfront.store.image_store import Store
 while time.time() < float(sys.argv[2]):
     pass
 with Store(sys.argv[1]) as store, store.session() as session:
     session.put(b"same", "text")
     session.put(sys.argv[3].encode(), "text")
-    store.index.set("name" + sys.argv[3], {"digest": "sha256:" + sys.argv[3] * 64, "size": 1, "mediaType": "m"})
+    value = {"digest": "sha256:" + sys.argv[3] * 64, "size": 1, "mediaType": "m"}
+    store.index.set("name" + sys.argv[3], NamedEntry.parse(value, "it"))
     store.catalogue.new_snapshot(None, False, 0)
 """
 
@@ -75,9 +78,7 @@ def test_several_processes_make_the_same_store(tmp_path, attempt):
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
     with Store(str(tmp_path / "new")) as store:
-        assert {item["annotations"][REF_NAME] for item in store.index.read()} == {
-            f"name{n}" for n in range(6)
-        }
+        assert {item.name for item in store.index.read()} == {f"name{n}" for n in range(6)}
         assert len(os.listdir(store.blobs)) == 7
         assert len(store.catalogue.lineage(6)) == 1 and store.catalogue.lineage(7) == []
         assert store.stale_sessions() == []
@@ -89,8 +90,8 @@ def test_several_processes_make_the_same_store(tmp_path, attempt):
 
 def test_blobs(store):
     with store.session() as session:
-        found = session.put(b"data", "text", digest_of(b"data"))
-        assert (found.digest, found.size, found.media_type) == (digest_of(b"data"), 4, "text")
+        found = session.put(b"data", "text")
+        assert (found.digest, found.size, found.media_type) == (Digest.of(b"data"), 4, "text")
         assert session.put(b"data", "text") == found
         assert os.listdir(session.path) == ["lock"]
     assert store.read_blob(found.digest) == b"data"
@@ -100,8 +101,9 @@ def test_blobs(store):
 
 def test_a_wrong_digest_leaves_nothing(store):
     with store.session() as session:
-        with pytest.raises(BuildError, match="a blob is damaged"):
-            session.put(b"data", "text", digest_of(b"other"))
+        staging = Staging(session)
+        with pytest.raises(BuildError, match=r"the blob .* is damaged: its digest is"):
+            staging.add([b"data"], "text", Digest.of(b"other"))
         assert os.listdir(session.path) == ["lock"]
     assert os.listdir(store.blobs) == []
 
@@ -129,12 +131,12 @@ def test_a_blob_that_was_changed_on_disk(store):
 def test_blobs_that_are_no_use(store):
     with store.session() as session:
         noise, array = session.put(b"\xff{", "json"), session.put(b"[]", "json")
-    with pytest.raises(BuildError, match=r"is no JSON$"):
+    with pytest.raises(BuildError, match=r"is not JSON$"):
         json_object(store.read_blob(noise.digest), "it")
-    with pytest.raises(BuildError, match="is no JSON object"):
+    with pytest.raises(BuildError, match="is not a JSON object"):
         json_object(store.read_blob(array.digest), "it")
     with pytest.raises(BuildError, match="is not in the store"):
-        store.read_blob(digest_of(b"missing"))
+        store.read_blob(Digest.of(b"missing"))
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_bad_digests(store, digest):
 def test_a_name_moves(store):
     store.index.set("n", entry("a"))
     store.index.set("n", entry("b"))
-    assert store.index.find("n")["digest"] == entry("b")["digest"]
+    assert store.index.find("n").digest == entry("b").digest
     assert store.index.read() == [entry("a"), entry("b", **{REF_NAME: "n"})]
 
 
@@ -160,15 +162,14 @@ def test_names_of_one_image(store):
     store.index.set("n", entry("a"))
     store.index.set("m", entry("a"))
     store.index.set("n", entry("a"))
-    assert sorted(item["annotations"][REF_NAME] for item in store.index.read()) == ["m", "n"]
-    store.index.remove("n")
+    assert sorted(item.name for item in store.index.read()) == ["m", "n"]
+    store.index.change(lambda items: [item for item in items if item.name != "n"])
     assert store.index.find("n") is None and store.index.find("m")
-    store.index.remove("n")
 
 
 def test_other_annotations_stay(store):
     store.index.set("n", entry("a", other="1"))
-    assert store.index.find("n")["annotations"] == {"other": "1", REF_NAME: "n"}
+    assert store.index.find("n").annotations == {"other": "1", REF_NAME: "n"}
     store.index.set("n", entry("b"))
     assert store.index.read()[0] == entry("a", other="1")
 
@@ -176,10 +177,12 @@ def test_other_annotations_stay(store):
 CHANGE = """
 import sys
 import threading
+from buildfront.image.layout_index import NamedEntry
 from buildfront.store.index import ImageIndex
 index = ImageIndex(sys.argv[1])
 for number in range(15):
-    index.set(f"{sys.argv[2]}-{number}", {"digest": f"sha256:{sys.argv[2]}{number}", "size": 1, "mediaType": "m"})
+    value = {"digest": f"sha256:{sys.argv[2]}{number}", "size": 1, "mediaType": "m"}
+    index.set(f"{sys.argv[2]}-{number}", NamedEntry.parse(value, "it"))
 """
 
 
@@ -215,7 +218,7 @@ def test_rows(store):
     catalogue.set_chain("c", 1)
     catalogue.set_chain("c", 2)
     assert catalogue.chain("c") == 2
-    catalogue.set_meta("m", "v")
+    assert catalogue.settle_meta("m", "v") == "v"
     assert catalogue.meta("m") == "v"
     catalogue.set_step("k", "slot", 3, True, "{}", 1, 2)
     catalogue.set_step("none", "slot", None, False, "{}", 1, 2)

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import READING, Place, catalogue
 
-from buildfront.build import BuildOptions, build, images
+from buildfront import BuildOptions, build, images
 from buildfront.errors import BuildError
 from buildfront.store import database
 from buildfront.store.image_store import Store
@@ -127,7 +127,7 @@ def test_a_catalogue_that_is_locked_for_ever(place, monkeypatch):
         with Store(place.root) as store:
             db.execute("BEGIN EXCLUSIVE")
             with pytest.raises(BuildError, match="locked by another program"):
-                store.catalogue.set_meta("a", "b")
+                store.catalogue.settle_meta("a", "b")
         db.execute("ROLLBACK")
         db.execute("PRAGMA locking_mode=EXCLUSIVE")
         db.execute("BEGIN EXCLUSIVE")
@@ -147,6 +147,68 @@ def test_rows_that_nobody_wrote(place):
         with pytest.raises(BuildError, match="the catalogue is damaged"):
             store.catalogue.meta("snapshots")
     place.works_again()
+
+
+# Schemas that SQLite quotes in its message, with a byte that is not UTF-8: Python fails to decode the message.
+SCHEMAS = {
+    "table": ("steps", "sql", lambda text: text.replace(b"CREATE TABLE", b"CREATE TABL\x80")),
+    "table-name": ("steps", "sql", lambda text: text.replace(b"TABLE steps", b"TABLE st\x80ps \x80")),
+    "column": ("steps", "sql", lambda text: text.replace(b"components TEXT", b'components "\x80')),
+    "index": ("steps_slot", "sql", lambda text: text.replace(b"ON steps", b"ON st\x80ps")),
+    "index-name": ("steps_slot", "name", lambda text: text.replace(b"slot", b"sl\x80t")),
+    "meta": ("meta", "sql", lambda text: b"\x80" + text),
+}
+
+
+def spoil_schema(path, name):
+    row, column, change = SCHEMAS[name]
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
+        version = db.execute("PRAGMA schema_version").fetchone()[0]
+        query = f"SELECT CAST({column} AS BLOB) FROM sqlite_master WHERE name=?"
+        text = change(db.execute(query, (row,)).fetchone()[0])
+        assert b"\x80" in text
+        db.execute("PRAGMA writable_schema=ON")
+        db.execute(f"UPDATE sqlite_master SET {column}=CAST(? AS TEXT) WHERE name=?", (text, row))
+        if column == "name":  # SQLite quotes the name where the text is damaged too
+            db.execute("UPDATE sqlite_master SET sql='CREATE' WHERE CAST(name AS BLOB)=?", (text,))
+        db.execute(f"PRAGMA schema_version={version + 1}")
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_that_is_not_utf_8_is_set_aside(place, name):
+    spoil_schema(catalogue(place), name)
+    with Store(place.root) as store:
+        assert "set aside as catalogue.sqlite.damaged-1" in store.take_warnings()[0]
+        assert store.catalogue.step("k") is None
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_that_is_not_utf_8_is_told_at_a_statement(place, name):
+    with Store(place.root) as store:
+        assert store.catalogue.step("k") is None
+        spoil_schema(catalogue(place), name)
+        with pytest.raises(BuildError, match="the catalogue is damaged"):
+            store.catalogue.step("k")
+        with pytest.raises(BuildError, match="the catalogue is damaged"):
+            store.catalogue.set_files([(1, 2, 3, 4, 5, "digest")])
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_an_old_schema_that_is_not_utf_8_is_set_aside(place, name):
+    with contextlib.closing(sqlite3.connect(catalogue(place))) as db:
+        db.execute("PRAGMA user_version=1")
+    spoil_schema(catalogue(place), name)
+    with Store(place.root) as store:
+        assert "set aside as catalogue.sqlite.damaged-1" in store.take_warnings()[0]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_that_is_not_utf_8_is_told_where_nothing_can_be_written(place, name, monkeypatch):
+    spoil_schema(catalogue(place), name)
+    monkeypatch.setattr(database.os, "access", lambda *_: False)
+    with Store(place.root) as store, pytest.raises(BuildError, match="the catalogue is damaged") as caught:
+        store.catalogue.step("k")
+    assert "mend or remove" in caught.value.hint
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -10,7 +10,7 @@ import sys
 import pytest
 from store_place import READING, Place, catalogue
 
-from buildfront.build import BuildOptions, build
+from buildfront import BuildOptions, build
 from buildfront.errors import BuildError
 from buildfront.store.image_store import Store
 

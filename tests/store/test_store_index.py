@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import ENTRY, READING
 
-from buildfront.build import images, inspect, tag
+from buildfront import images, inspect, tag
 from buildfront.errors import BuildError
+from buildfront.image.layout_index import REF_NAME, NamedEntry
 from buildfront.store.image_store import Store
-from buildfront.store.index import REF_NAME
 from buildfront.store.prune import info
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
@@ -23,38 +23,42 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
 # index.json
 
 
+def entry(**more):
+    return NamedEntry.parse({**ENTRY, **more}, "it")
+
+
 def index(manifests):
     return json.dumps({"schemaVersion": 2, "manifests": manifests}).encode()
 
 
 ODD = {
-    "empty": (b"", "no JSON"),
-    "no-json": (b"{", "line 1 is no JSON"),
-    "list": (b"[]", "no JSON object"),
-    "null": (b"null", "no JSON object"),
-    "manifests-object": (index({}), "manifests is no list"),
-    "manifests-number": (index(3), "manifests is no list"),
-    "manifests-text": (index("x"), "manifests is no list"),
-    "entry-null": (index([None]), "manifests[0] is no JSON object"),
-    "entry-text": (index([ENTRY, "x"]), "manifests[1] is no JSON object"),
+    "empty": (b"", "not JSON"),
+    "no-json": (b"{", "line 1 is not JSON"),
+    "list": (b"[]", "not a JSON object"),
+    "null": (b"null", "not a JSON object"),
+    "manifests-object": (index({}), "manifests is not a list"),
+    "manifests-number": (index(3), "manifests is not a list"),
+    "manifests-text": (index("x"), "manifests is not a list"),
+    "entry-null": (index([None]), "manifests[0] is not a JSON object"),
+    "entry-text": (index([ENTRY, "x"]), "manifests[1] is not a JSON object"),
     "annotations-list": (index([{**ENTRY, "annotations": []}]), "annotations"),
     "annotations-number": (index([{**ENTRY, "annotations": {"a": 1}}]), "annotations"),
     "annotations-null": (index([{**ENTRY, "annotations": None}]), "annotations"),
     "no-digest": (index([{"mediaType": "m", "size": 1}]), "has no digest"),
-    "digest-number": (index([{**ENTRY, "digest": 5}]), "digest that is no text"),
-    "digest-path": (index([{**ENTRY, "digest": "sha256:../../../etc/passwd"}]), "digest that is none"),
-    "digest-empty": (index([{**ENTRY, "digest": ""}]), "digest that is none"),
-    "digest-escape": (index([{**ENTRY, "digest": "sha256:\x1b[2J"}]), "digest that is none"),
+    "digest-number": (index([{**ENTRY, "digest": 5}]), "digest that is not a text"),
+    "digest-path": (index([{**ENTRY, "digest": "sha256:../../../etc/passwd"}]), "malformed digest"),
+    "digest-empty": (index([{**ENTRY, "digest": ""}]), "malformed digest"),
+    "digest-escape": (index([{**ENTRY, "digest": "sha256:\x1b[2J"}]), "malformed digest"),
     "size-true": (index([{**ENTRY, "size": True}]), "size"),
     "size-negative": (index([{**ENTRY, "size": -5}]), "size"),
     "size-text": (index([{**ENTRY, "size": "1"}]), "size"),
     "size-huge": (index([{**ENTRY, "size": 10**30}]), "size"),
     "no-media-type": (index([{"digest": "sha256:" + "a" * 64, "size": 1}]), "has no mediaType"),
     "half-a-character": (index([{**ENTRY, "annotations": {"a": "\ud800"}}]), "annotations"),
-    "not-utf-8": (b'{"manifests": ["\xff"]}', "no UTF-8"),
-    "utf-16": ('{"manifests": []}'.encode("utf-16"), "no UTF-8"),
+    "not-utf-8": (b'{"manifests": ["\xff"]}', "not UTF-8"),
+    "utf-16": ('{"manifests": []}'.encode("utf-16"), "not UTF-8"),
     "deep": (b'{"manifests": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "too deep"),
-    "long-number": (b'{"manifests": ' + b"1" * 10_000 + b"}", "no JSON"),
+    "long-number": (b'{"manifests": ' + b"1" * 10_000 + b"}", "not JSON"),
     "large": (b" " * (5 << 20), "larger than"),
 }
 
@@ -65,7 +69,7 @@ def test_an_odd_index_is_named(place, name):
     with open(f"{place.root}/index.json", "wb") as stream:
         stream.write(content)
     with Store(place.root) as store:
-        for call in (store.index.read, lambda: store.index.find("x"), lambda: store.index.set("x", ENTRY)):
+        for call in (store.index.read, lambda: store.index.find("x"), lambda: store.index.set("x", entry())):
             with pytest.raises(BuildError) as caught:
                 call()
             assert (
@@ -110,20 +114,16 @@ def test_a_gigabyte_is_not_read(place):
 def test_many_names_are_no_matter_of_minutes(place):
     with Store(place.root) as store:
         entries = [
-            {
-                **ENTRY,
-                "digest": f"sha256:{number:064x}",
-                "annotations": {REF_NAME: f"n{number}"},
-            }
+            entry(digest=f"sha256:{number:064x}", annotations={REF_NAME: f"n{number}"})
             for number in range(10_000)
         ]
         began = time.monotonic()
         store.index.change(lambda _: entries)
-        store.index.set("one", ENTRY)
+        store.index.set("one", entry())
         assert len(store.index.read()) == 10_001
         assert time.monotonic() - began < 30
         with pytest.raises(BuildError, match="too many names"):
-            store.index.change(lambda _: [{**ENTRY, "annotations": {"a": "x" * (5 << 20)}}])
+            store.index.change(lambda _: [entry(annotations={"a": "x" * (5 << 20)})])
         assert len(store.index.read()) == 10_001
 
 

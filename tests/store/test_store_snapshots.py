@@ -41,7 +41,7 @@ def isolated():
 @pytest.fixture(params=["overlay", "copy"])
 def store(request, tmp_path):
     with Store(str(tmp_path / "store")) as opened:
-        opened.catalogue.set_meta("snapshots", request.param)
+        opened.catalogue.settle_meta("snapshots", request.param)
         yield opened
 
 
@@ -211,7 +211,7 @@ def test_overlay_is_the_best_where_it_works(tmp_path, isolated, monkeypatch):
 def test_mounts_end_with_the_namespace(tmp_path, isolated):
     def body():
         store = Store(str(tmp_path / "s"))
-        store.catalogue.set_meta("snapshots", "overlay")
+        store.catalogue.settle_meta("snapshots", "overlay")
         session = Session(store)
         active = session.prepare(None)
         write(active, a="1")

@@ -11,6 +11,7 @@ import as_user
 import pytest
 
 from buildfront.errors import BuildError
+from buildfront.image.layout_index import NamedEntry
 from buildfront.store.image_store import Store
 from buildfront.store.location import untrusted
 
@@ -163,7 +164,7 @@ def test_no_link_is_followed_by_what_writes(place):
     with open(target, "w", encoding="utf-8") as stream:
         stream.write("kept")
     with Store(f"{place}/store") as store:
-        entry = {"digest": "sha256:" + "a" * 64, "size": 1, "mediaType": "m"}
+        entry = NamedEntry.parse({"digest": "sha256:" + "a" * 64, "size": 1, "mediaType": "m"}, "it")
         os.symlink(target, f"{store.root}/index.json.new")
         store.index.set("n", entry)
         assert not os.path.islink(f"{store.root}/index.json")
@@ -216,7 +217,7 @@ def test_notes_for_recovery_that_somebody_else_left_are_not_read(place):
 
 OPEN = "import sys; from buildfront.store.image_store import Store; Store(sys.argv[1]).close()"
 ENTER = (
-    "from buildfront.cli.user_namespace import become_root; import sys; become_root(sys.argv[1]);"
+    "from buildfront import enter_user_namespace; import sys; enter_user_namespace(sys.argv[1]);"
     "from buildfront.store.image_store import Store; Store(sys.argv[1]).close()"
 )
 

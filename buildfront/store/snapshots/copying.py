@@ -1,4 +1,4 @@
-"""Snapshots as whole trees, for machines that can't mount an overlay: slower, larger, and they always work."""
+"""Snapshots as whole trees, for machines that can't mount an overlay. They are slower and larger, and always work."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from run_step import copy_tree, remove_tree
 
 from ...image.diff import Comparison
-from . import View
+from .interface import View
 
 
 class CopyActive:
@@ -28,7 +28,7 @@ class CopyActive:
             finally:
                 os.close(source)
                 os.close(target)
-        # Whatever changes from here on has a change time that is not before this file's.
+        # Files that change from here on have a change time that is not before this file's.
         with open(os.path.join(self._snapshot, "since"), "x", encoding="ascii"):
             pass
 
@@ -40,7 +40,7 @@ class CopyActive:
 
 
 class CopyDriver:
-    """See :class:`buildfront.store.snapshots.Driver`."""
+    """A :class:`~buildfront.store.snapshots.Driver`."""
 
     name = "copy"
 

@@ -1,4 +1,4 @@
-"""Snapshots on the kernel's overlayfs: one directory of changes each, in the overlay's own format."""
+"""Snapshots on the kernel's overlayfs: each is one directory of changes, in the format of overlayfs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import shutil
 from run_step import is_machine_root, remove_tree
 
 from ...image.diff import Comparison, xattrs
-from . import View
+from .interface import View
 from .overlay_mount import mount_overlay, unmount
 
 
 def works(directory: str) -> bool:
-    """Whether an overlay can be mounted with its upper directory here, and a directory be replaced in it, which takes
-    an extended attribute of the filesystem below."""
+    """Whether an overlay can be mounted with its upper directory here.
+
+    A directory is replaced in it too, which needs an extended attribute of the filesystem below.
+    """
     base = os.path.join(directory, "overlay-probe")
     names = [os.path.join(base, name) for name in ("lower", "upper", "work", "merged")]
     try:
@@ -34,7 +36,7 @@ def works(directory: str) -> bool:
 
 
 class OverlayActive:
-    """An overlay mounted to be changed."""
+    """An overlay that is mounted to be changed."""
 
     def __init__(self, work: str, lineage: list[str]) -> None:
         self.path = os.path.join(work, "rootfs")
@@ -53,7 +55,7 @@ class OverlayActive:
                 os.setxattr(diff, key, value)
             os.utime(diff, ns=(root.st_atime_ns, root.st_mtime_ns))
         else:
-            # An overlay needs a lower directory; an empty one is what scratch is.
+            # An overlay needs a lower directory: scratch is an empty one.
             lower = [os.path.join(work, "empty")]
             os.mkdir(lower[0])
             os.chmod(lower[0], 0o755)
@@ -72,7 +74,7 @@ class OverlayActive:
 
 
 class OverlayDriver:
-    """See :class:`buildfront.store.snapshots.Driver`."""
+    """A :class:`~buildfront.store.snapshots.Driver`."""
 
     name = "overlay"
 

@@ -11,9 +11,9 @@ from run_step.linux import mount as m
 def enter_private_namespace(*, receive: bool = False) -> None:
     """Move this thread, and all that it starts, into a mount namespace of its own.
 
-    Whatever ends the build, the kernel then unmounts everything that was mounted for it. Other threads of the
-    program stay where they are. Nothing that is mounted here is ever seen outside; with ``receive`` what the host
-    mounts and unmounts later is seen here, for volumes that ask for it. Raises OSError where the privilege is missing.
+    Whatever ends the build, the kernel then unmounts everything that was mounted for it. Other threads of the program
+    stay where they are. Mounts made here are never seen outside; with ``receive`` the mounts that the host makes and
+    removes later are seen here, for volumes that ask for it. Raise OSError if the privilege is missing.
     """
     m.unshare(m.CLONE_NEWNS)
     if not receive:
@@ -29,7 +29,7 @@ def enter_private_namespace(*, receive: bool = False) -> None:
 
 
 def mount_overlay(target: str, lower: list[str], upper: str = "", work: str = "") -> None:
-    """Mount an overlay; without ``upper`` it is read-only. ``lower`` is the topmost first.
+    """Mount an overlay, read-only without ``upper``. ``lower`` begins with the topmost directory.
 
     The directories are named by descriptors, so that a hundred of them fit into mount(2)'s one page.
     redirect_dir, metacopy and index are off: an upper directory must mean the same to every reader. In a user
@@ -50,5 +50,5 @@ def mount_overlay(target: str, lower: list[str], upper: str = "", work: str = ""
 
 
 def unmount(target: str) -> None:
-    """Detach; whatever still holds it keeps it alive, but nothing new can reach it."""
+    """Detach a mount. Processes that use it keep it alive, but nothing new can reach it."""
     m.umount(target, m.MNT_DETACH)

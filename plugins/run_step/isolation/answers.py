@@ -5,27 +5,26 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from typing import Any
+from typing import cast
 
 from ..linux.children import kill, until_ended
 from ..network.model import Network
+from ..run_protocol import Answer
 
 
-def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[str, Any]:
-    """Wait for the step's own process ``pid``, and return the first part of the answer.
+def wait(run: socket.socket, pid: int, network: Network | None = None) -> Answer:
+    """Wait for the step's own process ``pid``; return the first part of the answer.
 
-    It is killed when the builder asks or goes away, or when the process that serves its ``network`` ends. Resource use
-    is that of the process and of those it waited for (wait4(2)).
+    Kill the process when the builder asks for it or goes away, or when the process that serves its
+    ``network`` ends. The resource use is that of the process and of the children that it waited for
+    (wait4(2)).
     """
     what = until_ended(run, pid, beside=network.pid if network is not None else 0)
     cancelled = what == "cancelled"
     if what != "ended":
         kill(pid)
     _, status, usage = os.wait4(pid, 0)
-    lost = {}
-    if what == "beside" and network is not None:
-        lost = {"error": f"the step's network ended before the step did: {network.words()}"}
-    return lost | {
+    answer: Answer = {
         "status": os.waitstatus_to_exitcode(status),
         "cancelled": cancelled,
         "user_us": int(usage.ru_utime * 1e6),
@@ -33,9 +32,12 @@ def wait(run: socket.socket, pid: int, network: Network | None = None) -> dict[s
         "max_rss": usage.ru_maxrss * 1024,
         "measured": "rusage",
     }
+    if what == "beside" and network is not None:
+        answer["error"] = f"the step's network ended before the step did: {network.words()}"
+    return answer
 
 
-def stopped() -> dict[str, Any]:
+def stopped() -> Answer:
     """Return the answer of a run that was cancelled before the command began."""
     return {
         "status": -int(signal.SIGKILL),
@@ -47,8 +49,11 @@ def stopped() -> dict[str, Any]:
     }
 
 
-def add_usage(answer: dict[str, Any], usage: dict[str, int]) -> None:
-    """Put in what the control group has measured: rusage misses processes that were not waited for."""
+def add_usage(answer: Answer, usage: dict[str, int]) -> None:
+    """Add the measurements of the step's control group, which include processes that rusage misses.
+
+    rusage does not count processes that were not waited for.
+    """
     if usage:
-        answer |= usage
+        answer.update(cast(Answer, usage))
         answer["measured"] = "cgroup"

@@ -11,7 +11,7 @@ RUNTIME_NOTE = "runtime.path"
 
 
 def write_config(bundle: str, spec: dict[str, Any]) -> None:
-    """Write config.json with mode 0600, complete or not at all (row S70)."""
+    """Write config.json with mode 0600, atomically (row S70)."""
     temporary = os.path.join(bundle, "config.json.new")
     fd = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as stream:

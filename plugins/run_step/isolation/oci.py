@@ -18,6 +18,7 @@ from ..linux import children, mount
 from ..linux.pty import set_size
 from ..network.connect import connect
 from ..network.model import Network
+from ..run_protocol import Answer, Job
 from . import answers
 from .bundle_files import RUNTIME_NOTE, write_config
 from .cgroup import Group, named, remove
@@ -37,12 +38,11 @@ _LOG = 1 << 20
 class Container:
     """One container of one runtime.
 
-    The methods raise RuntimeError with the runtime's error message, and
-    :class:`run_step.linux.children.Cancelled` when the builder asks for the end meanwhile. ``seconds`` is the limit
-    for one call of the runtime.
+    The methods raise RuntimeError with the runtime's error message, and Cancelled (:mod:`run_step.linux.children`)
+    when the builder asks for the end meanwhile. ``seconds`` is the limit for one call of the runtime.
     """
 
-    def __init__(self, run_socket: socket.socket, job: dict[str, Any], runtime: str) -> None:
+    def __init__(self, run_socket: socket.socket, job: Job, runtime: str) -> None:
         self.base = [runtime, "--root", job["state"], *job["runtime_flags"]]
         self.bundle: str = job["bundle"]
         self.config: str = job.get("config", self.bundle)
@@ -155,7 +155,7 @@ class Container:
         return explain(self._words(log), self.hooks, ("poststop",)) if done.returncode or said else ""
 
 
-def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
+def run(run_socket: socket.socket, job: Job, streams: tuple[int, ...]) -> Answer:
     """Run one step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
     children.become_subreaper()
     path = find_runtime(job["runtime"])
@@ -184,7 +184,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
     guessed = named(job["container_id"])
     reserved.note(job["bundle"], guessed)
     listener = _listen() if job.get("terminal") else None
-    answer: dict[str, Any] = {}
+    answer: Answer = {}
     try:
         pid = container.create(streams, job["no_pivot"], listener is not None)
         group = Group.of(pid)
@@ -260,7 +260,7 @@ def _receive(spec: dict[str, Any]) -> None:
         spec["linux"]["rootfsPropagation"] = "slave"
 
 
-def _give_filter(job: dict[str, Any]) -> None:
+def _give_filter(job: Job) -> None:
     """Give crun our own seccomp filter (crun(1), run.oci.seccomp_bpf_data).
 
     The filter of crun answers EPERM to a call that the profile or its libseccomp does not know; those of runc

@@ -19,7 +19,7 @@ RUNTIMES = ("crun", "runc", "youki")
 
 
 def try_runtime(path: str, work_dir: str | None = None) -> str:
-    """Create a container with ``path`` and delete it; return the empty string, or the runtime's error."""
+    """Create a container with ``path`` and delete it; return the empty string, or the runtime's error message."""
     with tempfile.TemporaryDirectory(prefix="buildfront-probe-", dir=work_dir) as bundle:
         os.mkdir(os.path.join(bundle, "rootfs"))
         for name in ("proc", "dev", "sys"):
@@ -74,7 +74,7 @@ def try_runtime(path: str, work_dir: str | None = None) -> str:
 
 
 def _as_rootless(linux: Any) -> None:
-    """Add the user namespace that containers need where we are not root of the machine (runc: "rootless")."""
+    """Give the spec a user namespace: without root of the machine, runtimes need one (runc: "rootless")."""
     for kind, key in (("uid", "uidMappings"), ("gid", "gidMappings")):
         with open(f"/proc/self/{kind}_map", encoding="ascii") as stream:
             rows = [[int(number) for number in line.split()] for line in stream]
@@ -85,6 +85,6 @@ def _as_rootless(linux: Any) -> None:
 
 
 def _with_device_rules(linux: Any) -> None:
-    """Add device rules: a runtime that can't keep root's steps from the host's devices does not work."""
+    """Give the spec device rules: a runtime that can't keep root's steps from the host's devices does not work."""
     if is_machine_root():
         linux["resources"] = {"devices": [DENY_ALL]}

@@ -54,7 +54,7 @@ def kill(pid: int) -> None:
 
 
 def died_of(number: int) -> str:
-    """Return the cause of a death by signal: ``killed by SIGSEGV``."""
+    """Return a text such as ``killed by SIGSEGV``."""
     try:
         return f"killed by {signal.Signals(number).name}"
     except ValueError:
@@ -62,19 +62,20 @@ def died_of(number: int) -> str:
 
 
 def become_subreaper() -> None:
-    """Become the parent of orphans that the step leaves (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
+    """Become the parent of processes that the step leaves behind (prctl(2), PR_SET_CHILD_SUBREAPER; row S72)."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def die_with_parent() -> None:
-    """Ask for SIGKILL at our parent's end; for a child, before it becomes another program."""
+    """Ask for SIGKILL when the parent ends; for a child, before it becomes another program."""
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def end_descendants(besides: Collection[int] = ()) -> None:
-    """Kill the processes that the step left running, except for the children ``besides``.
+    """Kill the processes that the step left running, except the children ``besides``.
 
-    A subreaper gets all of them in the end: when there is nothing left to wait for, nothing runs any more.
+    They all become children of the subreaper in the end, so when there is none left to wait for, none runs
+    any more.
     """
     me = str(os.getpid())
     while True:

@@ -7,7 +7,7 @@ import pwd
 
 
 def _ranges(path: str, uid: int) -> tuple[tuple[int, int], ...]:
-    """Return the ranges that the file ``path``, subuid(5) or subgid(5), gives to a user, as (first, count)."""
+    """Return the ranges that subuid(5) or subgid(5) gives to a user, as (first, count)."""
     names = {str(uid)}
     try:
         names.add(pwd.getpwuid(uid).pw_name)

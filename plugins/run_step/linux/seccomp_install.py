@@ -21,9 +21,9 @@ class _Program(ctypes.Structure):
 
 
 def install(program: bytes, flags: Sequence[str] = ()) -> None:
-    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN.
+    """Install BPF in the calling thread; needs no_new_privs or CAP_SYS_ADMIN. Raises OSError.
 
-    ``flags`` are names of the OCI specification (SECCOMP_FILTER_FLAG_LOG and so on). Raises OSError.
+    ``flags`` are names of the OCI specification (SECCOMP_FILTER_FLAG_LOG and so on).
     """
     buffer = ctypes.create_string_buffer(program, len(program))
     loaded = _Program(len(program) // 8, ctypes.cast(buffer, ctypes.c_void_p))

@@ -155,7 +155,7 @@ class Calls:
         """
         name = plugin["type"]
         where = f"the CNI plugin {name} of network {given['name']!r}"
-        path = self._find(name)
+        path = self.find(name)
         if not path:
             raise NetworkError(
                 f"{where} was not found in {', '.join(self.plugin_dirs)}; install containernetworking-plugins, or "
@@ -174,7 +174,7 @@ class Calls:
             raise NetworkError(f"{where} failed for {command}: {_words(output, errors, status)}")
         return _answer(where, command, output)
 
-    def _find(self, name: str) -> str:
+    def find(self, name: str) -> str:
         places = [os.path.join(item, name) for item in self.plugin_dirs]
         return next((place for place in places if os.access(place, os.X_OK)), "")
 
@@ -322,9 +322,7 @@ def recover(bundle: str, plugin_dirs: Sequence[str] = ()) -> list[str]:
             where = Calls(_field(calls, "container_id", str, ""), wanted, None)
             plugins = _items(config, "plugins", dict)
             types = [_field(plugin, "type", str, "") for plugin in plugins]
-            if all(
-                notes.known_program(where._find(name), types, known) for name in types if where._find(name)
-            ):
+            if all(notes.known_program(where.find(name), types, known) for name in types if where.find(name)):
                 warnings += _delete(where, entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         pass  # it is not a note of ours

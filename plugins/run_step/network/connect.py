@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..network_terms import ADDRESS, GATEWAY
+from ..run_protocol import Job, NetworkJob
 from .cni import Calls, Networks
 from .model import Network, NetworkError
 from .pasta import Pasta
@@ -20,13 +21,12 @@ from .slirp4netns import Slirp4netns
 from .sysctls import set_sysctls
 
 
-def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None:
-    """Connect the network namespace of ``pid`` as the job says, and complete the step's files with the addresses.
+def connect(job: Job, pid: int, run: socket.socket) -> Network | None:
+    """Connect the network namespace of ``pid`` as the job says, and complete the step's files.
 
-    Returns None where there is nothing to do.
-
-    ``run`` is the run's socket, by which the builder may ask for the end. Raises NetworkError, and Cancelled
-    (:mod:`run_step.linux.children`); nothing remains then.
+    ``run`` is the run's socket, on which the builder may ask for the end. Returns None if the job asks for no
+    network. Raises NetworkError, and Cancelled (:mod:`run_step.linux.children`); nothing is left behind
+    then.
     """
     plan = job.get("network")
     if not plan:
@@ -42,7 +42,7 @@ def connect(job: dict[str, Any], pid: int, run: socket.socket) -> Network | None
     return network
 
 
-def _make(plan: dict[str, Any], job: dict[str, Any], pid: int, run: socket.socket) -> Network:
+def _make(plan: NetworkJob, job: Job, pid: int, run: socket.socket) -> Network:
     mode = plan["mode"]
     if mode == "slirp4netns":
         return Slirp4netns(pid, job["bundle"], run)
@@ -60,7 +60,7 @@ def _make(plan: dict[str, Any], job: dict[str, Any], pid: int, run: socket.socke
     raise NetworkError(f"network {mode!r} can't be made")
 
 
-def _complete(job: dict[str, Any], network: Network) -> None:
+def _complete(job: Job, network: Network) -> None:
     """Fill in the step's files. They are mounted already, so they are written to and not replaced."""
     files = os.path.join(job["bundle"], "files")
     _rewrite(os.path.join(files, "hosts"), lambda text: hosts(text, network.addresses, network.gateways))
@@ -82,7 +82,7 @@ def _rewrite(path: str, change: Callable[[str], str]) -> None:
 
 
 def hosts(text: str, addresses: tuple[str, ...], gateways: tuple[str, ...]) -> str:
-    """Return /etc/hosts with a line for each address in the place of each line that begins with a token."""
+    """Return the /etc/hosts text with each placeholder line replaced by one line for each address."""
     out = []
     for line in text.splitlines(keepends=True):
         for token, found in ((ADDRESS, addresses), (GATEWAY, gateways)):
@@ -95,9 +95,10 @@ def hosts(text: str, addresses: tuple[str, ...], gateways: tuple[str, ...]) -> s
 
 
 def resolv(text: str, dns: dict[str, Any]) -> str:
-    """Return /etc/resolv.conf with the network's own name servers, search list and options instead of the host's.
+    """Return the resolv.conf text with the network's own name servers, search list and options.
 
-    Parts that the network does not mention stay (CNI specification, "Result", ``dns``).
+    They replace the host's. The host's lines stay for whatever the network does not set (CNI specification,
+    "Result", ``dns``).
     """
     search = list(dns.get("search") or []) or ([dns["domain"]] if dns.get("domain") else [])
     own = {

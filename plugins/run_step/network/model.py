@@ -10,25 +10,26 @@ cookie."""
 
 
 class NetworkError(Exception):
-    """A network can't be made; the text is for the user."""
+    """A network that can't be made; the text is for the user."""
 
 
 class Network(Protocol):
-    """One step's network.
+    """The network of one step.
 
-    ``addresses`` are the step's; ``gateways`` are the addresses at which it reaches the machine; ``dns`` has the
-    network's name servers as a CNI result does (``nameservers``, ``search``, ``domain``, ``options``).
+    ``addresses`` are the step's addresses, ``gateways`` those by which it reaches the machine. ``dns`` holds
+    the network's name server settings in the form of a CNI result (``nameservers``, ``search``, ``domain``,
+    ``options``).
     """
 
     pid: int
-    """The process that serves it, a child of ours, or 0: its end is the network's end."""
+    """The ID of the process that serves the network, a child of ours, or 0. The network ends when the process ends."""
     addresses: tuple[str, ...]
     gateways: tuple[str, ...]
     dns: dict[str, Any]
     warnings: list[str]
 
     def words(self) -> str:
-        """Return its last output, for an error."""
+        """The output of the network's process, for an error message."""
 
     def close(self) -> None:
         """Tear it down. Never raises."""

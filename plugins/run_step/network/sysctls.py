@@ -10,9 +10,10 @@ from ..linux.process import errno_in_child
 
 
 def set_sysctls(sysctls: dict[str, str], pid: int) -> list[str]:
-    """Set the network's kernel parameters in the namespace of ``pid``; return warnings for the others (row S44).
+    """Set the network's kernel parameters in the namespace of ``pid``; return a warning for each failure (row S44).
 
-    A child does it: root of only a user namespace could enter the step's namespace and not come back.
+    A forked child sets them: a process that is root only in a user namespace could enter the step's namespace
+    and not come back.
     """
 
     def put(name: str, value: str) -> None:

@@ -17,7 +17,7 @@ SECONDS = 30.0
 
 
 def name_servers(bundle: str) -> list[str] | None:
-    """Return the name servers in the resolv.conf made for the step; None where it has another one."""
+    """Return the name servers of the resolv.conf that is made for the step; None if the step has another file."""
     try:
         with open(os.path.join(bundle, "files", "resolv.conf"), encoding="utf-8", errors="replace") as stream:
             return [line.split()[1] for line in stream if line.startswith("nameserver ")]
@@ -30,7 +30,7 @@ TUN = "/dev/net/tun"
 
 
 def why_no_tun() -> str:
-    """Return why this process can't make tap devices, and what would help; empty where it can."""
+    """Return why this process can't make tap devices, and a remedy; the empty string if it can."""
     try:
         os.close(os.open(TUN, os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
@@ -42,11 +42,11 @@ def why_no_tun() -> str:
 
 
 _CHATTER = ("sent tapfd=", "received tapfd=", "Failed to send ")
-"""Lines of no use: descriptors of slirp4netns, and that pasta finds no syslog."""
+"""Beginnings of lines without information: descriptors of slirp4netns, and pasta's note that it finds no syslog."""
 
 
 def last_lines(path: str, start: int = 0) -> str:
-    """Return the last two useful lines of a log behind ``start``, for an error."""
+    """Return the last two useful lines of a log after the offset ``start``, for an error message."""
     try:
         with open(path, "rb") as stream:
             stream.seek(start)
@@ -57,7 +57,10 @@ def last_lines(path: str, start: int = 0) -> str:
 
 
 class UserMode:
-    """A network in user space. The host's loopback can't be reached, so the host has no address of its own in it."""
+    """The common fields of both networks; see :class:`run_step.network.Network`.
+
+    The step can't reach the host's loopback, so the host has no address of its own in this network.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
@@ -72,7 +75,7 @@ class UserMode:
         self._told = 0  # size of the log, in bytes, when the start was over
 
     def start(self, command: list[str], fds: tuple[int, ...]) -> None:
-        """Start the program. Raises NetworkError."""
+        """Start the process. Raises NetworkError."""
         if why := why_no_tun():
             raise NetworkError(f"{self.name} needs a tap device, but {why}; or use --network host or none")
         try:
@@ -91,10 +94,10 @@ class UserMode:
         self.pid = self.process.pid
 
     def await_ready(self, ready: int, run: socket.socket) -> None:
-        """Wait until it writes to the descriptor ``ready``.
+        """Wait until the process writes to the descriptor ``ready``.
 
-        Raises NetworkError with its last output, and Cancelled when the builder asks for the end or goes; the process
-        has ended then.
+        Raises NetworkError with the process's output, and Cancelled when the builder asks for the end or goes
+        away. The process has ended then.
         """
         ended = os.pidfd_open(self.pid)
         watched = [ready, ended, run.fileno()]
@@ -115,7 +118,7 @@ class UserMode:
         raise NetworkError(f"{self.name} could not connect the step: {why}")
 
     def words(self) -> str:
-        """Wait for its end; return its name, the cause of the end, and its last output."""
+        """Return the process's name, what ended it, and its last output. Waits for its end."""
         return f"{self.name} {self._end()}"
 
     def _end(self) -> str:

@@ -16,7 +16,7 @@ from .draft import Draft
 
 
 def parse(line: str) -> tuple[str, str] | None:
-    """Return the two paths of ``/host/path:/container/path``, or one path for both; None for any other line."""
+    """Parse ``/host/path:/container/path``, or one path for both; return None for any other line."""
     source, _, destination = line.partition(":")
     paths = [path for path in (source, destination or source) if path.startswith("/")]
     clean = [posixpath.normpath("/" + path.lstrip("/")) for path in paths]
@@ -24,7 +24,7 @@ def parse(line: str) -> tuple[str, str] | None:
 
 
 def mounts(draft: Draft, request: RunRequest, host: HostFacts) -> list[dict[str, Any]]:
-    """Return a bind mount for each line whose source can be copied; leave out the others with a warning."""
+    """Return a bind mount for each line whose source can be copied; the others are left out with a warning."""
     out: list[dict[str, Any]] = []
     known = {item.path: item.directory for item in host.paths}
     for number, line in enumerate(host.default_mounts):

@@ -12,7 +12,18 @@ from ..rootfs import Root
 
 @dataclass
 class Draft:
-    """The plan while the pipeline works on it. A stage changes the draft and nothing else."""
+    """The plan while the pipeline works on it. A stage changes the draft and nothing else.
+
+    Into the plan go ``spec``, ``files``, ``actions``, ``network`` and ``warnings``; ``isolation`` and ``container_id``
+    as they were at the start. All else is what stages tell those behind them; docs/plugin.md says which.
+
+    ``root`` is the root filesystem, to be read only. ``spec`` is the OCI runtime configuration. ``options`` are the
+    namespaces that were asked for, by name; ``namespaces`` those that the step gets (type to path, empty for a new
+    one), and ``host_namespaces`` the others. ``env`` is the environment, which ``spec`` repeats. ``home`` is the home
+    directory of the user. ``files`` are made in the bundle, each bound to a destination by ``bound`` (name,
+    destination). ``extra_mounts`` are those that devices bring. ``container_root`` has the host's IDs of the step's
+    root. ``claimed`` are the destinations of mounts that were asked for, which no default may take.
+    """
 
     root: Root
     isolation: str
@@ -28,7 +39,6 @@ class Draft:
     extra_mounts: list[dict[str, Any]] = field(default_factory=list)
     container_root: tuple[int, int] = (0, 0)
     claimed: frozenset[str] = frozenset()
-    """Where the RUN instruction's own mounts are."""
     bound: list[tuple[str, str]] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -13,12 +13,13 @@ from dataclasses import replace
 
 from ..errors import RequestError
 from ..host import HostFacts
+from ..option_text import parse_size
 from ..planning import BUNDLE, BUNDLE_FILES, CopyTree, CopyVolume, MountPoint, PutDirectory, TakeSource
 from ..request import KERNEL, RunRequest
 from ..rootfs import above
 from . import default_mounts, run_mounts
 from .draft import Draft
-from .volumes import Mount, Volume, parse_mount, parse_size, parse_volume, prepare
+from .volumes import Mount, Volume, parse_mount, parse_volume, prepare
 
 TTY_GROUP = 5
 """The group of terminals (runtime-tools ``generate.New("linux")``)."""

@@ -115,7 +115,7 @@ def _cni(request: RunRequest, host: HostFacts, names: tuple[str, ...]) -> Networ
 
 
 def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
-    """Return the configuration for plugins with the capability (CNI conventions, "Dynamic Plugin specific fields")."""
+    """Return the settings for plugins with the capability (CNI conventions, "Dynamic Plugin specific fields")."""
     out: dict[str, Any] = {}
     servers = () if keeps_own(request.dns) else request.dns
     if servers or request.dns_search or request.dns_options:
@@ -130,7 +130,7 @@ def _runtime_config(request: RunRequest, name: str) -> dict[str, Any]:
 
 
 def configurations(files: tuple[TextFile, ...]) -> dict[str, dict[str, Any]]:
-    """Return the networks by name; the first file of a name counts. Files that can't be used are skipped."""
+    """Return the networks by name; the first file of a name counts, and invalid or unreadable files are skipped."""
     out: dict[str, dict[str, Any]] = {}
     for item in files:
         value = _load(item)
@@ -173,7 +173,7 @@ def _load(item: TextFile) -> dict[str, Any] | str:
 
 
 def _is_name(value: Any) -> bool:
-    """Whether it names a program in a plugin directory, and is not a path that leads elsewhere."""
+    """Whether the value names a program in a plugin directory, and is not a path that leads elsewhere."""
     return (
         isinstance(value, str) and value.isprintable() and "/" not in value and value not in ("", ".", "..")
     )

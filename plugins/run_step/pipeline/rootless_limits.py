@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..host import HostFacts
 from ..linux.device_numbers import DEVICES
+from ..option_text import parse_size
 from ..request import Resources, RunRequest
 from .draft import Draft
-from .volumes import Mount, parse_size
+from .volumes import Mount
 
 
 def _mounts(shm_size: str) -> list[Mount]:

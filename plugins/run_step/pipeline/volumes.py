@@ -15,8 +15,9 @@ from typing import Any
 
 from ..errors import RequestError
 from ..host import PROTECTED, HostFacts
+from ..option_text import parse_size, split_values
 from ..planning import BUNDLE, ChangeOwner, MakeScratch, Relabel
-from ..request import split_values, wrong_target
+from ..request import wrong_target
 from .draft import Draft
 
 Mount = dict[str, Any]
@@ -67,17 +68,6 @@ class Volume:
             "source": self.source or self.kind,
             "options": list(self.options),
         }
-
-
-_SIZE = re.compile(r"(\d+)([bkmg]?)b?", re.ASCII | re.IGNORECASE)
-
-
-def parse_size(text: str, what: str = "size") -> int:
-    """Return ``64m`` in bytes; the units are b, k, m, g. Raises RequestError, which quotes ``text``."""
-    match = _SIZE.fullmatch(text.strip())
-    if match is None or len(match[1]) > 18:
-        raise RequestError(f"{what} {text!r}: a number with an optional unit b, k, m or g is wanted")
-    return int(match[1]) * {"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}[match[2].lower()]
 
 
 def _destination(text: str, what: str, path: str) -> str:

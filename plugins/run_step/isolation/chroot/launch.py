@@ -12,13 +12,13 @@ import os
 import select
 import signal
 import socket
-from typing import Any
 
 from ...linux import children
 from ...linux import mount as m
 from ...linux import process as p
 from ...network.connect import connect
 from ...network.model import Network, NetworkError
+from ...run_protocol import Answer, Job
 from .. import answers
 from ..cgroup import CgroupError, Group
 from .sandbox import Sandbox
@@ -31,7 +31,7 @@ it is in its group.
 """
 
 
-def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]) -> dict[str, Any]:
+def run(run_socket: socket.socket, job: Job, streams: tuple[int, ...]) -> Answer:
     """Run one step. ``streams`` are stdin, stdout, stderr and, for a terminal, the socket to send it through."""
     spec = job["spec"]
     children.become_subreaper()
@@ -51,9 +51,7 @@ def run(run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...]
         group.remove()
 
 
-def _run(
-    run_socket: socket.socket, job: dict[str, Any], streams: tuple[int, ...], group: Group
-) -> dict[str, Any]:
+def _run(run_socket: socket.socket, job: Job, streams: tuple[int, ...], group: Group) -> Answer:
     sandbox = Sandbox(job["spec"], job["rootfs"])
     # The process that makes a PID namespace is not in it, but all its later children are, and the namespace's
     # init can't end before they have been waited for. So a child of ours makes the namespace, and ends before
@@ -119,7 +117,7 @@ def _add(group: Group, pid: int) -> str:
     return ""
 
 
-def _child(sandbox: Sandbox, job: dict[str, Any], two: bool, fds: tuple[int, ...]) -> None:
+def _child(sandbox: Sandbox, job: Job, two: bool, fds: tuple[int, ...]) -> None:
     """Set the sandbox up and become the step; never returns.
 
     Writes to the pipe for messages: each warning with a null byte behind it, then the error, if any.

@@ -1,7 +1,7 @@
-"""The files of an image layout or image archive, read by their names: a directory, or a tar in any compression.
+"""The files of an image layout or an image archive, read by name: of a directory, or of a tar in any compression.
 
-Neither is trusted. Of a tar one index is made; one that is compressed, or that comes through a pipe, is first written
-to a file that has no name, so nothing of it can stay.
+Neither is trusted. A tar is indexed once. One that is compressed, or that comes through a pipe, is first written to a
+file without a name, so nothing of it can be left behind.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import time
 from collections.abc import Iterator
 from typing import IO, Any
 
-from .errors import BuildError
-from .image.compression import damaged, kind, reader, unreadable
-from .image.documents import LIMIT
-from .image.tar_header import BLOCK, ArchiveError
-from .image.tar_reader import FILE, HARD_LINK, SYMLINK, TarReader
+from ..errors import BuildError
+from .compression import damaged, kind, reader, unreadable
+from .documents import LIMIT
+from .tar_header import BLOCK, ArchiveError
+from .tar_reader import FILE, HARD_LINK, SYMLINK, TarReader
 
 _MAX_FILES = 100_000
 _MAX_NAMES = 16 << 20
 _LINKS = 8
 _WAIT = 30.0
-"""Seconds that a FIFO is waited for which nobody writes to."""
+"""Seconds to wait for a program that writes to a FIFO."""
 
 
 def open_archive(path: str, place: str) -> IO[bytes]:
-    """A file to read and to seek in; what comes through a FIFO is written to one in the directory ``place`` first.
+    """Open an archive to read and to seek in; what comes through a FIFO is first written to a file in ``place``.
 
-    Raises BuildError for what is neither a regular file nor a FIFO that somebody writes to.
+    Raise BuildError for anything but a regular file or a FIFO that a program writes to.
     """
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
@@ -67,7 +67,7 @@ def _first_bytes(path: str, fd: int) -> bytes:
         waiting.poll(100)
         try:
             data = os.read(fd, 1 << 16)
-        except BlockingIOError:  # somebody has it open for writing, and has not written yet
+        except BlockingIOError:  # a program has it open for writing, and has not written yet
             end = float("inf")
             continue
         if data or end == float("inf"):
@@ -78,8 +78,8 @@ def _first_bytes(path: str, fd: int) -> bytes:
         time.sleep(0.05)  # poll(2) does not wait once a writer has come and gone
 
 
-class _Tee:
-    """Keeps what is read in a file."""
+class _Spooled:
+    """A reader of a stream that writes all that is read to a file."""
 
     def __init__(self, stream: Any, out: IO[bytes]) -> None:
         self._stream = stream
@@ -92,7 +92,7 @@ class _Tee:
 
 
 class _Slice(io.RawIOBase):
-    """A part of a file, with a position of its own."""
+    """A part of a file that has its own position."""
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
         self._fd, self._offset, self._size = fd, offset, size
@@ -121,8 +121,10 @@ class _Slice(io.RawIOBase):
 
 
 class LayoutFiles:
-    """Raises BuildError when made, for what is no directory and no archive. ``place`` is a directory for a compressed
-    archive, which is kept there without a name; by default that of temporary files."""
+    """The files of the directory or archive ``path``. The constructor raises BuildError if it is neither.
+
+    ``place`` is a directory where a compressed archive is kept, without a name; by default that for temporary files.
+    """
 
     def __init__(self, path: str, place: str = "") -> None:
         self.path = path
@@ -139,23 +141,23 @@ class LayoutFiles:
             if compressed:
                 with stream:
                     self._file = tempfile.TemporaryFile(dir=place)
-                    self._index(TarReader(_Tee(reader(stream), self._file)))
+                    self._index(TarReader(_Spooled(reader(stream), self._file)))
                     self._file.flush()
             else:
                 self._file = stream
                 self._index(TarReader(stream, seekable=True, chunk=1 << 16))
         except ArchiveError as error:
             stream.close()
-            raise BuildError(f"{path} is no image archive, or is cut off: {error.what}") from None
+            raise BuildError(f"{path} is not an image archive, or is cut off: {error.what}") from None
         except damaged() as error:
             stream.close()
-            raise BuildError(f"{path} is no image archive, or is cut off: {error}") from None
+            raise BuildError(f"{path} is not an image archive, or is cut off: {error}") from None
         except OSError as error:
             stream.close()
             raise BuildError(f"{path} can't be read or uncompressed: {error.strerror or error}") from None
 
     def _index(self, archive: TarReader) -> None:
-        """Of two members with one name the last counts, as for who unpacks them."""
+        """Note where each member is. Of two with the same name the last counts, as when they are unpacked."""
         length = 0
         for member in archive:
             name = posixpath.normpath("/" + member.name).lstrip("/")
@@ -176,13 +178,13 @@ class LayoutFiles:
                 self._members.pop(name, None)
 
     def has(self, name: str) -> bool:
-        """Whether there is such a file."""
+        """Whether there is a file of this name."""
         return name in self._members if self._file else os.path.isfile(os.path.join(self.path, name))
 
     def open(self, name: str) -> IO[bytes]:
-        """A file to read and to seek in. Raises BuildError where there is none."""
+        """Open a file to read and to seek in. Raise BuildError if there is none."""
         if self._file is None:
-            return self._open_beside(name)
+            return self._open_in_directory(name)
         asked = name
         for _ in range(_LINKS):
             found = self._members.get(name)
@@ -196,7 +198,7 @@ class LayoutFiles:
             return io.BufferedReader(_Slice(self._file.fileno(), *found), 1 << 18)
         raise BuildError(f"{self.path} lacks {asked}")
 
-    def _open_beside(self, name: str) -> IO[bytes]:
+    def _open_in_directory(self, name: str) -> IO[bytes]:
         # A FIFO would be waited for, a device may do anything.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
@@ -206,11 +208,11 @@ class LayoutFiles:
             raise BuildError(f"{self.path} lacks {name}: {what}") from None
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise BuildError(f"{name} in {self.path} is no regular file")
+            raise BuildError(f"{name} in {self.path} is not a regular file")
         return os.fdopen(fd, "rb")
 
     def read(self, name: str) -> bytes:
-        """A document as a whole. Raises BuildError for one that is too large."""
+        """Return the content of a document. Raise BuildError if it is too large."""
         with self.open(name) as stream:
             try:
                 data = stream.read(LIMIT + 1)
@@ -223,7 +225,7 @@ class LayoutFiles:
         return data
 
     def chunks(self, name: str) -> Iterator[bytes]:
-        """A file's bytes."""
+        """Yield the content of a file."""
         with self.open(name) as stream:
             try:
                 while data := stream.read(1 << 20):

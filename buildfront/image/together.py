@@ -1,4 +1,4 @@
-"""Several transfers at a time, which end together."""
+"""Work on several items at a time, which ends together."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _THREADS = 4
 def each(items: Iterable[T], work: Callable[[T], None], abort: Callable[[], None]) -> None:
     """Call ``work`` for each item, four at a time.
 
-    When one fails, or we are interrupted, ``abort`` is called, which has to make the others fail; nothing runs any
-    more when this returns or raises the first failure.
+    If one call fails, or the user interrupts, ``abort`` is called; it must make the other calls fail. When this
+    function returns, or raises the first failure, no call is running any more.
     """
-    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+    from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait  # loads logging and more
 
     with ThreadPoolExecutor(_THREADS) as pool:
         try:

@@ -1,31 +1,28 @@
-"""Names in FROM to images in the store: by the store's own names, image layouts, registries."""
+"""Base images: the names in FROM, found in the store, in image layouts, or in registries."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-from .errors import BuildError
-from .image import reference as references
-from .image.base_image import BaseImage
-from .store.image_store import Store
-from .store.lookup import find, read_image
-from .store.verified import MEND, is_whole
-
-PULL = ("missing", "always", "never", "newer")
+from .. import image_transfer
+from ..errors import BuildError
+from ..image import reference as references
+from ..image.base_image import BaseImage
+from ..image.layout_index import NamedEntry
+from ..store.image_store import Store
+from ..store.lookup import find, read_image
+from ..store.verified import MEND
 
 
 def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callable[[str], None]) -> BaseImage:
-    """The image that ``name`` means for ``platform``; all of its blobs are there and whole.
+    """Return the image that ``name`` stands for on ``platform``. All of its blobs are present and whole.
 
-    Raises BuildError when it is nowhere. ``pull``: ``missing`` asks a registry only for what the store lacks,
-    ``never`` asks none, ``always`` and ``newer`` ask first. A blob that is missing or damaged is fetched again, from
-    the registry of the name and by the image's digest, unless ``pull`` is ``never``.
+    ``pull`` is one of :data:`buildfront.options.PULL`. A blob that is missing or damaged is fetched again, from the
+    registry of the name and by the image's digest, unless ``pull`` is ``never``. ``report`` is called with a line of
+    text for what takes time. Raises BuildError where the image can't be found or read.
     """
     if name.startswith("oci-layout://"):
-        from . import transfer
-
-        return read_base(store, name, transfer.load_layout_reference(store, name, platform).digest)
+        return read_base(store, name, image_transfer.load_layout_reference(store, name, platform).digest)
     name = name.removeprefix("docker-image://")
     entry = find(store, name, in_dockerfile=True)
     if entry is not None and pull in ("missing", "never"):
@@ -35,10 +32,8 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
         raise BuildError(
             f"{reference.familiar} is not in the store", hint="load or pull it, or leave out --pull=never"
         )
-    from . import transfer
-
     try:
-        descriptor = transfer.pull(store, name, platform=platform, report=report)
+        descriptor = image_transfer.pull(store, name, platform=platform, report=report)
     except BuildError as error:
         if entry is not None and pull == "newer":
             return _whole(store, name, entry, pull, report)
@@ -50,17 +45,15 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
 
 
 def read_base(store: Store, name: str, digest: str) -> BaseImage:
-    """An image of the store. Raises BuildError for one whose documents are wrong or contradict each other."""
+    """Return an image of the store. Raises BuildError where its documents are wrong or contradict each other."""
     image = read_image(store, digest)
     layers = image.config.layers(image.manifest, name)
     return BaseImage(name, digest, image.image_id, image.config.value, layers)
 
 
-def _whole(
-    store: Store, name: str, entry: dict[str, Any], pull: str, report: Callable[[str], None]
-) -> BaseImage:
-    """The image with this descriptor, what is damaged of it fetched again."""
-    digest = str(entry["digest"])
+def _whole(store: Store, name: str, entry: NamedEntry, pull: str, report: Callable[[str], None]) -> BaseImage:
+    """Return the image with this descriptor, after fetching again what is missing or damaged."""
+    digest = entry.digest
     try:
         base = read_base(store, name, digest)
         problem = _damage(store, base)
@@ -71,11 +64,9 @@ def _whole(
             return base
     if pull == "never" or name.removeprefix("sha256:") in digest:
         raise BuildError(f"the image {name} can't be used: {problem}", hint=MEND)
-    from . import transfer
-
     report(f"{problem}: fetching it again")
     try:
-        transfer.repair(store, references.parse(name), digest, report=report)
+        image_transfer.repair(store, references.parse(name), digest, report=report)
     except BuildError as error:
         raise BuildError(
             f"the image {name} can't be used: {problem}, and it could not be fetched again: {error.what}",
@@ -85,10 +76,10 @@ def _whole(
 
 
 def _damage(store: Store, base: BaseImage) -> str | None:
-    """Return which of an image's layers is missing or damaged, the first of them; None where all are whole."""
+    """Return a sentence about the first layer that is missing or damaged; None where all are whole."""
     for layer in base.layers:
         blob = layer.descriptor
-        if not is_whole(store, blob.digest, blob.size):
+        if not store.is_whole(blob.digest, blob.size):
             there = "is damaged" if store.has_blob(blob.digest) else "is missing"
             return f"the layer {blob.digest} {there}"
     return None

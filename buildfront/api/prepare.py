@@ -1,0 +1,107 @@
+"""A build made ready: the Dockerfile read, the base images found, the graph made. Nothing has run."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from ..context import Context
+from ..context.base_images import resolve
+from ..context.directory import Source, is_archive, open_source
+from ..context.named import named_context, whole_directory
+from ..dockerfile import parse
+from ..engine.engine import Engine
+from ..engine.events import Event, Listener
+from ..engine.ops.run_checks import network_not_allowed
+from ..errors import BuildError
+from ..graph import GraphOptions, StepGraph, build_graph, references
+from ..image import platform as platforms
+from ..image import reference as image_reference
+from ..image.base_image import BaseImage
+from ..options import BuildOptions
+from ..store.image_store import Session, Store
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a build needs to run. ``session`` is open where the context came as an archive."""
+
+    store: Store
+    source: Source
+    graph: StepGraph
+    bases: dict[str, BaseImage]
+    contexts: dict[str, Context]
+    engine: Engine
+    session: Session | None
+
+
+def silent(_: Event) -> None:
+    """Ignore an event."""
+
+
+def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = silent) -> Prepared:
+    """Read the Dockerfile, resolve its images, and make the graph. Nothing runs.
+
+    ``stack`` closes what was opened. Raises BuildError.
+    """
+    for tag in options.tags:
+        image_reference.parse(tag)
+    platform = platforms.normalise(options.platform) if options.platform else platforms.host()
+    store = stack.enter_context(Store(options.root))
+    for text in store.take_warnings():
+        emit(Event("warning", data={"text": text, "line": 0}))
+    session = stack.enter_context(store.session()) if is_archive(options.context) else None
+    source = open_source(options.context, options.dockerfile, options.ignorefile, session)
+    try:
+        return _prepare(options, store, source, platform, session, emit)
+    except BuildError as error:
+        raise error.in_text(source.text) from None
+
+
+def _prepare(
+    options: BuildOptions,
+    store: Store,
+    source: Source,
+    platform: str,
+    session: Session | None,
+    emit: Listener,
+) -> Prepared:
+    instructions = parse(source.text, source.name)
+    named = {name: named_context(name, value) for name, value in options.contexts.items()}
+    graph_options = GraphOptions(options.build_args, options.target, platform, named, options.labels)
+    bases: dict[str, BaseImage] = {}
+    for name, where in references(instructions, graph_options).items():
+        try:
+            bases[name] = resolve(
+                store,
+                name,
+                platform=platform,
+                pull=options.pull,
+                report=lambda text: emit(Event("info", data={"text": text})),
+            )
+        except BuildError as error:
+            raise error.at(where) from None
+    graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
+    for place, text in graph.warnings:
+        emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
+    contexts: dict[str, Context] = {"": source.context}
+    contexts.update(
+        {name: whole_directory(value.value) for name, value in named.items() if value.kind == "dir"}
+    )
+    _check_network(graph, options)
+    emit(Event("graph", data={"graph": graph}))
+    engine = Engine(store, graph, bases, contexts, options, emit)
+    return Prepared(store, source, graph, bases, contexts, engine, session)
+
+
+def _check_network(graph: StepGraph, options: BuildOptions) -> None:
+    """Raise BuildError where a Dockerfile asks for more of the network than the options give and allow.
+
+    What the default network gives depends on the machine: the engine looks when it has something to run.
+    """
+    asked = options.run_defaults.network if options.run_defaults is not None else "default"
+    if asked in ("", "default", "host") or "network.host" in options.allow:
+        return
+    for step, op in graph.runs():
+        if op.network == "host":
+            raise network_not_allowed(asked).at(step.source)

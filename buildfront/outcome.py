@@ -1,0 +1,31 @@
+"""The result of a build."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class BuildOutcome:
+    """The image that a build has put into the store.
+
+    Attributes:
+        image_id: The digest of the image config, ``sha256:…``.
+        digest: The digest of the manifest.
+        names: The full names that the image was given, one for each of the tags.
+        size: The size of the compressed layers in bytes.
+        blobs: The digests of the manifest, the config and the layers.
+        cached: Whether the result of every step came from the cache.
+        inputs: For a build that was wholly cached, the paths on which its result depends: the Dockerfile and the
+            ignore file wherever they were looked for, and the directories and files of the build contexts that steps
+            read. As long as :func:`os.lstat` says the same of each of them, the same build gives the same image. None
+            where a step ran, and where the status of files can't tell (standard input, archives, links).
+    """
+
+    image_id: str
+    digest: str
+    names: tuple[str, ...]
+    size: int
+    blobs: tuple[str, ...] = ()
+    cached: bool = False
+    inputs: tuple[str, ...] | None = None

@@ -1,0 +1,50 @@
+"""The grammars that several options share: sizes, and lists of ``key=value``. Pure functions of text."""
+
+from __future__ import annotations
+
+import re
+
+from .errors import RequestError
+
+_SIZE = re.compile(r"(\d{1,18}(?:\.\d{0,9})?|\.\d{1,9}) ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+
+
+def parse_size(text: str, what: str = "size") -> int:
+    """Return the number of bytes of a size such as ``64m``, ``1.5g``, ``1KiB`` or ``4096``.
+
+    The grammar is that of docker (docker/go-units, ``RAMInBytes``): a decimal number, at most one space, and one of
+    the units b, k, m, g, t and p in either case, with or without ``b`` or ``ib`` after it. All units are binary. What
+    a fraction leaves of a byte is dropped. ``what`` is what the error message calls the value.
+
+    Raises RequestError that quotes ``text``.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise RequestError(f"{what} {text!r}: a number with an optional unit b, k, m, g, t or p is wanted")
+    whole, _, fraction = match[1].partition(".")
+    unit = _UNITS[(match[2] or "").lower()]
+    parts: int = 10 ** len(fraction)
+    return int(whole or "0") * unit + int(fraction or "0") * unit // parts
+
+
+def size_text(size: float) -> str:
+    """Return a number of bytes for a person to read, in binary units, as in ``64MiB``."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            break
+        size /= 1024
+    return f"{size:.3g}{unit}" if size < 1000 else f"{size:.0f}{unit}"
+
+
+def split_values(text: str) -> list[str]:
+    """Return the parts of ``key=value,key=value``. A part that contains a comma stands in double quotes (RFC 4180).
+
+    Raises RequestError where a quotation mark is misplaced, and for a part of more than 128 KiB.
+    """
+    import csv  # few builds need it, and all of them load this module
+
+    try:
+        return next(csv.reader([text], strict=True), [])
+    except csv.Error as error:
+        raise RequestError(f"{text!r}: {error}; put a whole part in double quotes") from None

@@ -1,0 +1,42 @@
+"""Sizes and lists of ``key=value``: the grammars that options share."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from run_step import RequestError, parse_size, size_text, split_values
+
+
+@given(st.integers(0, 10**15), st.sampled_from(["", "b", "k", "m", "g", "t", "p"]), st.booleans())
+def test_S30_a_size_is_its_number_times_its_unit(number, unit, spaced):
+    factor = 1 if unit in ("", "b") else 1 << 10 * ("kmgtp".index(unit) + 1)
+    texts = [f"{number}{' ' if spaced and unit else ''}{unit}"]
+    if factor > 1:
+        texts += [text + end for text in texts for end in ("b", "ib")]
+    for text in texts:
+        assert parse_size(text) == parse_size(text.upper()) == number * factor
+
+
+@given(st.text(max_size=12))
+def test_S30_any_text_is_a_size_or_is_quoted(text):
+    try:
+        assert parse_size(text) >= 0
+    except RequestError as error:
+        assert repr(text) in str(error)
+
+
+def test_sizes_for_people_are_binary():
+    assert [size_text(size) for size in (0, 1023, 1024, 3 << 19, 64 << 20, 5 << 30)] == [
+        "0B",
+        "1023B",
+        "1KiB",
+        "1.5MiB",
+        "64MiB",
+        "5GiB",
+    ]
+
+
+def test_parts_of_a_list_are_quoted_as_in_csv():
+    assert split_values('a=1,"b=2,3",c') == ["a=1", "b=2,3", "c"]
+    with pytest.raises(RequestError, match="double quotes"):
+        split_values('"a=1')
