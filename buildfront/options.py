@@ -23,8 +23,11 @@ COMPRESSIONS = ("gzip", "zstd", "uncompressed")
 
 
 class Output(NamedTuple):
-    """One output of a build. A ``dest`` of ``-`` is standard output; ``tar`` false writes an OCI layout as a directory;
-    ``push`` sends the image to its registry."""
+    """One output of a build.
+
+    A ``dest`` of ``-`` is standard output; ``tar`` false writes an OCI layout as a directory; ``push`` sends the image
+    to its registry.
+    """
 
     type: str
     dest: str = ""

@@ -63,14 +63,19 @@ _NOT_GIVEN: Mapping[str, Any] = {"network": ("", "default"), "terminal": ("witho
 
 
 def canonical(value: Any) -> str:
-    """Return JSON with sorted keys and no blanks, as ASCII. Different values have different texts, except for a
-    character beyond U+FFFF and the two surrogates that JSON writes for it: :func:`digest` keeps these apart."""
+    """Return JSON with sorted keys and no blanks, as ASCII.
+
+    Different values have different texts, except for a character beyond U+FFFF and the two surrogates that JSON writes
+    for it: :func:`digest` keeps these apart.
+    """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
 def digest(value: Any) -> str:
-    """Return the SHA-256 of canonical JSON, in hexadecimal. Names that are not UTF-8 contain surrogates, and each is
-    encoded by itself: different values have different digests."""
+    """Return the SHA-256 of canonical JSON, in hexadecimal.
+
+    Names that are not UTF-8 contain surrogates, and each is encoded by itself: different values have different digests.
+    """
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

@@ -52,8 +52,10 @@ class ContentDigests:
         return {place: found[1] for place, found in self._digests.items()}
 
     def known(self, op: CopyOp, source: Result | None) -> str | None:
-        """Return the digest where it is known: for a context always (``source`` None), for a stage's result when it was
-        kept."""
+        """Return the digest where it is known.
+
+        For a context (``source`` None) it always is, for the result of a stage when it was kept.
+        """
         if source is not None:
             return self.of_step(op.sources, source)
         return self.of_context(op)[0]
@@ -63,8 +65,9 @@ class ContentDigests:
         return self._store.catalogue.content(result.key, result.snapshot, cache_key.selector(sources))
 
     def of_context(self, op: CopyOp) -> Found:
-        """Return the digest of the files that a COPY from a context reads, and the files, which are what has to be
-        copied. Both are as they were at the first look, until :meth:`look_again`.
+        """Return the digest of the files that a COPY from a context reads, and the files.
+
+        These are the files to copy. Both are as they were at the first look, until :meth:`look_again`.
 
         Raise BuildError for a source that is not in the context, that can't be read, or that keeps changing.
         """
@@ -121,8 +124,11 @@ class ContentDigests:
         return self._store.catalogue.file(*_identity(status))
 
     def _hash(self, fd: int, status: os.stat_result) -> str:
-        """Return the digest of a file of a context. Where the file changed just now, its status proves nothing, so wait
-        first: from then on no change can hide, until it is copied and in later builds."""
+        """Return the digest of a file of a context.
+
+        Where the file changed just now, its status proves nothing, so wait first: from then on no change can hide,
+        until it is copied and in later builds.
+        """
         rest = _unsettled(status.st_ctime_ns, time.time_ns())
         if rest:
             time.sleep(rest / _SECOND_NS)
@@ -145,8 +151,11 @@ def _identity(status: os.stat_result) -> tuple[int, int, int, int, int]:
 
 
 def _unsettled(ctime_ns: int, now_ns: int) -> int:
-    """Return for how long a change could still get the change time that a file has, in nanoseconds. A time that lies
-    further ahead, from a clock that was put back or another machine's, needs no waiting: a change now would show."""
+    """Return for how long a change could still get the change time that a file has, in nanoseconds.
+
+    A time that lies further ahead, from a clock that was put back or another machine's, needs no waiting: a change now
+    would show.
+    """
     racy = _RACY_NS if ctime_ns % _SECOND_NS else _COARSE_NS
     age = now_ns - ctime_ns
     return racy - age if -racy < age < racy else 0

@@ -9,9 +9,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened. ``kind`` is ``start``, ``cached``, ``output``, ``done``, ``failed``, ``warning``,
-    ``info`` or ``graph``.
+    """Something that happened.
 
+    ``kind`` is ``start``, ``cached``, ``output``, ``done``, ``failed``, ``warning``, ``info`` or ``graph``.
     ``step`` is the step's id, None for the build as a whole. ``data`` depends on the kind and is documented in
     docs/cli.md, "rawjson".
     """

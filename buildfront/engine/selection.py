@@ -34,11 +34,11 @@ class Changed(BuildError):
 
 @dataclass(frozen=True)
 class Item:
-    """One file, directory or link. ``path`` is in the source tree; ``name`` is relative to the selection's top
-    and empty for the top itself. ``target`` is where a symbolic link leads.
+    """One file, directory or link.
 
-    The digest and the copy are made of these values. Only a file's content is read later, and then the file still has
-    to have this status (:func:`reading`).
+    ``path`` is in the source tree; ``name`` is relative to the selection's top and empty for the top itself.
+    ``target`` is where a symbolic link leads. The digest and the copy are made of these values. Only a file's content
+    is read later, and then the file still has to have this status (:func:`reading`).
     """
 
     path: str

@@ -91,8 +91,10 @@ def _head(selection: Selection) -> list[object]:
 
 
 def encode(parts: list[list[object]]) -> bytes:
-    """Return the parts as JSON, each of which shows where it ends. Names that are not UTF-8 contain surrogates, each
-    encoded by itself."""
+    """Return the parts as JSON, each of which shows where it ends.
+
+    Names that are not UTF-8 contain surrogates, each encoded by itself.
+    """
     text = json.dumps(parts, ensure_ascii=False, separators=(",", ":"))
     return text.encode("utf-8", "surrogatepass")
 

@@ -11,8 +11,10 @@ from .descriptor import Layer
 
 @dataclass(frozen=True)
 class BaseImage:
-    """An image of the store that a stage starts from, or that COPY reads. ``manifest`` and ``config_digest`` are
-    digests, ``config`` is the image config as JSON values."""
+    """An image of the store that a stage starts from, or that COPY reads.
+
+    ``manifest`` and ``config_digest`` are digests, ``config`` is the image config as JSON values.
+    """
 
     reference: str
     manifest: str

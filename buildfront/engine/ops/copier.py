@@ -75,8 +75,10 @@ class Copier:
         self.links: dict[tuple[int, int], tuple[str, int]] = {}
 
     def run(self, selections: list[Selection]) -> None:
-        """Write the selected files, just as their digest counts them: names, modes and link targets are those of
-        ``selections``, and a file has to be the one that was hashed (:func:`buildfront.engine.selection.reading`).
+        """Write the selected files, just as their digest counts them.
+
+        Names, modes and link targets are those of ``selections``, and a file has to be the one that was hashed (see
+        :func:`buildfront.engine.selection.reading`).
 
         Raise Changed for a file that is not, and BuildError for a destination that does not fit the sources.
         """
@@ -191,8 +193,10 @@ class Copier:
                 raise BuildError(f"{item.path!r} is a device, which can't be made here") from None
 
     def _link(self, identity: tuple[int, int], fd: int, name: str) -> bool:
-        """Make a hard link to the copy of this file. Return False when the copy is gone, because another source has
-        been written in its place."""
+        """Make a hard link to the copy of this file.
+
+        Return False when the copy is gone, because another source has been written in its place.
+        """
         dest, number = self.links.get(identity, ("", 0))
         there = self.target.lstat(dest) if dest else None
         if there is None or there.st_ino != number:
@@ -228,8 +232,11 @@ class Copier:
             os.utime(name, ns=times, dir_fd=fd, follow_symlinks=False)
 
     def _is_holder(self, item: Item) -> bool:
-        """Return whether this is the directory that COPY makes for the files of its source: its owner and mode are
-        those of the COPY. A mount shows the source directory itself, unless it is the top of a context."""
+        """Return whether this is the directory that COPY makes for the files of its source.
+
+        Its owner and mode are those of the COPY. A mount shows the source directory itself, unless it is the top of a
+        context.
+        """
         return item.name == "" and stat.S_ISDIR(item.status.st_mode) and not (self.op.for_mount and item.path)
 
     def _unpack(self, selection: Selection, dest: str) -> bool:

@@ -20,7 +20,6 @@ from ..active_build import ActiveBuild
 from ..cache_key import Key
 from ..cache_lookup import key_for, recall
 from ..cancellation import Cancelled
-from ..executors import Plan, RunResult
 from ..operation import Reads
 from ..report import Report
 from ..result import Result
@@ -73,7 +72,7 @@ class RunOperation:
 
     def perform(self, build: ActiveBuild) -> Result:
         """Run the command. Raise BuildError where it fails."""
-        build.executor.load()
+        build.executor.load()  # a name that is not known is told before anything else
         key = key_for(build.state, self, tuple(_content(build, mount) for mount in self.op.mounts))
         if self.op.mounts:
             known = self.recall(build.state, key.digest)
@@ -87,13 +86,10 @@ class RunOperation:
     def _run(self, build: ActiveBuild, root: Root, key: Key, mounts: tuple[run_step.RunMount, ...]) -> None:
         report = build.report
         output = _StepOutput(report, self.step, build.secret_words)
-        plan = build.executor.load().plan(
-            run_request(build.state.options, self.op, root.path, key.digest, mounts)
-        )
+        plan = build.executor.plan(run_request(build.state.options, self.op, root.path, key.digest, mounts))
         report.warn(self.step, plan.warnings)
         with RunInputs(build) as opened:
-            places = [item["destination"] for item in plan.spec.get("mounts", ())]
-            inputs = opened.open(self.op, places) if mounts else None
+            inputs = opened.open(self.op, plan.destinations) if mounts else None
             result = self._execute(build, plan, root, output, inputs)
         output.end()
         report.used(self.step, result.usage())
@@ -109,11 +105,16 @@ class RunOperation:
             )
 
     def _execute(
-        self, build: ActiveBuild, plan: Plan, root: Root, output: _StepOutput, inputs: run_step.Inputs | None
-    ) -> RunResult:
+        self,
+        build: ActiveBuild,
+        plan: run_step.Plan,
+        root: Root,
+        output: _StepOutput,
+        inputs: run_step.Inputs | None,
+    ) -> run_step.Result:
         options = build.state.options
         with nullcontext() if options.stdin is None else build.stdin_lock:
-            return build.executor.load().execute(
+            return build.executor.execute(
                 plan,
                 root.path,
                 output=output,
@@ -166,8 +167,10 @@ def _content(build: ActiveBuild, mount: Mount) -> str:
 
 
 def _mount_parts(mount: Mount, content: str) -> dict[str, Any]:
-    """Return the parts of a key for a mount: how it looks to the command, and a digest of what it reads. The content
-    of a secret, an agent or a cache is not among them, nor whether a secret or an agent was given."""
+    """Return the parts of a key for a mount: how it looks to the command, and a digest of what it reads.
+
+    The content of a secret, an agent or a cache is not among them, nor whether a secret or an agent was given.
+    """
     left_out = {"origin", "required", "sharing"}
     parts = {name: value for name, value in dataclasses.asdict(mount).items() if name not in left_out}
     return {**parts, "content": content}

@@ -37,7 +37,7 @@ def check_runs(build: ActiveBuild) -> None:
             mode = _trial(build, op, with_host=False)
         except (RequestError, HostError) as error:
             raise BuildError(str(error), where=step.source) from error
-        if mode != "host":
+        if mode not in ("", "host"):
             raise network_not_allowed(mode).at(step.source)
 
 
@@ -47,13 +47,16 @@ def _names_the_host(defaults: run_step.RunRequest) -> bool:
 
 
 def _trial(build: ActiveBuild, op: RunOp, *, with_host: bool = True) -> str:
-    """Plan a RUN with the build's options in an empty root filesystem, and return its network's mode."""
+    """Plan a RUN with the build's options in an empty root filesystem, and return the mode of its network.
+
+    It is empty where the executor does not know.
+    """
     op = replace(op, network="default", user="", cwd="/", mounts=(), volumes=())
     request = run_request(build.state.options, op, build.session.directory("none"), "0" * 64, ())
     request = replace(request, group_add=())
     if not with_host:
         request = replace(request, volumes=(), mounts=(), devices=(), hooks_dirs=())
-    return build.executor.load().plan(request).network.mode
+    return build.executor.plan(request).network_mode
 
 
 def is_default_network(options: EngineOptions) -> bool:
