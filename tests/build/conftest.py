@@ -205,7 +205,7 @@ def registry(tmp_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture
-def place_of(busybox_tar: Path) -> Iterator[Callable[..., Place]]:
+def place_of(busybox_tar: Path, box_store: Path) -> Iterator[Callable[..., Place]]:
     """Makes places for builds in some way (see mount_builds), which everybody can reach; pytest's own are closed."""
     made: list[Place] = []
 
@@ -213,7 +213,7 @@ def place_of(busybox_tar: Path) -> Iterator[Callable[..., Place]]:
         path = Path(tempfile.mkdtemp(prefix="mounts-"))
         path.chmod(0o755)
         try:
-            made.append(Place(path, way, busybox_tar, snapshots))
+            made.append(Place(path, way, busybox_tar, snapshots, box_store))
         except BaseException:
             shutil.rmtree(path)
             raise

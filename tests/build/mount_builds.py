@@ -54,7 +54,10 @@ class Place:
     ``path`` is all that the program may write to; ``outside`` is what it is given to read.
     """
 
-    def __init__(self, path: Path, way: Way, tar: Path, snapshots: str = "") -> None:
+    def __init__(
+        self, path: Path, way: Way, tar: Path, snapshots: str = "", base: Path | None = None
+    ) -> None:
+        """``base`` is a store that has the image, to be copied; without one ``tar`` is imported."""
         self.way = way
         self.path = path / "place"
         self.outside = path / "outside"
@@ -72,7 +75,13 @@ class Place:
         self.started: list[subprocess.Popen[str]] = []
         shutil.copy(tar, self.outside / "box.tar")
         (self.outside / "box.tar").chmod(0o644)
-        self.run("import", self.outside / "box.tar", "-t", "box")
+        if base is None:
+            self.run("import", self.outside / "box.tar", "-t", "box")
+        else:
+            shutil.copytree(base, self.store)
+            if way.user:
+                for name in (self.store, *self.store.rglob("*")):
+                    os.chown(name, as_user.UID, as_user.UID)
 
     def words(self, *args: object) -> list[str]:
         """The command line of the program."""

@@ -107,14 +107,14 @@ def test_the_flag_is_part_of_what_a_step_is_known_by(box) -> None:
 
 
 @pytest.fixture
-def made(busybox_tar: Path) -> Iterator[Callable[[Way], Place]]:
+def made(busybox_tar: Path, box_store: Path) -> Iterator[Callable[[Way], Place]]:
     """A new place for builds, with a directory ``host`` that may be given to steps."""
     places: list[Place] = []
 
     def make(way: Way) -> Place:
         path = Path(tempfile.mkdtemp(prefix="volumes-"))
         path.chmod(0o755)
-        places.append(Place(path, way, busybox_tar))
+        places.append(Place(path, way, busybox_tar, base=box_store))
         (places[-1].path / "host").mkdir()
         return places[-1]
 

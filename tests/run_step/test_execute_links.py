@@ -100,6 +100,7 @@ WORKS += "test -c /dev/full && echo fine"
 
 
 @row("S60")
+@pytest.mark.slow
 def test_a_directory_of_the_kernels_that_is_a_link(step, canary):
     """The step has its own there for its time, the image its link afterwards."""
     for spelling in SPELLINGS:

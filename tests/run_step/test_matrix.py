@@ -186,6 +186,7 @@ def outcome(step, skin, request, path):
 
 
 @row("X83", "S80")
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "wanted"), RUNNABLE, ids=[case.name for case, _ in RUNNABLE])
 def test_every_isolation_gives_the_same(skins, case, wanted):
     top, steps = skins

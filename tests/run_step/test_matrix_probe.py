@@ -206,6 +206,7 @@ def look(step, way, top, case):
 
 
 @row("X83")
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_probe_sees_the_same(steps, name):
     top, made = steps

@@ -230,6 +230,7 @@ def as_builder(home, code, root, ranges=True, umask=0o022):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [OPEN, ENTER], ids=["outside", "root-of-a-namespace"])
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_users_stores(place, code, ranges):
