@@ -68,7 +68,7 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class BuildOptions(EngineOptions):
-    """What to build, and how. All options have defaults.
+    """The options of a build. All have defaults.
 
     Attributes:
         context: The build context: a directory, a tar archive, or ``-`` for an archive on standard input.

@@ -1,4 +1,4 @@
-"""What this machine can do for a build, found by trying."""
+"""The abilities of this machine for a build, found by trying."""
 
 from __future__ import annotations
 

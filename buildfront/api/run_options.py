@@ -27,8 +27,10 @@ T = TypeVar("T")
 
 
 class RunOptions(TypedDict, total=False):
-    """The keywords of :func:`run_defaults`, each named after the option of ``buildfront build``, which docs/cli.md
-    describes. Options that repeat are tuples; sizes are texts such as ``64m``."""
+    """The keywords of :func:`run_defaults`, each named after the option of ``buildfront build`` (see docs/cli.md).
+
+    Options that repeat are tuples; sizes are texts such as ``64m``.
+    """
 
     isolation: str
     runtime: str

@@ -42,9 +42,11 @@ class Lazy(click.Group):
     """A group that imports a command's module when the command is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command, its module imported now."""
         if cmd_name not in COMMANDS:
             return None
         module = import_module(f".{cmd_name}_command", __name__)
@@ -52,12 +54,14 @@ class Lazy(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands into ``--help``."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is called; an unknown one is an error with the nearest name."""
         if args and not args[0].startswith("-") and args[0] not in COMMANDS:
             import difflib  # only mistakes need it
 

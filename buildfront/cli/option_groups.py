@@ -23,6 +23,7 @@ class GroupedCommand(click.Command):
     """A command whose ``--help`` has its options under headings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options into ``--help``, under their headings."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)

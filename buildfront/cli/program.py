@@ -1,4 +1,4 @@
-"""What every command is given."""
+"""The objects that every command is given."""
 
 from __future__ import annotations
 

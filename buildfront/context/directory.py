@@ -42,8 +42,11 @@ class DirectoryContext:
 
 @dataclass(frozen=True)
 class Source:
-    """The Dockerfile's text and the build context. ``name`` is what error messages call the Dockerfile;
-    ``looked_at`` are the paths where it and the ignore file were looked for, present or not."""
+    """The Dockerfile's text and the build context.
+
+    ``name`` is the name of the Dockerfile in errors; ``looked_at`` are the paths at which it and the ignore file were
+    looked for, present or not.
+    """
 
     text: str
     name: str

@@ -56,7 +56,7 @@ class Ignore:
             before = above[-1] if above else _Seen("", "", self._wild.start, -1, 0)
             state = self._wild.read(before.state, "/" + part if above else part)
             whole = before.path
-            if len(whole) <= self._longest:  # what is longer than all of them is none of them
+            if len(whole) <= self._longest:  # a longer path can't be one of them
                 whole = f"{whole}/{part}" if above else part
             rule = max(before.rule, self._plain.get(whole, -1), self._wild.matched(state))
             size = before.size + len(whole) + state.bit_length() // 8

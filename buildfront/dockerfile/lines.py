@@ -66,7 +66,7 @@ def split(text: str, file: str) -> Lines:
         if start <= reached or _passed_over(physical[start]):
             continue
         rest, reached = _join(physical, start, escape)
-        # What dockerfile-parse took for a part of this instruction, and is none.
+        # A line that dockerfile-parse took for a part of this instruction by mistake.
         missed += range(told, reached, -1)
         words = rest.split(None, 1)
         if not words:

@@ -39,7 +39,7 @@ class ActiveBuild:
         self.report = Report(state.emit)
         self.executor = LazyExecutor(options.run_step, partial(session.directory, "run"))
         self.secret_words = redact.words(secret.data for secret in options.secrets.values())
-        """What is not to be shown of the steps' output."""
+        """The secrets that must not be shown in the steps' output."""
         self.stdin_lock = threading.Lock()
         """Held by the step that reads standard input."""
         self.layers = LayerWriter(

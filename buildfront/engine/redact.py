@@ -69,7 +69,7 @@ class Redactor:
             by_head.setdefault(word[:SHORTEST], []).append(word)
         self._by_head = {head: _Words(found) for head, found in by_head.items()}
         self._starts = {head[:size] for head in self._by_head for size in range(1, SHORTEST)}
-        # What can be a head: rough, and fast where it is not. As a look-ahead it finds places that overlap too.
+        # A possible head: rough, and fast where there is none. As a look-ahead it finds places that overlap too.
         columns = (
             b"".join({re.escape(head[at : at + 1]) for head in self._by_head}) for at in range(SHORTEST)
         )

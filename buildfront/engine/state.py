@@ -19,7 +19,7 @@ from .result import Result
 
 @dataclass
 class State:
-    """What one build was given, and the results that it has so far.
+    """The arguments of one build, and the results that it has so far.
 
     ``bases`` are images by the references of the graph, ``contexts`` are directories by name (the build context has
     the empty name). ``run_options`` are the options of every RUN that are part of its key; ``no_cache_stages`` are the

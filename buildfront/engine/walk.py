@@ -50,7 +50,7 @@ class Engine:
     ) -> None:
         run_options = cache_key.options_of(options.run_defaults) if options.run_defaults is not None else {}
         if options.stdin is not None:
-            # What a step will read is not known: a part that no other key has keeps it from the cache.
+            # The input of a step is not known: a part that no other key has keeps it from the cache.
             run_options = {**run_options, "stdin": os.urandom(16).hex()}
         if options.compat_volumes:
             run_options = {**run_options, "compat_volumes": True}

@@ -118,7 +118,7 @@ CONTENT = "/content"
 """The path at which a CopyOp for a mount puts its files."""
 
 Operation = SourceOp | RunOp | CopyOp | WorkdirOp
-"""What a step does. ``known_by_key``: the key of the step determines the files of its result, whatever ran before."""
+"""The operation of a step. ``known_by_key``: its key determines the files of its result."""
 
 
 @dataclass(frozen=True)

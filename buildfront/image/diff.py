@@ -20,8 +20,10 @@ _SKIPPED = ("trusted.overlay.", "user.overlay.", "system.posix_acl", "security.s
 
 
 class Entry(NamedTuple):
-    """A change. ``path`` has no leading slash. ``status`` None means that the path was removed, :data:`LATER` that the
-    status has to be read.
+    """A change.
+
+    ``path`` has no leading slash. ``status`` None means that the path was removed, :data:`LATER` that the status
+    has to be read.
     """
 
     path: str

@@ -81,7 +81,7 @@ class Applier:
                     raise ArchiveError(f"the tar entry {shown(member.name)} is impossible: {error}") from None
             self._leave()
             reader.drain()
-        except EOFError as error:  # what compressed streams raise
+        except EOFError as error:  # compressed streams raise it
             raise ArchiveError(f"the tar archive is damaged or cut off: {error}") from None
         except OSError as error:
             raise ArchiveError(f"the tar archive can't be read: {error.strerror or error}") from None
@@ -264,7 +264,7 @@ class Applier:
     def _attributes(self, member: Member, fd: int, name: str) -> None:
         own(name, *self._owner(member), dir_fd=fd, shown=f"the tar entry {shown(member.name)}")
         if member.kind is not SYMLINK:
-            # The entry was just made here (or is a real directory), so it is no link that could be followed.
+            # The entry was just made here (or is a real directory), so it is not a link that could be followed.
             os.chmod(at(fd, name), member.mode & 0o7777)
         if member.xattrs:
             self._xattrs(member, at(fd, name))

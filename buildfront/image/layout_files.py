@@ -74,7 +74,7 @@ def _first_bytes(path: str, fd: int) -> bytes:
             os.set_blocking(fd, True)
             return data
         if time.monotonic() > end:
-            raise BuildError(f"nobody writes to the pipe {path}")
+            raise BuildError(f"no program writes to the pipe {path}")
         time.sleep(0.05)  # poll(2) does not wait once a writer has come and gone
 
 

@@ -117,7 +117,7 @@ def parse_index(data: bytes, what: str) -> list[NamedEntry]:
         raise BuildError(f"{what}: it is not a JSON object")
     manifests = value.get("manifests")
     if manifests is None:
-        return []  # what Go writes for an empty list
+        return []  # Go writes it for an empty list
     if not isinstance(manifests, list):
         raise BuildError(f"{what}: manifests is not a list")
     return [NamedEntry.parse(item, f"{what}: manifests[{number}]") for number, item in enumerate(manifests)]

@@ -1,5 +1,4 @@
-"""Directory trees that are not trusted, however deep: a way through them that holds one descriptor, removal, and
-sets that stay small.
+"""Directory trees that are not trusted, however deep: a walk that holds one descriptor, removal, and small sets.
 
 Others must not change such a tree meanwhile: so ".." is the directory above, and no link is followed.
 """
@@ -141,5 +140,5 @@ def _unlink_all(fd: int) -> list[str]:
                 else:
                     os.unlink(entry.name, dir_fd=fd)
                     removed += 1
-        if not removed:  # what is removed while it is read may hide something from the reader
+        if not removed:  # a removal while the directory is read may hide entries from the reader
             return directories

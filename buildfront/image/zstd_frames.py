@@ -34,9 +34,11 @@ class Frames(io.RawIOBase):
         self._data = memoryview(b"")
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read decompressed bytes into ``buffer`` (io.RawIOBase)."""
         while not self._data:
             if self._frame is None:
                 if not self._begin():

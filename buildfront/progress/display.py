@@ -35,9 +35,11 @@ class Quiet:
     printed = ""
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         return None
 
     def close(self) -> None:
+        """Finish the display."""
         return None
 
 
@@ -52,6 +54,7 @@ class OnDemand:
         self._graph: Event | None = None
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         with self._lock:
             if self._live is None:
                 if event.kind == "graph":
@@ -68,6 +71,7 @@ class OnDemand:
         self._live(event)
 
     def close(self) -> None:
+        """Finish the display."""
         if self._live is not None:
             self._live.close()
 

@@ -39,6 +39,7 @@ class Plain:
         return None if self._kept is None else "".join(self._kept)
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         with self._lock:
             if event.kind == "graph":
                 self._places = places(event.data["graph"])
@@ -100,4 +101,5 @@ class Plain:
                 self._kept = None
 
     def close(self) -> None:
+        """Finish the display."""
         self._out.flush()

@@ -25,6 +25,7 @@ class RawJson:
         self._decoders: dict[tuple[int | None, str], codecs.IncrementalDecoder] = {}
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         with self._lock:
             data = dict(event.data)
             if event.kind == "graph":
@@ -54,4 +55,5 @@ class RawJson:
         self._out.write(json.dumps({**line, **data}) + "\n")
 
     def close(self) -> None:
+        """Finish the display."""
         self._out.flush()

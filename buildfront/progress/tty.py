@@ -20,8 +20,10 @@ _TITLE = 500
 
 
 class Live:
-    """See :class:`buildfront.progress.display.Progress`. Text from steps is shown as text: no control character of a
-    build reaches the terminal."""
+    """Prints live lines. See :class:`buildfront.progress.display.Progress`.
+
+    Text from steps is shown as text: no control character of a build reaches the terminal.
+    """
 
     printed = None
 
@@ -52,6 +54,7 @@ class Live:
         return list(self._tail[step].lines) if step in self._tail else []
 
     def __call__(self, event: Event) -> None:
+        """Show an event."""
         line: Text | None = None
         with self._lock:
             step = event.step
@@ -85,4 +88,5 @@ class Live:
             self._console.print(line, no_wrap=True, overflow="ellipsis", crop=True)
 
     def close(self) -> None:
+        """Finish the display."""
         self._live.stop()

@@ -56,7 +56,7 @@ class BlobWriter:
         try:
             self._file.close()
         except OSError:
-            pass  # what was still to be written is not wanted any more; the file is closed nevertheless
+            pass  # the rest is not wanted any more; the file is closed nevertheless
         try:
             os.unlink(self._path)
         except FileNotFoundError:

@@ -62,7 +62,7 @@ class Database:
 
     def close(self) -> None:
         """Close the connection."""
-        with suppress(sqlite3.Error):  # what could not be written was told before
+        with suppress(sqlite3.Error):  # the error was reported before
             self.connection.close()
 
     @contextmanager

@@ -19,8 +19,9 @@ FILTERS = ("type", "id", "until")
 
 @dataclass(frozen=True)
 class CacheMount:
-    """One directory of a cache mount. An id has several where builds did not share one, or where they start with
-    other contents.
+    """One directory of a cache mount.
+
+    An id has several where builds did not share one, or where they start with other contents.
 
     Attributes:
         id: The id of ``RUN --mount=type=cache``.

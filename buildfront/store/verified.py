@@ -18,7 +18,7 @@ from ..image.whole_file import has_content, open_regular
 from .catalogue import Catalogue
 
 MEND = "pull or load the image again; for one that was built here, build it again with --no-cache"
-"""What helps if a blob is missing or damaged."""
+"""The remedy for a blob that is missing or damaged."""
 
 _RACY_NS = 50_000_000
 """A file that changed less than this before it was hashed may change again with the same times."""

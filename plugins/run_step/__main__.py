@@ -217,7 +217,7 @@ def _work(options: _Options, stop: _Stop, executor: LocalExecutor) -> _Outcome:
         return _Outcome("success", 0)
     for warning in plan.warnings:
         _say(f"warning: {warning}")
-    stop.raises = False  # what is done to the root filesystem has to be undone
+    stop.raises = False  # changes of the root filesystem have to be undone
     result = executor.execute(
         plan,
         rootfs,

@@ -64,7 +64,7 @@ class PathFact:
 
 @dataclass(frozen=True)
 class TextFile:
-    """A file of the host that planning reads. ``error`` says why it can't be read, and then there is no text."""
+    """A file of the host that planning reads. ``error`` says why it can't be read; ``text`` is empty then."""
 
     path: str
     text: str
@@ -156,7 +156,7 @@ class HostFacts:
 
     @property
     def is_machine_root(self) -> bool:
-        """Root of the machine, and not only of a user namespace with part of its IDs."""
+        """Whether the builder is root of the machine, and not only of a user namespace with a part of its IDs."""
         return self.uid == 0 and self.uid_map in ((), ALL_IDS)
 
     @property
@@ -165,8 +165,11 @@ class HostFacts:
         return ":" in self.address
 
     def mapped(self, kind: str) -> tuple[tuple[int, ...], ...]:
-        """Return the map of the user namespace that steps are run from: for an ordinary user the one that
-        :func:`run_step.enter_user_namespace` will make. ``kind`` is ``uid`` or ``gid``."""
+        """Return the map of the user namespace that steps are run from.
+
+        For an ordinary user it is the one that :func:`run_step.enter_user_namespace` will make. ``kind`` is ``uid``
+        or ``gid``.
+        """
         own, ranges, rows = (
             (self.uid, self.subuids, self.uid_map)
             if kind == "uid"
@@ -183,13 +186,17 @@ class HostFacts:
 
     @property
     def may_set_groups(self) -> bool:
-        """Whether steps may be given supplementary groups. In the namespace of an ordinary user they may only where
-        newgidmap(1) writes its map."""
+        """Whether steps may be given supplementary groups.
+
+        In the namespace of an ordinary user they may only where newgidmap(1) writes its map.
+        """
         return self.has_setgroups if self.uid == 0 else bool(self.subuids and self.subgids)
 
     def inside(self, kind: str, numbers: tuple[int, ...]) -> list[int]:
-        """Return our own ``uid`` or ``gid`` numbers as the user namespace of the steps has them. A number that it
-        lacks stays as it is, and is not one of the namespace's."""
+        """Return our own ``uid`` or ``gid`` numbers as the user namespace of the steps has them.
+
+        A number that the namespace lacks stays as it is.
+        """
         if self.uid == 0:
             return list(numbers)
         found = []

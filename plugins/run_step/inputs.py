@@ -1,6 +1,4 @@
-"""What a frontend hands over for the time of one step, and no plan, request or record holds: the files behind RUN
-mounts, secrets, SSH agents.
-"""
+"""The inputs of one run, which are in no plan, request or record: the files behind RUN mounts, secrets, SSH agents."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ if TYPE_CHECKING:
     from .ssh import Agent
 
 LARGEST = 500 << 10
-"""Bytes of a secret, as BuildKit has it; what is larger is no secret but data."""
+"""The most bytes that a secret may have, as in BuildKit."""
 
 
 class Secret:
@@ -35,10 +33,13 @@ class Secret:
 
 @dataclass(frozen=True)
 class Inputs:
-    """By the names that the plan uses: ``sources`` are absolute paths of directories or files, with no link in them;
-    ``secrets`` and ``agents`` go by their ids. ``locks`` are descriptors that stay open until the step has ended,
-    even if the builder is killed: of files whose lock says that somebody uses a source. ``shared`` names the sources
-    that others may change meanwhile: no other mount may lie in one."""
+    """The inputs of one run, by the names that the plan uses.
+
+    ``sources`` are absolute paths of directories or files, without links; ``secrets`` and ``agents`` go by their
+    ids. ``locks`` are descriptors that stay open until the step has ended, even if the builder is killed: files
+    whose lock says that a source is in use. ``shared`` names the sources that others may change meanwhile: no other
+    mount may lie in one.
+    """
 
     sources: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Secret] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Inputs:
     shared: frozenset[str] = frozenset()
 
     def check(self, plan: RunPlan) -> None:
-        """Raises HostError for the first thing that the plan needs and is not here, or can't be used."""
+        """Raise HostError for the first input that the plan needs and that is missing, or can't be used."""
         for action in plan.actions:
             if isinstance(action, TakeSource) and action.name not in self.sources:
                 raise HostError(f"the source {action.name!r} of a mount was not handed over")
@@ -60,7 +61,7 @@ class Inputs:
 
 
 _LONGEST = 128 << 10
-"""Bytes of NAME=value with its end (linux/binfmts.h, MAX_ARG_STRLEN)."""
+"""The most bytes of NAME=value with its end (linux/binfmts.h, MAX_ARG_STRLEN)."""
 
 
 def _check_text(action: SetSecret, data: bytes) -> None:
@@ -71,7 +72,7 @@ def _check_text(action: SetSecret, data: bytes) -> None:
         wrong = True
     if wrong:
         raise HostError(
-            f"the secret {action.id!r} is no text, and can't be the variable {action.variable}; take it as a file"
+            f"the secret {action.id!r} is not text, and can't be the variable {action.variable}; take it as a file"
         )
     if len(action.variable) + len(data) + 2 > _LONGEST:
         raise HostError(
@@ -80,10 +81,10 @@ def _check_text(action: SetSecret, data: bytes) -> None:
 
 
 def parse_secret(text: str, environ: Mapping[str, str]) -> tuple[str, Secret]:
-    """The id and the content of ``id=ID[,type=file|env][,src=PATH|,env=VARIABLE]`` (docker-buildx-build(1),
-    ``--secret``), read now. Without a source it is the variable ``ID`` where there is one, else the file ``ID``.
+    """Return the id and the content of ``id=ID[,type=file|env][,src=PATH|,env=VARIABLE]``, read now.
 
-    Raises RequestError that quotes ``text``, never what the secret holds.
+    The form is that of docker-buildx-build(1), ``--secret``. Without a source it is the variable ``ID`` where there
+    is one, else the file ``ID``. Raises RequestError that quotes ``text``, never the secret.
     """
     fields: dict[str, str] = {}
     for item in split_values(text):

@@ -17,7 +17,7 @@ from .request import CONTAINER_ID, ISOLATIONS
 from .spec_types import Spec
 
 NETWORK_MODES = ("host", "none", "path", "bridge", "slirp4netns", "pasta", "cni")
-"""What :class:`run_step.planning.NetworkPlan` knows."""
+"""The modes that :class:`run_step.planning.NetworkPlan` knows."""
 
 _LARGEST_ID = (1 << 32) - 2
 _LEAST, _MOST = -(1 << 63), (1 << 64) - 1

@@ -62,8 +62,11 @@ class MountPoint:
 
 @dataclass(frozen=True)
 class TakeSource:
-    """Show what the frontend hands over as the source ``name`` at ``@bundle@/sources/NAME``, and make a place of its
-    kind to mount it on at ``path``, as :class:`MountPoint` does; no place where ``path`` is empty."""
+    """Show the source ``name`` of the frontend at ``@bundle@/sources/NAME``, and make a place for it at ``path``.
+
+    The place is made as :class:`MountPoint` makes it, a directory or a file like the source; none where ``path`` is
+    empty.
+    """
 
     name: str
     path: str
@@ -71,8 +74,10 @@ class TakeSource:
 
 @dataclass(frozen=True)
 class PutSecret:
-    """Put the secret ``id`` into ``@bundle@/private/NAME``, which is in memory alone, with this mode and owner of the
-    host."""
+    """Put the secret ``id`` into ``@bundle@/private/NAME``, which is only in memory.
+
+    ``mode``, ``uid`` and ``gid`` are those of the host.
+    """
 
     id: str
     name: str
@@ -91,8 +96,10 @@ class SetSecret:
 
 @dataclass(frozen=True)
 class ForwardAgent:
-    """Make the SSH agent ``id`` reachable through the socket ``@bundle@/agents/NAME`` while the step runs, with this
-    mode and owner of the host."""
+    """Make the SSH agent ``id`` reachable through the socket ``@bundle@/agents/NAME`` while the step runs.
+
+    ``mode``, ``uid`` and ``gid`` are those of the host.
+    """
 
     id: str
     name: str
@@ -103,7 +110,7 @@ class ForwardAgent:
 
 @dataclass(frozen=True)
 class CopyVolume:
-    """Fill ``@bundle@/volumes/NAME`` with what the image has at ``path``, owner and mode kept."""
+    """Fill ``@bundle@/volumes/NAME`` with the files that the image has at ``path``; owner and mode are kept."""
 
     path: str
     name: str
@@ -111,7 +118,7 @@ class CopyVolume:
 
 @dataclass(frozen=True)
 class CopyTree:
-    """Copy ``source`` of the host to ``@bundle@/NAME``, readable for the step's root alone."""
+    """Copy ``source`` of the host to ``@bundle@/NAME``, readable only for the step's root."""
 
     source: str
     name: str
@@ -119,8 +126,10 @@ class CopyTree:
 
 @dataclass(frozen=True)
 class MakeScratch:
-    """``@bundle@/overlay/NAME`` with the directories ``upper`` and ``work`` of an overlay over ``source`` of the
-    host; ``upper`` gets its mode and owner."""
+    """Make ``@bundle@/overlay/NAME``, the directories ``upper`` and ``work`` of an overlay over ``source`` of the host.
+
+    ``upper`` gets the mode and owner of ``source``.
+    """
 
     source: str
     name: str
@@ -145,9 +154,10 @@ class Relabel:
 
 @dataclass(frozen=True)
 class PutFile:
-    """Put ``@bundle@/files/NAME`` in place at ``path`` where nothing can be mounted, and what the image has there,
-    or nothing, back after the step. What ``path`` itself is, a link too, is set aside; links above it are followed
-    inside the root filesystem."""
+    """Put ``@bundle@/files/NAME`` in place at ``path`` where nothing can be mounted; restore the path after the step.
+
+    ``path`` itself, a link too, is set aside; links above it are followed inside the root filesystem.
+    """
 
     name: str
     path: str
@@ -155,15 +165,17 @@ class PutFile:
 
 @dataclass(frozen=True)
 class PutDirectory:
-    """Put an empty directory in place at ``path`` where the root filesystem has something else, a link for one, and
-    that back after the step. Links above ``path`` are followed inside the root filesystem."""
+    """Put an empty directory in place at ``path``, and restore what the root filesystem has there after the step.
+
+    Links above ``path`` are followed inside the root filesystem.
+    """
 
     path: str
 
 
 @dataclass(frozen=True)
 class MakeNode:
-    """Make a character device node where the root filesystem has nothing at ``path``, and take it away again."""
+    """Make a character device node where the root filesystem has nothing at ``path``, and remove it after the step."""
 
     path: str
     major: int
@@ -190,10 +202,14 @@ Action = (
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """``host``: the builder's network. ``none``: a new namespace with the loopback device alone. ``path``: an existing
-    namespace. ``bridge``, ``slirp4netns``, ``pasta``: a new one, connected by that. ``cni``: connected to the networks
-    ``names`` by ``configs`` (each with ``name``, ``cniVersion``, ``plugins`` and ``runtimeConfig``), their plugins
-    looked for in ``plugin_dirs``; ``own_dns``: what they say of name servers counts."""
+    """The network of a step.
+
+    ``mode`` is ``host``: the builder's network; ``none``: a new namespace with only the loopback device; ``path``:
+    an existing namespace; ``bridge``, ``slirp4netns``, ``pasta``: a new one, connected by that; ``cni``: connected
+    to the networks ``names`` by ``configs`` (each with ``name``, ``cniVersion``, ``plugins`` and
+    ``runtimeConfig``), with plugins from ``plugin_dirs``. ``own_dns``: the name servers that the networks give are
+    used.
+    """
 
     mode: str
     path: str = ""
@@ -220,7 +236,7 @@ class RunPlan:
 
     @property
     def destinations(self) -> tuple[str, ...]:
-        """The absolute paths in the step where something is mounted."""
+        """The absolute paths in the step at which something is mounted."""
         return tuple(item["destination"] for item in self.spec.get("mounts", ()))
 
     @property
@@ -278,8 +294,10 @@ def _action(data: Any, place: str) -> Action:
 
 
 def host_id(linux: dict[str, Any], kind: str, number: int) -> int:
-    """The host's ID of the step's ``number`` by ``uidMappings`` or ``gidMappings`` of a spec's ``linux`` object; what
-    is not mapped stays."""
+    """Return the host's ID of the step's ``number`` by a spec's ``uidMappings`` or ``gidMappings``.
+
+    A number that is not mapped stays as it is.
+    """
     for item in linux.get(kind, ()):
         if item["containerID"] <= number < item["containerID"] + item["size"]:
             return int(item["hostID"]) + number - int(item["containerID"])

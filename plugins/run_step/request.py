@@ -1,4 +1,4 @@
-"""What a frontend asks for: one RUN step, as plain frozen data.
+"""The request of a frontend: one RUN step, as plain frozen data.
 
 This is the contract with every frontend. It holds no decisions (those are the pipeline's) and touches
 nothing. Options that users write as text (``nofile=1024:2048``, ``host:container:ro``) stay text here and
@@ -62,7 +62,7 @@ class Resources(Typed):
 
 @dataclass(frozen=True)
 class ConsoleSize(Typed):
-    """Of a terminal, in characters."""
+    """The size of a terminal, in characters."""
 
     width: int
     height: int
@@ -70,7 +70,7 @@ class ConsoleSize(Typed):
 
 @dataclass(frozen=True)
 class ImageDefaults(Typed):
-    """What the image being built says about the processes that run in it (OCI image config, "config")."""
+    """The defaults of the image for processes that run in it (OCI image config, "config")."""
 
     env: tuple[str, ...] = ()
     user: str = ""
@@ -80,10 +80,10 @@ class ImageDefaults(Typed):
 
 
 AGENT_SOCKET = "/run/buildkit/ssh_agent."
-"""Where an agent's socket is in the step, with its number behind, unless the mount says so; BuildKit's name."""
+"""The default place of an agent's socket in the step, to which its number is added; BuildKit's name."""
 
 MOUNT_KINDS = ("bind", "cache", "tmpfs", "secret", "ssh")
-"""What a RUN instruction may mount (Dockerfile reference, "RUN --mount")."""
+"""The types of mounts that a RUN instruction may have (Dockerfile reference, "RUN --mount")."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ _OWN_DEVICES = "console core fd full null ptmx random stderr stdin stdout tty ur
 
 
 def _is_text(path: str) -> bool:
-    """Whether it is the same after a way through JSON, which is UTF-8 (RFC 8259)."""
+    """Whether the text is the same after a way through JSON, which is UTF-8 (RFC 8259)."""
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -124,11 +124,11 @@ def _is_text(path: str) -> bool:
 
 
 KERNEL = ("/dev", "/proc", "/sys")
-"""Where a step has filesystems of the kernel."""
+"""The places at which a step has filesystems of the kernel."""
 
 
 def wrong_target(path: str) -> str:
-    """Why nothing can be mounted at this absolute, clean path; empty where it can."""
+    """Return why nothing can be mounted at this absolute, clean path; empty where it can."""
     if "\0" in path:
         return f"the target {path!r} has a null byte"
     if not _is_text(path):
@@ -140,7 +140,7 @@ def wrong_target(path: str) -> str:
         if path == top or path.startswith(top + "/"):
             return f"the target {path} is in {top}, which is the kernel's; nothing can be mounted there"
     if path == "/dev" or (path.startswith("/dev/") and path.split("/")[2] in _OWN_DEVICES):
-        # What is masked in /proc is hidden by the step's /dev/null: it must be the one that belongs there.
+        # The step's /dev/null hides masked files of /proc: it must be the one that belongs there.
         return f"the target {path} is of the step's own /dev; nothing can be mounted there"
     return ""
 
@@ -212,11 +212,11 @@ class RunRequest(Typed):
     console_size: ConsoleSize | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object that :meth:`from_json` reads; fields at their default are left out."""
+        """Return the JSON object that :meth:`from_json` reads; fields with their default are left out."""
         result: dict[str, Any] = encode(self, defaults=False)
         return result
 
     @classmethod
     def from_json(cls, data: Any) -> RunRequest:
-        """Raises RequestError with the place of the first thing that is wrong."""
+        """Read the JSON object of :meth:`to_json`. Raises RequestError with the place of the first fault."""
         return decode(cls, data)

@@ -152,7 +152,7 @@ class Seccomp(TypedDict):
 
 
 class Linux(TypedDict):
-    """What Linux has."""
+    """The part of a configuration that is for Linux."""
 
     namespaces: list[Namespace]
     uidMappings: NotRequired[list[Mapping]]

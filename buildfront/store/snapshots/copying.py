@@ -33,9 +33,11 @@ class CopyActive:
             pass
 
     def finish(self) -> str:
+        """Return the directory that becomes the snapshot; nothing of it is mounted any more."""
         return self._snapshot
 
     def discard(self) -> None:
+        """Throw the changes away."""
         remove_tree(self._work)
 
 
@@ -45,11 +47,14 @@ class CopyDriver:
     name = "copy"
 
     def prepare(self, work: str, lineage: list[str]) -> CopyActive:
+        """Make a writable root filesystem in ``work``, on ``lineage``."""
         return CopyActive(work, lineage)
 
     def view(self, work: str, lineage: list[str]) -> View:
+        """Make a root filesystem to read in ``work``."""
         return View(os.path.join(lineage[0], "fs") if lineage else work)
 
     def comparison(self, directory: str) -> tuple[str, Comparison]:
+        """Return the tree of a finished snapshot, and the way to compare it with its parent's view."""
         since = os.stat(os.path.join(directory, "since")).st_mtime_ns
         return os.path.join(directory, "fs"), Comparison(complete=True, since_ns=since)

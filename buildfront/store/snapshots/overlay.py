@@ -63,12 +63,14 @@ class OverlayActive:
         self._mounted = True
 
     def finish(self) -> str:
+        """Return the directory that becomes the snapshot; nothing of it is mounted any more."""
         if self._mounted:
             unmount(self.path)
             self._mounted = False
         return self._snapshot
 
     def discard(self) -> None:
+        """Throw the changes away."""
         self.finish()
         remove_tree(self._work)
 
@@ -79,9 +81,11 @@ class OverlayDriver:
     name = "overlay"
 
     def prepare(self, work: str, lineage: list[str]) -> OverlayActive:
+        """Make a writable root filesystem in ``work``, on ``lineage``."""
         return OverlayActive(work, lineage)
 
     def view(self, work: str, lineage: list[str]) -> View:
+        """Make a root filesystem to read in ``work``."""
         if not lineage:
             return View(work)
         if len(lineage) == 1:
@@ -90,5 +94,6 @@ class OverlayDriver:
         return View(work, mounted=True)
 
     def comparison(self, directory: str) -> tuple[str, Comparison]:
+        """Return the tree of a finished snapshot, and the way to compare it with its parent's view."""
         prefix = "trusted" if is_machine_root() else "user"
         return os.path.join(directory, "diff"), Comparison(complete=False, opaque=f"{prefix}.overlay.opaque")
