@@ -5,7 +5,7 @@ every file and directory that it looked at, and what it printed. The next call w
 looks at those again; when all of them are as they were, it prints the same and is done. Anything else, one
 changed time included, goes the ordinary way. So a note can be out of date, but never wrong.
 
-A note is data: a list of texts (:func:`_parse`), each field checked, in a store that nobody else can write to, which
+A note is data: a list of texts (:func:`_parse`), each field checked, in a store that others can't write to. The store
 is looked at before the note is.
 
 Hot path: imports os, stat and sys. It holds no cache of its own; :mod:`buildfront.engine` does.
@@ -36,7 +36,7 @@ _VALUED = (
     *("--isolation", "--progress", "--root", "--iidfile"),
 )
 _FLAGS = ("-q", "--quiet")
-"""What a command line may consist of to be answered from a note."""
+"""The options that a command line may have to be answered from a note."""
 
 _ROOT, _UID = default_root(), os.geteuid()
 """As they are where the program starts: a rootless build becomes root later."""
@@ -51,7 +51,7 @@ Signature = tuple[int, ...]
 
 
 class Note(NamedTuple):
-    """What a note holds. ``blobs`` are the digits of SHA-256 digests; the last line of ``out`` is the image ID."""
+    """The content of a note. ``blobs`` are the digits of SHA-256 digests; the last line of ``out`` is the image ID."""
 
     witnesses: list[tuple[str, Signature | None]]
     blobs: list[str]
@@ -60,7 +60,7 @@ class Note(NamedTuple):
 
 
 def _options(argv: list[str]) -> dict[str, str] | None:
-    """The options of a command line that a note can answer, the last of each; None for any other one."""
+    """Return the options of a command line that a note can answer, the last of each; None for any other one."""
     found: dict[str, str] = {}
     waiting = ""
     commands = 0
@@ -92,7 +92,7 @@ def _answerable(name: str, value: str) -> bool:
 
 
 def _place(argv: list[str]) -> tuple[str, str] | None:
-    """The store, and the file in it that holds the note for this command line; None when there can't be one."""
+    """Return the store, and the file in it for the note of this command line; None when there can't be one."""
     options = _options(argv)
     if options is None or (sys.stderr.isatty() and "-q" not in options and "--quiet" not in options):
         return None
@@ -107,7 +107,7 @@ def _place(argv: list[str]) -> tuple[str, str] | None:
 
 
 def signature(path: str) -> Signature | None:
-    """What tells that a file is still the same; None where there is nothing."""
+    """Return the status by which a file is known to be still the same; None where there is no file."""
     try:
         s = os.lstat(path)
     except OSError:
@@ -116,8 +116,10 @@ def signature(path: str) -> Signature | None:
 
 
 def _trusted(root: str) -> bool:
-    """Whether the store and its notes are ours, and nobody else could have left them. What is not is told, or mended,
-    on the ordinary way."""
+    """Whether the store and its notes are ours, so that no other user could have left them.
+
+    Where they are not, the ordinary way reports it, or puts it right.
+    """
     try:
         top, notes = os.lstat(os.path.realpath(root)), os.lstat(os.path.join(root, "memo"))
         return (
@@ -131,7 +133,7 @@ def _trusted(root: str) -> bool:
 
 
 def _read(place: str) -> str | None:
-    """The text of a note that is a file of ours."""
+    """Return the text of a note that is a file of ours; None for any other one."""
     try:
         fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -149,7 +151,7 @@ def _read(place: str) -> str | None:
 
 
 def _format(note: Note) -> str | None:
-    """The note as text: fields with a NUL after each, which no path has; None for one that can't be kept so."""
+    """Return the note as text: fields separated by NUL, which no path has; None for one that can't be kept so."""
     fields = [_FORMAT, str(len(note.witnesses)), str(len(note.blobs)), note.out, note.err, *note.blobs]
     for path, known in note.witnesses:
         fields += [path, " ".join(map(str, known)) if known else ""]
@@ -158,7 +160,7 @@ def _format(note: Note) -> str | None:
 
 
 def _parse(text: str) -> Note | None:
-    """The note; None for what was not made by :func:`_format`."""
+    """Return the note; None for a text that was not made by :func:`_format`."""
     fields = text.split("\0")
     if len(fields) < 5 or fields[0] != _FORMAT or not (_is_number(fields[1]) and _is_number(fields[2])):
         return None
@@ -190,7 +192,7 @@ def _is_digest(text: str) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether it says nothing to a terminal but letters and lines."""
+    """Whether the text has only printable characters, tabs and line breaks."""
     return all(line.isprintable() for line in text.replace("\t", " ").split("\n"))
 
 

@@ -13,7 +13,7 @@ import click
 import pytest
 
 import buildfront
-from buildfront.cli.options import RUN_OPTIONS, shared
+from buildfront.cli.option_groups import RUN_OPTIONS, shared
 
 FUNCTIONS = {
     "build",

@@ -11,7 +11,7 @@ import click
 import buildfront
 from buildfront import BuildError
 
-from .options import GroupedCommand, build_options, option, shared
+from .option_groups import GroupedCommand, build_options, option, shared
 from .program import Program
 
 if TYPE_CHECKING:

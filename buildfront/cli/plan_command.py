@@ -8,7 +8,7 @@ import click
 
 import buildfront
 
-from .options import GroupedCommand, build_options, option, shared
+from .option_groups import GroupedCommand, build_options, option, shared
 from .program import Program
 from .tables import check_format
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .inputs import Inputs, Secret, parse_secret
     from .option_text import parse_size, size_text, split_values
     from .pipeline.isolation_choice import choose as choose_isolation
+    from .pipeline.run_mounts import AGENT_SOCKET
     from .pipeline.user import Identity
     from .pipeline.user import group as resolve_group
     from .pipeline.user import resolve as resolve_user
@@ -77,6 +78,7 @@ _HOME = {
     "parse_ssh": "ssh",
     "HostFacts": "host",
     "probe": "host",
+    "AGENT_SOCKET": "pipeline.run_mounts",
     "parse_size": "option_text",
     "size_text": "option_text",
     "split_values": "option_text",
@@ -148,6 +150,7 @@ __all__ = [
     "resolve_user",
     "resolve_group",
     "option_checks",
+    "AGENT_SOCKET",
     "parse_size",
     "size_text",
     "split_values",

@@ -19,8 +19,9 @@ from ..request import MOUNT_KINDS, RunMount, RunRequest, wrong_target
 Mount = dict[str, Any]
 
 SECRETS = "/run/secrets"
+"""The directory of the secrets whose mounts name no target, as in BuildKit."""
 AGENT_SOCKET = "/run/buildkit/ssh_agent."
-"""Where a secret and an agent's socket are, unless the mount says so; with BuildKit's names."""
+"""The path of an agent's socket whose mount names no target, without its number, as in BuildKit."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
