@@ -5,8 +5,8 @@ every file and directory that it looked at, and what it printed. The next call w
 looks at those again; when all of them are as they were, it prints the same and is done. Anything else, even
 one changed time, takes the ordinary way. So a note can be out of date, but never wrong.
 
-A note is data: a list of texts (:func:`_parse`), each field checked, in a store that no other user can write to. The
-store is checked before the note is read.
+A note is data: a list of texts (:func:`_parse`), each field checked, in a store that others can't write to. The store
+is looked at before the note is.
 
 Hot path: imports os, stat and sys. It holds no cache of its own; :mod:`buildfront.engine` does.
 """
@@ -92,7 +92,7 @@ def _answerable(name: str, value: str) -> bool:
 
 
 def _place(argv: list[str]) -> tuple[str, str] | None:
-    """Return the store, and the file in it that holds the note for this command line; None where there can't be one."""
+    """Return the store, and the file in it for the note of this command line; None when there can't be one."""
     options = _options(argv)
     if options is None or (sys.stderr.isatty() and "-q" not in options and "--quiet" not in options):
         return None
@@ -107,7 +107,7 @@ def _place(argv: list[str]) -> tuple[str, str] | None:
 
 
 def signature(path: str) -> Signature | None:
-    """Return the values that tell whether a file is still the same; None for a file that does not exist."""
+    """Return the status by which a file is known to be still the same; None where there is no file."""
     try:
         s = os.lstat(path)
     except OSError:
@@ -116,9 +116,9 @@ def signature(path: str) -> Signature | None:
 
 
 def _trusted(root: str) -> bool:
-    """Whether the store and its notes are ours, and no other user could have left them.
+    """Whether the store and its notes are ours, so that no other user could have left them.
 
-    The ordinary way reports a store that is not, or mends it.
+    Where they are not, the ordinary way reports it, or puts it right.
     """
     try:
         top, notes = os.lstat(os.path.realpath(root)), os.lstat(os.path.join(root, "memo"))
@@ -133,7 +133,7 @@ def _trusted(root: str) -> bool:
 
 
 def _read(place: str) -> str | None:
-    """Return the text of a note that is a file of ours."""
+    """Return the text of a note that is a file of ours; None for any other one."""
     try:
         fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -151,7 +151,7 @@ def _read(place: str) -> str | None:
 
 
 def _format(note: Note) -> str | None:
-    """Return the note as text, each field followed by a NUL, which no path has; None for one that can't be kept so."""
+    """Return the note as text: fields separated by NUL, which no path has; None for one that can't be kept so."""
     fields = [_FORMAT, str(len(note.witnesses)), str(len(note.blobs)), note.out, note.err, *note.blobs]
     for path, known in note.witnesses:
         fields += [path, " ".join(map(str, known)) if known else ""]
@@ -160,7 +160,7 @@ def _format(note: Note) -> str | None:
 
 
 def _parse(text: str) -> Note | None:
-    """Return the note; None for a text that :func:`_format` did not make."""
+    """Return the note; None for a text that was not made by :func:`_format`."""
     fields = text.split("\0")
     if len(fields) < 5 or fields[0] != _FORMAT or not (_is_number(fields[1]) and _is_number(fields[2])):
         return None
@@ -192,7 +192,7 @@ def _is_digest(text: str) -> bool:
 
 
 def _is_plain(text: str) -> bool:
-    """Whether a text has only letters and line breaks for a terminal."""
+    """Whether the text has only printable characters, tabs and line breaks."""
     return all(line.isprintable() for line in text.replace("\t", " ").split("\n"))
 
 

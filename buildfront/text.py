@@ -1,4 +1,4 @@
-"""Text from strangers, made fit for a terminal."""
+"""Text from others, made safe to print on a terminal."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import re
 
 LIMIT = 2000
 SURROGATE = re.compile("[\ud800-\udfff]")
-"""Half of a character, or (as Python reads files) a byte that is not UTF-8."""
+"""Half of a surrogate pair, or (as Python reads files) a byte that is not UTF-8."""
 
 _COLOUR = re.compile(r"(\x1b\[[0-9;:]{0,60}m)")
 
 
 def visible(text: str, limit: int = LIMIT, *, keep: str = "") -> str:
-    r"""Return ``text`` with characters that control a terminal or deceive the eye as ``\xNN`` or ``\uNNNN``.
+    r"""Return ``text`` with everything that would control a terminal, or deceive the eye, as ``\xNN`` or ``\uNNNN``.
 
-    Those are controls (ESC, CR and line breaks too), overrides of the direction, line separators, lone surrogates, and
-    characters that Unicode has not assigned. Printable characters of any script stay, and those of ``keep``. A text
-    longer than ``limit`` loses its middle: errors quote at the beginning and end with the reason.
+    Escaped are controls (ESC, CR and line breaks too), overrides of the direction, line separators, halves of
+    surrogate pairs, and code points that Unicode has not assigned. Printable characters of all scripts stay, and those
+    of ``keep``. A text of more than ``limit`` characters loses its middle: error messages quote at the beginning and
+    end with the reason.
     """
     shown = _escape(text[:limit], keep)
     if len(text) <= limit and len(shown) <= limit:
@@ -53,10 +54,10 @@ def _escaped(char: str) -> str:
 
 
 def step_line(line: str, *, colours: bool = False) -> str:
-    """Return a line that a step printed, as a terminal would show it.
+    """Return a line that a step printed, made safe for a terminal.
 
-    Of lines written over each other the last one is kept, with its tabs, and its colours if ``colours``; the result
-    holds no other control characters.
+    Of parts that would overwrite each other (CR) the last one is kept. Tabs stay, and colours where ``colours`` is
+    true. Everything else that would control the terminal is escaped as in :func:`visible`.
     """
     line = line.rstrip("\r").rpartition("\r")[2]
     if line.replace("\t", "").isprintable():

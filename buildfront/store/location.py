@@ -28,11 +28,15 @@ _OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def default_root() -> str:
-    """Return ``BUILDFRONT_ROOT``, else /var/lib/buildfront for root, else a place in the user's data directory."""
+    """Return the path of the store that is used where none is given.
+
+    It is ``BUILDFRONT_ROOT`` of the environment, else ``/var/lib/buildfront`` for root, else ``buildfront`` in the
+    user's data directory. That does not change when the process enters a user namespace.
+    """
     asked = os.environ.get("BUILDFRONT_ROOT")
     if asked:
         return asked
-    if os.geteuid() == 0:
+    if _STARTED == 0:
         return "/var/lib/buildfront"
     return os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "buildfront")
 

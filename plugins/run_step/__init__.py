@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .planning import RunPlan
     from .recovery import recover
     from .request import (
+        AGENT_SOCKET,
         ConsoleSize,
         IDMapping,
         ImageDefaults,
@@ -90,6 +91,7 @@ _HOME = {
     "parse_ssh": "ssh",
     "HostFacts": "host",
     "probe": "host_probe",
+    "AGENT_SOCKET": "request",
     "parse_size": "option_text",
     "size_text": "option_text",
     "split_values": "option_text",
@@ -169,6 +171,7 @@ __all__ = [
     "resolve_user",
     "resolve_group",
     "option_checks",
+    "AGENT_SOCKET",
     "parse_size",
     "size_text",
     "split_values",

@@ -38,7 +38,7 @@ def planned_mounts(
     for number, mount in enumerate(op.mounts):
         target = mount.target
         if mount.kind == "ssh":
-            target = target or f"/run/buildkit/ssh_agent.{sockets}"
+            target = target or f"{run_step.AGENT_SOCKET}{sockets}"
             sockets += 1
         if mount.kind == "secret" and mount.id not in secrets:
             _missing(mount, f"the secret {mount.id!r}", f"--secret id={mount.id},src=FILE")

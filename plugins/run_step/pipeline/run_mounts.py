@@ -21,7 +21,7 @@ from .draft import Draft
 Mount = dict[str, Any]
 
 SECRETS = "/run/secrets"
-"""Where a secret is, unless the mount says so; BuildKit's name."""
+"""The directory of the secrets whose mounts name no target, as in BuildKit."""
 
 _NAME = re.compile(r"[A-Za-z0-9_][\w.-]*", re.ASCII)
 _VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
