@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .host_lookup import look_up, security_options
     from .host_probe import probe
     from .inputs import Inputs, Secret, parse_secret
-    from .linux.id_maps import is_machine_root
+    from .linux.id_maps import is_machine_root, needs_user_namespace
     from .option_text import parse_size, size_text, split_values
     from .pipeline import plan
     from .pipeline.isolation_choice import choose as choose_isolation
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
         wrong_target,
     )
     from .rootfs import Root
-    from .rootless import enter_user_namespace, needs_user_namespace
+    from .rootless import enter_user_namespace
     from .run_result import RunResult
     from .ssh import parse_ssh
     from .supervisor_client import Supervisor
@@ -81,7 +81,7 @@ _HOME = {
     "recover": "recovery",
     "enter_user_namespace": "rootless",
     "is_machine_root": "linux.id_maps",
-    "needs_user_namespace": "rootless",
+    "needs_user_namespace": "linux.id_maps",
     "Choice": "defaults",
     "Defaults": "defaults",
     "decide": "defaults",

@@ -19,13 +19,13 @@ from .host_lookup import look_up
 from .host_probe import probe, probe_runtimes
 from .isolation.cgroup import CgroupError, Group
 from .linux import mount as m
-from .linux.id_maps import is_machine_root, sub_ids
+from .linux.id_maps import is_machine_root, needs_user_namespace, sub_ids
 from .linux.process import effective, errno_in_child
 from .network.user_mode import why_no_tun
 from .network_terms import CNI_CONFIG_DIRS, CNI_PLUGIN_DIRS
 from .pipeline.networks import configurations
 from .request import RunRequest
-from .rootless import enter_user_namespace, needs_user_namespace, why_no_user_namespace
+from .rootless import enter_user_namespace, why_no_user_namespace
 
 
 class Finding(NamedTuple):

@@ -11,15 +11,8 @@ from . import defaults
 from .errors import HostError
 from .helper_programs import which
 from .linux import mount, userns
-from .linux.id_maps import ALL_IDS, maps, sub_ids
+from .linux.id_maps import ALL_IDS, maps, needs_user_namespace, sub_ids
 from .linux.process import effective, errno_in_child
-
-
-def needs_user_namespace() -> bool:
-    """Whether :func:`enter_user_namespace` would enter one: not for root that may mount."""
-    if os.geteuid() != 0:
-        return True
-    return "SYS_ADMIN" not in effective()
 
 
 def enter_user_namespace() -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 
+from .process import effective
+
 
 def _ranges(path: str, uid: int) -> tuple[tuple[int, int], ...]:
     """Return the ranges that subuid(5) or subgid(5) gives to a user, as (first, count)."""
@@ -52,3 +54,10 @@ def maps(own: int, ranges: tuple[tuple[int, ...], ...]) -> tuple[tuple[int, int,
         rows.append((inside, first, count))
         inside += count
     return tuple(rows)
+
+
+def needs_user_namespace() -> bool:
+    """Whether :func:`run_step.enter_user_namespace` would enter one: not for root that may mount."""
+    if os.geteuid() != 0:
+        return True
+    return "SYS_ADMIN" not in effective()
