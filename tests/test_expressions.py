@@ -61,7 +61,7 @@ ANCHORED = {
     "buildfront.dockerfile.lines._COMMENT": "it is matched at the beginning of a line",
     "run_step.pipeline.cdi.NAME": "it is matched with the whole text",
 }
-BOUNDED = {"buildfront.dockerfile.parse._DURATION": "it is given 100 characters at most"}
+BOUNDED = {"buildfront.durations._DURATION": "it is given 100 characters at most"}
 """Expressions that would take long if they were used in another way."""
 
 PIECES = (
