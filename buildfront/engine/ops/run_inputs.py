@@ -175,7 +175,7 @@ class RunInputs:
                 try:
                     source = os.open(_inside(view.path, mount.source), flags)
                 except NotADirectoryError:
-                    raise BuildError(f"the source {mount.source} of a cache mount is no directory") from None
+                    raise BuildError(f"the source {mount.source} of a cache mount is not a directory") from None
                 target = os.open(path, flags)
                 try:
                     run_step.copy_tree(source, target)
