@@ -14,7 +14,7 @@ from .run_protocol import LENGTH, LIBRARY, RUN, Job, send
 
 
 class Supervisor:
-    """The parent process of all steps (:mod:`run_step.supervisor`), started when first needed.
+    """The parent process of all steps (``run_step.supervisor``), started when first needed.
 
     It may be used by several threads at once. Close it when the build ends. If the builder dies, the
     supervisor and every step end with it.

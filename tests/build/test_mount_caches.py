@@ -110,7 +110,10 @@ def test_an_owner_that_an_ordinary_user_has_not_is_told(place_of, way) -> None:
 
 
 BAD = [
-    ("id=a,target=/c,from=box,source=/data/kept", "the source /data/kept of a cache mount is no directory"),
+    (
+        "id=a,target=/c,from=box,source=/data/kept",
+        "the source /data/kept of a cache mount is not a directory",
+    ),
     ("id=a,target=/c,from=box,source=/missing", "/missing can't be mounted: No such file or directory"),
     ("id=a,target=/c,sharing=lock", "unknown sharing 'lock'", "did you mean locked?"),
     ("id=a", "target=PATH is missing"),
