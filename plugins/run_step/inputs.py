@@ -20,7 +20,7 @@ LARGEST = 500 << 10
 
 
 class Secret:
-    """The bytes of a secret. They are nowhere in its text, so that no message or traceback can show them."""
+    """The bytes of a secret, which its ``repr`` does not show: no message or traceback can hold them."""
 
     __slots__ = ("data",)
 

@@ -1,6 +1,6 @@
 """The request of a frontend: one RUN step, as plain frozen data.
 
-This is the contract with every frontend. It holds no decisions (those are the pipeline's) and touches
+This is the contract with every frontend. It holds no decisions (the pipeline makes them) and touches
 nothing. Options that users write as text (``nofile=1024:2048``, ``host:container:ro``) stay text here and
 are parsed by the pipeline stage that owns them, so that an error can quote what was written.
 """
@@ -15,7 +15,7 @@ from .codec import decode, encode
 from .field_types import Typed
 
 ISOLATIONS = ("oci", "chroot", "rootless")
-"""The isolations that a request may name; ``auto`` is resolved before, see :func:`run_step.choose_isolation`."""
+"""The isolations, of which ``auto`` becomes one, see :func:`run_step.choose_isolation`."""
 
 CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*", re.ASCII)
 """The form of a container's name, which becomes a part of paths."""
@@ -91,11 +91,11 @@ class RunMount(Typed):
     """One mount of the RUN instruction itself (``RUN --mount``), its source found by the frontend.
 
     ``target`` is a path in the step, a relative one counts from its working directory; empty where ``kind`` has a
-    place of its own: a secret's is ``/run/secrets/ID``, or none where ``env`` names a variable for it; an agent's
-    socket is ``/run/buildkit/ssh_agent.N``. ``source`` (bind, cache) and ``id`` (secret, ssh) are names: what they
-    stand for is handed over when the plan is executed, see :class:`run_step.Inputs`, and is never in a plan.
-    ``size`` (tmpfs) is bytes, zero for no limit. ``mode``, ``uid`` and ``gid`` are of the file that a secret is put
-    in (0400, root's) and of an agent's socket (0600, that of the step's user); IDs as the step sees them.
+    default place: ``/run/secrets/ID`` for a secret, or none if ``env`` names a variable for it, and
+    ``/run/buildkit/ssh_agent.N`` for the socket of an agent. ``source`` (bind, cache) and ``id`` (secret, ssh) are
+    names: their contents are handed over when the plan is executed, see :class:`run_step.Inputs`, and are never in a
+    plan. ``size`` (tmpfs) is bytes, zero for no limit. ``mode``, ``uid`` and ``gid`` are those of the file that holds
+    a secret (0400, root's) and of an agent's socket (0600, of the step's user); IDs as the step sees them.
     """
 
     kind: str
@@ -111,7 +111,7 @@ class RunMount(Typed):
 
 
 _OWN_DEVICES = "console core fd full null ptmx random stderr stdin stdout tty urandom zero".split()
-"""Names of a step's /dev (OCI runtime-linux.md, "Default Devices", "Dev symbolic links")."""
+"""The names in a step's /dev (OCI runtime-linux.md, "Default Devices", "Dev symbolic links")."""
 
 
 def _is_text(path: str) -> bool:
@@ -132,7 +132,7 @@ def wrong_target(path: str) -> str:
     if "\0" in path:
         return f"the target {path!r} has a null byte"
     if not _is_text(path):
-        return f"the target {path!r} is no UTF-8, which runtimes mount elsewhere"
+        return f"the target {path!r} is not UTF-8, and runtimes would mount it elsewhere"
     if path == "/":
         return "the target is the root directory, which is the image's own"
     for top in ("/proc", "/sys"):
@@ -157,8 +157,9 @@ class RunRequest(Typed):
     ``ns:PATH``, or names of CNI networks with commas between them.
     ``volumes`` are ``host:container[:opts]``, ``mounts`` are ``type=bind|tmpfs,…``, ``run_mounts`` those of the RUN
     instruction itself.
-    ``devices`` are paths (``host[:container][:rwm]``) or CDI names; what they mean on this host is in its facts,
-    see :func:`run_step.look_up`.
+    ``devices`` are paths (``host[:container][:rwm]``) or CDI names; their meaning on this host is in its facts,
+    see :func:`run_step.look_up`. ``isolation`` is ``oci``, ``rootless``, ``chroot``, or ``auto`` (also the empty
+    string) for the best that the facts allow.
     """
 
     args: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""JSON Schemas, of the contract and of the files of others that are read, and validation against them.
+"""JSON Schemas of the contract and of the files of others, and validation against them.
 
 Loads jsonschema, so it is never on a hot path.
 """
@@ -14,12 +14,12 @@ from typing import Any
 from .errors import RequestError
 
 _MOST, _LONGEST = 100, 400
-"""How many errors are looked at for the one that says most, and how much of it is told."""
+"""The number of errors among which the most helpful is looked for, and the characters of it that are shown."""
 
 
 @lru_cache(maxsize=4)
 def schema(name: str) -> dict[str, Any]:
-    """``run-request``, ``run-plan``, ``cdi`` or ``oci-hook`` as a JSON Schema (draft 2020-12)."""
+    """Return ``run-request``, ``run-plan``, ``cdi`` or ``oci-hook`` as a JSON Schema (draft 2020-12)."""
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "schema", f"{name}.schema.json")
     with open(path, encoding="utf-8") as stream:
         value: dict[str, Any] = json.load(stream)
@@ -27,7 +27,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def problem(data: Any, name: str) -> str:
-    """The first thing that does not fit, as ``.place[0]: what is wrong``; empty where all does."""
+    """Return the first thing that does not fit, as ``.place[0]: message``; empty if all does."""
     import jsonschema
 
     found = jsonschema.Draft202012Validator(schema(name)).iter_errors(data)
@@ -40,7 +40,7 @@ def problem(data: Any, name: str) -> str:
 
 
 def validate(data: Any, name: str = "run-request") -> None:
-    """Raises RequestError with the place of the first thing that does not fit."""
+    """Raise RequestError with the place of the first thing that does not fit."""
     why = problem(data, name)
     if why:
         raise RequestError(name.removeprefix("run-") + why)

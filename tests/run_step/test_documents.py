@@ -56,8 +56,8 @@ def test_what_is_no_JSON(text):
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("NaN", "NaN is no number"),
-        ("[-Infinity]", "-Infinity is no number"),
+        ("NaN", "NaN is not a number"),
+        ("[-Infinity]", "-Infinity is not a number"),
         (DEEP, "deeper than 100"),
         ("[" * 101 + "]" * 101, "deeper than 100"),
         ('{"a":' * 200 + "1" + "}" * 200, "deeper than 100"),
@@ -527,10 +527,10 @@ HOSTILE = {
     "deep objects": (b'{"args":' * 50_000, b"nested deeper"),
     "large": (b" " * (20 << 20), b"larger than"),
     "no text": (b"\xff\xfe", b"not UTF-8"),
-    "null": (b"\0" * 1000, b"no JSON"),
+    "null": (b"\0" * 1000, b"not JSON"),
     "twice": (b'{"args": ["a"], "args": ["b"], "rootfs": "/"}', b"the key 'args' twice"),
-    "NaN": (b'{"args": ["a"], "rootfs": "/", "oom_score_adj": NaN}', b"NaN is no number"),
-    "digits": (b'{"args": ["a"], "rootfs": "/", "oom_score_adj": ' + b"9" * 10_000 + b"}", b"no JSON"),
+    "NaN": (b'{"args": ["a"], "rootfs": "/", "oom_score_adj": NaN}', b"NaN is not a number"),
+    "digits": (b'{"args": ["a"], "rootfs": "/", "oom_score_adj": ' + b"9" * 10_000 + b"}", b"not JSON"),
     "large number": (
         b'{"args": ["a"], "rootfs": "/", "oom_score_adj": ' + b"9" * 4_000 + b"}",
         b"out of range",

@@ -19,6 +19,7 @@ from run_step import (
 )
 
 
+@pytest.mark.root
 def test_plan_takes_what_probe_gives(rootfs):
     """``auto`` and no isolation at all are what the facts allow; nothing has to be done before."""
     facts = probe()
@@ -41,6 +42,7 @@ def test_plan_takes_auto_and_tells_what_is_lost(ask, host):
     )
 
 
+@pytest.mark.root
 def test_plan_here_looks_up_what_the_request_names(rootfs, tmp_path):
     source, hooks = tmp_path / "source", tmp_path / "hooks"
     source.mkdir()

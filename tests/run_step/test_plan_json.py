@@ -35,6 +35,7 @@ def some_plan() -> dict[str, Any]:
     return data
 
 
+@pytest.mark.slow
 def test_every_golden_plan_comes_back_as_it_was() -> None:
     for name, plan in plans().items():
         text = json.dumps(plan.to_json())
@@ -142,6 +143,7 @@ ODD = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_whatever_is_changed_it_is_a_plan_or_a_request_error(data: st.DataObject) -> None:
