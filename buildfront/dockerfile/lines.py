@@ -63,7 +63,10 @@ def split(text: str, file: str) -> Lines:
         start, told = (missed[-1], missed.pop()) if missed else next(starts, (-1, -1))
         if start < 0:
             break
-        if start <= reached or _passed_over(physical[start]):
+        if start <= reached:  # a part of the instruction before; what follows it here may be none
+            missed += range(told, reached, -1)
+            continue
+        if _passed_over(physical[start]):
             continue
         rest, reached = _join(physical, start, escape)
         # A line that dockerfile-parse took for a part of this instruction by mistake.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from buildfront.dockerfile import lines, parse
@@ -213,6 +213,7 @@ def test_any_bytes_are_instructions_or_an_error(data: bytes) -> None:
 PIECES = st.sampled_from(["a", "R", " ", "\\", "\\\n", "\n", "#", "`", "\t", "\r\n", "\x0b", "\u2028"])
 
 
+@example("\\\n\n\\\\\na")
 @given(st.lists(PIECES, max_size=14).map("".join))
 def test_no_line_is_lost(text: str) -> None:
     """Each is a comment, blank, or in an instruction's place; what an instruction says is in its lines."""
