@@ -18,7 +18,7 @@ from lab_step import WAYS, WEB, LabStep
 from rows import row
 from watching import until
 
-from run_step import HostError
+from run_step import HostError, NamespaceOption
 from run_step.network.bridge import _MARK as MARK
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
@@ -88,7 +88,7 @@ def test_the_containers_own_name_is_its_address(step):
         "cat /etc/hosts; ip -o addr show dev eth0",
         network="bridge",
         hostname="mine",
-        namespaces=({"name": "uts"},),
+        namespaces=(NamespaceOption("uts"),),
     )
     own = [line.split()[0] for line in text.splitlines() if line.endswith("\tmine")]
     assert len(own) == 2

@@ -19,7 +19,7 @@ from lab_step import WAYS, WEB, LabStep
 from rows import row
 from watching import until
 
-from run_step import HostError
+from run_step import HostError, NamespaceOption
 from run_step.network import cni
 from run_step.network.model import NetworkError
 from run_step.network_terms import CNI_PLUGIN_DIRS
@@ -135,7 +135,7 @@ def test_networks_by_name_in_their_order(step, place):
         f"ip -o -4 addr; fetch {WEB4}; grep -w $(hostname) /etc/hosts",
         network=f"{one},two",
         hostname="mine",
-        namespaces=({"name": "uts"},),
+        namespaces=(NamespaceOption("uts"),),
         **place.fields,
     )
     assert (

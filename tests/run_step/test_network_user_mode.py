@@ -20,7 +20,7 @@ from rows import row
 from watching import until
 from ways import made_up_host
 
-from run_step import HostError, RunRequest, execute, plan
+from run_step import HostError, NamespaceOption, RunRequest, execute, plan
 
 pytestmark = [pytest.mark.root, pytest.mark.skipif(bool(why_not_run()), reason=why_not_run())]
 
@@ -364,7 +364,9 @@ def test_servers_of_IPv6_are_out_of_reach_of_slirp4netns(six_machine, tmp_path):
 
 @row("S50")
 def test_the_containers_own_name_is_its_address(lab_step, network):
-    text = lab_step.text("cat /etc/hosts", network=network, hostname="mine", namespaces=({"name": "uts"},))
+    text = lab_step.text(
+        "cat /etc/hosts", network=network, hostname="mine", namespaces=(NamespaceOption("uts"),)
+    )
     if lab_step.isolation != "rootless":  # which has the host's name
         assert "10.0.2.100\tmine\n" in text
 
