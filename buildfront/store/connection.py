@@ -13,11 +13,21 @@ from typing import Any
 
 
 @contextmanager
-def _readable_errors() -> Iterator[None]:
-    """Turn a message that is not UTF-8 into a DatabaseError, whose code says that the file is damaged."""
+def _readable_errors(cursor: sqlite3.Cursor | None = None) -> Iterator[None]:
+    """Turn a message that is not UTF-8 into a DatabaseError, whose code says that the file is damaged.
+
+    The cursor is closed on an error. The traceback keeps it, and a connection that is closed with an open statement
+    leaves its log behind.
+    """
     try:
         yield
+    except sqlite3.Error:
+        if cursor is not None:
+            cursor.close()
+        raise
     except UnicodeDecodeError as error:
+        if cursor is not None:
+            cursor.close()
         damage = sqlite3.DatabaseError(error.object.decode("utf-8", "backslashreplace"))
         # The result code is lost, but only the content of the file can have put such bytes into a message.
         damage.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
@@ -27,34 +37,34 @@ def _readable_errors() -> Iterator[None]:
 
 class _Cursor(sqlite3.Cursor):
     def execute(self, sql: str, parameters: Any = (), /) -> _Cursor:
-        with _readable_errors():
+        with _readable_errors(self):
             super().execute(sql, parameters)
         return self
 
     def executemany(self, sql: str, parameters: Any, /) -> _Cursor:
-        with _readable_errors():
+        with _readable_errors(self):
             super().executemany(sql, parameters)
         return self
 
     def executescript(self, sql: str, /) -> _Cursor:
-        with _readable_errors():
+        with _readable_errors(self):
             super().executescript(sql)
         return self
 
     def fetchone(self) -> Any:
-        with _readable_errors():
+        with _readable_errors(self):
             return super().fetchone()
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
-        with _readable_errors():
+        with _readable_errors(self):
             return super().fetchmany(size)
 
     def fetchall(self) -> list[Any]:
-        with _readable_errors():
+        with _readable_errors(self):
             return super().fetchall()
 
     def __next__(self) -> Any:
-        with _readable_errors():
+        with _readable_errors(self):
             return super().__next__()
 
 
