@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..sizes import binary_size, decimal_size
+from run_step import size_text
+
+from ..sizes import decimal_size
 
 
 def usage_text(usage: Mapping[str, Any] | None) -> str:
@@ -13,7 +15,7 @@ def usage_text(usage: Mapping[str, Any] | None) -> str:
     if not usage:
         return ""
     parts = [f"cpu {(usage['user_us'] + usage['system_us']) / 1e6:.2f}s"]
-    parts.append(f"memory {binary_size(usage.get('peak_memory') or usage['max_rss'])}")
+    parts.append(f"memory {size_text(usage.get('peak_memory') or usage['max_rss'])}")
     for key, word in (("read_bytes", "read"), ("write_bytes", "wrote")):
         if usage.get(key):
             parts.append(f"{word} {decimal_size(usage[key])}")

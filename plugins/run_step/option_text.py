@@ -28,13 +28,21 @@ def parse_size(text: str, what: str = "size") -> int:
     return int(whole or "0") * unit + int(fraction or "0") * unit // parts
 
 
-def size_text(size: float) -> str:
-    """Return a number of bytes for a person to read, in binary units, as in ``64MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            break
-        size /= 1024
-    return f"{size:.3g}{unit}" if size < 1000 else f"{size:.0f}{unit}"
+def size_text(size: float, *, decimal: bool = False) -> str:
+    """Return a number of bytes for a person to read, as docker prints it: ``12.43MiB``, or ``13MB`` with ``decimal``.
+
+    Docker prints memory in binary units with four digits, images and data in decimal ones with three (docker/go-units,
+    ``BytesSize`` and ``HumanSize``).
+    """
+    step, digits = (1000, 3) if decimal else (1024, 4)
+    units = ("B", "kB", "MB", "GB", "TB") if decimal else ("B", "KiB", "MiB", "GiB", "TiB")
+    value = float(size)
+    unit = 0
+    while unit < len(units) - 1 and float(f"{value:.{digits}g}") >= step:
+        value /= step
+        unit += 1
+    number = f"{value:.{digits}g}"
+    return f"{float(number):.0f}{units[unit]}" if "e" in number else f"{number}{units[unit]}"
 
 
 def split_values(text: str) -> list[str]:

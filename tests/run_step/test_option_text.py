@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from run_step import RequestError, parse_size, size_text, split_values
+from run_step import RequestError, parse_size, split_values
 
 
 @given(st.integers(0, 10**15), st.sampled_from(["", "b", "k", "m", "g", "t", "p"]), st.booleans())
@@ -23,17 +23,6 @@ def test_any_text_is_a_size_or_is_quoted(text):
         assert parse_size(text) >= 0
     except RequestError as error:
         assert repr(text) in str(error)
-
-
-def test_sizes_for_people_are_binary():
-    assert [size_text(size) for size in (0, 1023, 1024, 3 << 19, 64 << 20, 5 << 30)] == [
-        "0B",
-        "1023B",
-        "1KiB",
-        "1.5MiB",
-        "64MiB",
-        "5GiB",
-    ]
 
 
 def test_parts_of_a_list_are_quoted_as_in_csv():
