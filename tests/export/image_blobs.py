@@ -8,7 +8,8 @@ import json
 import tarfile
 from typing import IO
 
-from buildfront.image.model import Descriptor, Layer
+from buildfront.image.descriptor import Descriptor, Layer
+from buildfront.image.digest import Digest
 
 LAYER = "application/vnd.oci.image.layer.v1.tar"
 
@@ -22,7 +23,7 @@ class Blobs:
 
     def add(self, data: bytes, media_type: str) -> Descriptor:
         """Keep a blob, and return its descriptor."""
-        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        digest = Digest("sha256:" + hashlib.sha256(data).hexdigest())
         self.data[digest] = data
         return Descriptor(media_type, digest, len(data))
 

@@ -11,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from buildfront.image.model import Layer
 from image_blobs import Blobs
 
 from buildfront.errors import BuildError
 from buildfront.export.files import write_directory, write_rootfs_tar
+from buildfront.image.descriptor import Layer
 
 OWNER = (os.getuid(), os.getgid())
 

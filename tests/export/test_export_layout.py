@@ -10,10 +10,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from buildfront.export.archive import write_archive, write_layout
 from image_blobs import Blobs
 
 from buildfront.errors import BuildError
+from buildfront.image.docker_archive import write_docker_manifest
+from buildfront.image.oci_layout import write_layout, write_layout_archive
 
 NAME = "io.containerd.image.name"
 REF = "org.opencontainers.image.ref.name"
@@ -126,7 +127,11 @@ def test_an_archive_is_a_layout_in_a_tar(docker: bool) -> None:
     layers = [blobs.layer(("a", b"1")), blobs.layer(("b", b"2")), blobs.layer(("a", b"1"))]
     manifest, config = blobs.image(*layers)
     out = io.BytesIO()
-    write_archive(out, manifest, config, layers, ["example.com/app:1"], blobs.open, docker=docker)
+    names = ["example.com/app:1"]
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as tar:
+        write_layout_archive(tar, manifest, config, layers, names, blobs.open)
+        if docker:
+            write_docker_manifest(tar, config, layers, names)
     out.seek(0)
     with tarfile.open(fileobj=out) as tar:
         names = tar.getnames()

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfront.errors import BuildError
-from buildfront.export.output import TYPES, Output, parse
+from buildfront.export.output import TYPES, parse_output
+from buildfront.options import Output
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ from buildfront.export.output import TYPES, Output, parse
     ],
 )
 def test_an_output_is_read(text: str, expected: Output) -> None:
-    assert parse(text) == expected
+    assert parse_output(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -52,7 +53,7 @@ def test_an_output_is_read(text: str, expected: Output) -> None:
 )
 def test_a_malformed_output_is_quoted(text: str, message: str, hint: str) -> None:
     with pytest.raises(BuildError) as caught:
-        parse(text)
+        parse_output(text)
     assert message in caught.value.what
     assert hint in caught.value.hint
     assert repr(text) in caught.value.what or not text
@@ -63,7 +64,7 @@ def test_a_malformed_output_is_quoted(text: str, message: str, hint: str) -> Non
 )
 def test_any_text_is_an_output_or_an_error(text: str) -> None:
     try:
-        output = parse(text)
+        output = parse_output(text)
     except BuildError:
         return
     assert output.type in TYPES

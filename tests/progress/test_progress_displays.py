@@ -8,16 +8,17 @@ import re
 import threading
 
 import pytest
-from buildfront.engine.model import Event
 from rich.console import Console
 
 from buildfront.dockerfile import parse
+from buildfront.engine.events import Event
 from buildfront.errors import BuildError
 from buildfront.graph import GraphOptions, build_graph
-from buildfront.progress import MODES, OnDemand, Quiet, create, usage_text
+from buildfront.progress.display import MODES, OnDemand, Quiet, create_progress
 from buildfront.progress.plain import Plain
 from buildfront.progress.rawjson import RawJson
 from buildfront.progress.tty import Live
+from buildfront.progress.usage import usage_text
 
 GRAPH = build_graph(parse("FROM scratch AS base\nRUN one\nRUN two\n"), GraphOptions(), {})
 ONE, TWO = (step.id for step in GRAPH.steps if step.title.startswith("RUN"))
@@ -63,9 +64,9 @@ def test_plain_keeps_its_text_until_a_step_prints() -> None:
     progress = Plain(io.StringIO())
     for event in BUILD[:5]:
         progress(event)
-    assert len(progress.written) == 4, "the two lines of a cached step are one text"
+    assert progress.printed is not None and progress.printed.count("\n") == 5
     progress(BUILD[5])
-    assert progress.written == []
+    assert progress.printed is None
 
 
 def test_a_failed_step_is_told_after_its_last_line() -> None:
@@ -143,21 +144,21 @@ def test_events_of_threads_do_not_mix_in_a_line(kind: type[Plain] | type[RawJson
 def test_the_mode_chooses_the_display(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr("sys.stderr", stream)
-    kinds = {mode: type(create(mode)) for mode in MODES}
+    kinds = {mode: type(create_progress(mode)) for mode in MODES}
     assert kinds == {"auto": Plain, "tty": OnDemand, "plain": Plain, "rawjson": RawJson, "quiet": Quiet}
     monkeypatch.setattr(stream, "isatty", lambda: True)
-    assert type(create("auto")) is OnDemand
+    assert type(create_progress("auto")) is OnDemand
 
 
 def test_an_unknown_mode_is_told_the_known_ones() -> None:
     with pytest.raises(BuildError, match="fancy") as caught:
-        create("fancy")
+        create_progress("fancy")
     assert "rawjson" in caught.value.hint
     assert caught.value.status == 2
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    progress = create("quiet")
+    progress = create_progress("quiet")
     for event in BUILD:
         progress(event)
     progress.close()

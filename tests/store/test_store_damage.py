@@ -12,11 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import READING, Place, catalogue
 
-from buildfront import BuildOptions, build, images
+from buildfront import BuildOptions, build, images, info
 from buildfront.errors import BuildError
 from buildfront.store import database
 from buildfront.store.image_store import Store
-from buildfront.store.prune import info
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
 
@@ -313,6 +312,6 @@ def test_a_cache_whose_description_is_none(place, content):
         name = store.caches.name("c", "")
     with open(f"{place.root}/caches/{name}/cache.json", "w", encoding="utf-8") as stream:
         stream.write(content)
-    assert len(info(place.root)["cache_mounts"]) == 1
+    assert len(info(place.root).cache_mounts) == 1
     place.good("prune", "-f")
-    assert info(place.root)["cache_mounts"] == []
+    assert info(place.root).cache_mounts == []

@@ -11,11 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_place import ENTRY, READING
 
-from buildfront import images, inspect, tag
+from buildfront import images, info, inspect, tag
 from buildfront.errors import BuildError
 from buildfront.image.layout_index import REF_NAME, NamedEntry
 from buildfront.store.image_store import Store
-from buildfront.store.prune import info
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="mounts filesystems")
 
