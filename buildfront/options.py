@@ -19,6 +19,7 @@ PULL = ("missing", "always", "never", "newer")
 """The values of ``pull``: when a registry is asked for base images."""
 
 COMPRESSIONS = ("gzip", "zstd", "uncompressed")
+_LEVELS = {"gzip": 9, "zstd": 22}
 """How new layers are compressed."""
 
 
@@ -91,7 +92,7 @@ class BuildOptions(EngineOptions):
         run_defaults: The options that every RUN step gets, from :func:`run_defaults`. None is their defaults.
         run_step: The entry point of the RUN executor, in the group ``buildfront.run_step``.
         compression: How new layers are compressed, one of :data:`COMPRESSIONS`.
-        compression_level: How hard to compress; None is the default of the compression.
+        compression_level: How hard to compress: 0 to 9 with gzip, 0 to 22 with zstd; None is the default.
         timeout: The most seconds that a step may take.
         stdin: A descriptor that RUN steps may read, one after the other. No RUN is answered from the cache then.
         secrets: The secrets that ``RUN --mount=type=secret`` may ask for, by id, from :func:`read_secrets`.
@@ -101,7 +102,7 @@ class BuildOptions(EngineOptions):
             ``run_defaults`` says.
 
     Raises:
-        BuildError: ``pull``, ``compression`` or ``allow`` has an unknown value. The status is 2.
+        BuildError: ``pull``, ``compression``, ``compression_level`` or ``allow`` has an unknown value. The status is 2.
     """
 
     context: str = "."
@@ -124,6 +125,12 @@ class BuildOptions(EngineOptions):
             raise BuildError(
                 f"unknown compression {self.compression!r}",
                 hint=f"known are {', '.join(COMPRESSIONS)}",
+                status=2,
+            )
+        highest = _LEVELS.get(self.compression)
+        if highest is not None and not 0 <= (self.compression_level or 0) <= highest:
+            raise BuildError(
+                f"--compression-level {self.compression_level}: {self.compression} has the levels 0 to {highest}",
                 status=2,
             )
         for name in self.allow:

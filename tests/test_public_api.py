@@ -157,6 +157,9 @@ def test_secrets_and_agents_by_id(tmp_path: Path) -> None:
     [
         ({"pull": "sometimes"}, "known are missing, always"),
         ({"compression": "xz"}, "unknown compression 'xz'"),
+        ({"compression": "zstd", "compression_level": 23}, "zstd has the levels 0 to 22"),
+        ({"compression_level": 10}, "gzip has the levels 0 to 9"),
+        ({"compression_level": -1}, "gzip has the levels 0 to 9"),
         ({"allow": ("network.hots",)}, "did you mean network.host?"),
     ],
 )

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import BuildError
 from .descriptor import Descriptor
+from .documents import Fields, json_object
 from .media_types import INDEX
 
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -23,6 +24,9 @@ IMAGE_NAME = "io.containerd.image.name"
 
 LIMIT = 4 << 20
 """Bytes of the largest file. Beyond that, Python's values for it could take more memory than a build should need."""
+
+_MOST = 1 << 16
+"""Entries of a foreign index."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,20 @@ def parse_index(data: bytes, what: str) -> list[NamedEntry]:
     if not isinstance(manifests, list):
         raise BuildError(f"{what}: manifests is not a list")
     return [NamedEntry.parse(item, f"{what}: manifests[{number}]") for number, item in enumerate(manifests)]
+
+
+def parse_foreign_index(data: bytes, what: str) -> list[NamedEntry]:
+    """Return the entries of an ``index.json`` that another program may have written, to be kept as they are.
+
+    An entry needs neither a media type nor a digest nor a size. Raise BuildError, which begins with ``what``, if the
+    file is not JSON, is too large or too deep, or has a digest or annotations that are not texts.
+    """
+    value = json_object(data, what)
+    manifests = Fields(value, what).objects("manifests", _MOST)
+    return [
+        NamedEntry(item.text("digest"), item.pairs("annotations"), entry)
+        for entry, item in zip(value.get("manifests") or (), manifests, strict=True)
+    ]
 
 
 def dump_index(entries: Iterable[NamedEntry], what: str, *, indent: int | None = None) -> bytes:

@@ -14,7 +14,7 @@ from . import reference as references
 from .descriptor import Descriptor, Layer
 from .digest import Digest
 from .layout_files import LayoutFiles
-from .layout_index import IMAGE_NAME, LIMIT, REF_NAME, NamedEntry, dump_index, parse_index
+from .layout_index import IMAGE_NAME, LIMIT, REF_NAME, NamedEntry, dump_index, parse_foreign_index
 from .manifest import Index, find_manifest
 from .staging import Staging
 from .whole_file import has_content, open_regular, replaced
@@ -153,7 +153,7 @@ def _present(directory: str) -> list[NamedEntry]:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise BuildError(f"{path} is not a regular file", hint="name another directory with dest=")
         try:
-            return parse_index(stream.read(LIMIT + 1), path)
+            return parse_foreign_index(stream.read(LIMIT + 1), path)
         except BuildError as error:
             raise BuildError(
                 error.what, hint="name another directory with dest=, or remove the file"

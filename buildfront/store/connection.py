@@ -57,7 +57,7 @@ class _Cursor(sqlite3.Cursor):
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         with _readable_errors(self):
-            return super().fetchmany(size)
+            return super().fetchmany(self.arraysize if size is None else size)
 
     def fetchall(self) -> list[Any]:
         with _readable_errors(self):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from ..errors import BuildError
-from ..image.layout_index import LIMIT, NamedEntry, dump_index, parse_index, too_deep
+from ..image.layout_index import LIMIT, REF_NAME, NamedEntry, dump_index, parse_index, too_deep
 from .failure import telling
 
 
@@ -103,9 +103,9 @@ class ImageIndex:
 
 def _tidy(entries: list[NamedEntry]) -> list[NamedEntry]:
     """Return the entries without duplicates, and without nameless ones for a digest that has a name."""
-    named = {entry.digest for entry in entries if entry.name}
+    named = {entry.digest for entry in entries if REF_NAME in entry.annotations}
     out: dict[str, NamedEntry] = {}
     for entry in entries:
-        if entry.name or entry.digest not in named:
+        if REF_NAME in entry.annotations or entry.digest not in named:
             out.setdefault(json.dumps(entry.value, sort_keys=True), entry)
     return list(out.values())

@@ -8,6 +8,7 @@ import json
 import os
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from image_blobs import Blobs
@@ -148,3 +149,38 @@ def test_an_archive_is_a_layout_in_a_tar(docker: bool) -> None:
         assert [content[path] for path in entry["Layers"]] == [
             blobs.data[layer.descriptor.digest] for layer in layers
         ]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"mediaType": "m", "digest": "sha256:1", "size": 1, "annotations": None},
+        {"digest": "sha256:1", "size": 5.0},
+        {"mediaType": "m", "annotations": {"a": "b"}, "other": [1]},
+    ],
+)
+def test_entries_of_other_programs_stay_as_they_are(tmp_path: Path, entry: dict[str, Any]) -> None:
+    (tmp_path / "index.json").write_text(json.dumps({"manifests": [entry]}))
+    write(tmp_path, b"content", "example.com/app:1")
+    entries = json.loads((tmp_path / "index.json").read_text())["manifests"]
+    assert entries[0] == entry and len(entries) == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"manifests": [{"x": NaN}]}',
+        '{"manifests": [{"x": ' + "[" * 200 + "]" * 200 + "}]}",
+        '{"manifests": [' + "{}," * 600_000 + "{}]}",
+        '{"manifests": [{"digest": 1}]}',
+        "[]",
+    ],
+    ids=["NaN", "deep", "many", "digest", "list"],
+)
+def test_an_index_that_could_not_be_kept_is_refused_before_anything_is_written(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "index.json").write_text(text)
+    with pytest.raises(BuildError, match=r"index\.json"):
+        write(tmp_path, b"content", "example.com/app:1")
+    assert [path.name for path in tmp_path.iterdir()] == ["index.json"]
