@@ -249,6 +249,7 @@ def _work(options: _Options, stop: _Stop, executor: LocalExecutor) -> _Outcome:
 
 def _outcome(result: RunResult, stop: _Stop) -> _Outcome:
     if result.timed_out:
+        stop.event.set()  # from now on, a reader that does not read holds up nothing
         return _Outcome("timed-out", result.exit_status or 1, result.describe(), result)
     if result.cancelled:
         return stop.outcome(result)
