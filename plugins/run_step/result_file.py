@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import stat
@@ -37,6 +38,8 @@ class ResultFile:
         self.path = path
         self._in_place = 0
         """The flags with which the file is opened where it is; 0 for a file that is replaced."""
+        self._own = -1
+        """The descriptor of ours that the path names, if it is that of a regular file: it has its own position."""
         self._before: os.stat_result | None = None
         try:
             if not path:
@@ -67,6 +70,7 @@ class ResultFile:
         directory = os.path.dirname(self._real)
         if self._before is not None and (named or not stat.S_ISREG(self._before.st_mode)):
             # Without O_TRUNC: a step's output may be there already.
+            self._own = _own_descriptor(self._real) if stat.S_ISREG(self._before.st_mode) else -1
             self._in_place = os.O_WRONLY | (os.O_APPEND if stat.S_ISREG(self._before.st_mode) else 0)
             return
         if self._before is not None:
@@ -110,7 +114,7 @@ class ResultFile:
         flags = self._in_place | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         while True:
             try:
-                fd = os.open(self.path, flags)
+                fd = os.dup(self._own) if self._own >= 0 else os.open(self.path, flags)
                 break
             except OSError as error:
                 if error.errno != errno.ENXIO:
@@ -130,6 +134,15 @@ def _status(path: str) -> os.stat_result | None:
         return os.stat(path)
     except FileNotFoundError:
         return None
+
+
+def _own_descriptor(path: str) -> int:
+    """Return the number of the descriptor of this process that ``path`` names; -1 if it is none for writing."""
+    directory, name = os.path.split(path)
+    if directory != os.path.realpath("/proc/self/fd") or not name.isdecimal():
+        return -1
+    mode = fcntl.fcntl(int(name), fcntl.F_GETFL)
+    return -1 if mode & os.O_PATH or mode & os.O_ACCMODE == os.O_RDONLY else int(name)
 
 
 def _follow(path: str) -> str:

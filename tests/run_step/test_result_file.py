@@ -61,6 +61,20 @@ def test_a_descriptor_of_a_file_is_written_to(rootfs: str, tmp_path: Path) -> No
         assert (before, json.loads(result)["kind"]) == ("before", "success")
 
 
+def test_the_result_and_the_messages_may_have_one_file(rootfs: str, tmp_path: Path) -> None:
+    """They have one position in it, too."""
+    line = f"{SHELL_RUN} --result /dev/stderr 2> err"
+    assert shell(line, request(rootfs, "echo said >&2; exit 3"), tmp_path).returncode == 3
+    said, result, message = (tmp_path / "err").read_text().splitlines()
+    assert (said, json.loads(result)["exit_status"], message) == ("said", 3, "run_step: exit status 3")
+
+
+def test_a_descriptor_for_reading_is_one_of_a_file(rootfs: str, tmp_path: Path) -> None:
+    done = shell(f"echo before > f; {SHELL_RUN} --result /dev/fd/3 3< f", request(rootfs), tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads((tmp_path / "f").read_text().splitlines()[1])["kind"] == "success"
+
+
 def test_a_descriptor_that_is_not_open_is_refused(rootfs: str, tmp_path: Path) -> None:
     done = shell(f"{SHELL_RUN} --result /dev/fd/77", request(rootfs, "echo x > /x"), tmp_path)
     assert (done.returncode, done.stderr) == (
