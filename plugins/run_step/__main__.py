@@ -13,9 +13,9 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import documents
@@ -28,12 +28,13 @@ from .result_file import ResultFile
 from .rootless import enter_user_namespace
 from .run_result import RunResult
 from .ssh import parse_ssh
+from .stdio.own_streams import OwnStreams, Patience
 from .validation import validate
 
 USAGE = """\
-usage: python -m run_step plan [--request FILE] [--result FILE] < request.json
-       python -m run_step run [--request FILE] [--timeout SECONDS] [--result FILE] [--source NAME=PATH]
-                              [--secret id=ID,src=FILE] [--ssh ID[=SOCKET|KEY]] < request.json
+usage: python -m run_step plan [--request FILE] [--result FILE] [--source NAME=PATH]
+                               [--secret id=ID,src=FILE] [--ssh ID[=SOCKET|KEY]] < request.json
+       python -m run_step run [--timeout SECONDS] [the same options] < request.json
        python -m run_step run --plan FILE --rootfs PATH [the same options]"""
 
 _LONGEST = 4000
@@ -72,6 +73,8 @@ class _Outcome:
     exit_status: int
     message: str = ""
     result: RunResult | None = None
+    notes: str = ""
+    """Lines that are shown before the message, and are not in the file."""
 
     def to_json(self) -> dict[str, object]:
         """Return the JSON object of the result file; where the step ran, with the fields of its result."""
@@ -87,7 +90,7 @@ def _parse(argv: list[str]) -> _Options:
     if len(argv) % 2 == 0:
         raise _Usage(f"{argv[-1]} has no value")
     for name, value in zip(argv[1::2], argv[2::2], strict=True):
-        if name in _MANY and options.action == "run":
+        if name in _MANY:
             options.many[name].append(value)
         elif name not in _ONCE[options.action]:
             raise _Usage(f"{options.action} has no option {name}")
@@ -95,6 +98,9 @@ def _parse(argv: list[str]) -> _Options:
             raise _Usage(f"{name} is given twice")
         else:
             options.once[name] = value
+    for name, value in options.once.items():
+        if not value:
+            raise _Usage(f"{name} has an empty value")
     if ("--plan" in options.once) != ("--rootfs" in options.once):
         raise _Usage("--plan and --rootfs go together; a request has its root filesystem in it")
     if "--plan" in options.once and "--request" in options.once:
@@ -115,11 +121,13 @@ def _seconds(text: str) -> float:
 
 
 def _result_file(argv: list[str]) -> ResultFile | None:
-    """Return the file for the result, wherever it is named: a command line that is wrong has a result too."""
-    for name, value in zip(argv[1::2], argv[2::2], strict=False):
-        if name == "--result":
-            return ResultFile(value)
-    return None
+    """Return the file for the result, wherever it is named: a command line that is wrong has a result too.
+
+    Raises RequestError where nothing can be written.
+    """
+    pairs = list(zip(argv[1::2], argv[2::2], strict=False))
+    read = [value for name, value in pairs if name in ("--request", "--plan") and value != "-"]
+    return next((ResultFile(value, read) for name, value in pairs if name == "--result"), None)
 
 
 class _Stop:
@@ -151,6 +159,15 @@ class _Stop:
         self.event.set()
         if self.raises:
             raise _Interrupted
+
+    def patience(self) -> Patience:
+        """Return the time that a blocked write of ours has."""
+        return Patience(self.event.is_set)
+
+    def say(self, text: str) -> None:
+        """Print text of ours on stderr. Whether that is possible changes no outcome."""
+        with suppress(OSError):
+            OwnStreams(self.patience())("stderr", text.encode(errors="backslashreplace"))
 
     def outcome(self, result: RunResult | None = None) -> _Outcome:
         """Return the outcome of a run that a signal has ended."""
@@ -186,10 +203,14 @@ def _read(path: str) -> Any:
         raise RequestError(f"{name} is not JSON: {error}") from None
 
 
-def _say(text: str) -> None:
-    """Print a line of ours; an error may quote a value of the request, whatever its size."""
+def _line(text: str) -> str:
+    """Return a line of ours; an error may quote a value of the request, whatever its size."""
     text = text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
-    print("run_step: " + text.encode(errors="backslashreplace").decode(), file=sys.stderr)  # noqa: T201
+    return f"run_step: {text}\n"
+
+
+def _warnings(texts: Iterable[str]) -> str:
+    return "".join(_line(f"warning: {text}") for text in texts)
 
 
 def _request(path: str) -> RunRequest:
@@ -201,8 +222,7 @@ def _request(path: str) -> RunRequest:
 
 def _work(options: _Options, stop: _Stop, executor: LocalExecutor) -> _Outcome:
     """Plan, or plan and run. Raises RequestError, HostError, OSError, _Interrupted."""
-    for warning in enter_user_namespace():
-        _say(f"warning: {warning}")
+    stop.say(_warnings(enter_user_namespace()))
     source = options.once.get("--plan") or options.once.get("--request") or "-"
     if "--plan" in options.once:
         plan, rootfs = RunPlan.from_json(_read(source)), options.once["--rootfs"]
@@ -212,11 +232,9 @@ def _work(options: _Options, stop: _Stop, executor: LocalExecutor) -> _Outcome:
         inputs = _inputs(options.many)
         plan, rootfs = executor.plan(request), request.rootfs
     if options.action == "plan":
-        json.dump(plan.to_json(), sys.stdout, indent=2)
-        print(flush=True)  # noqa: T201
+        OwnStreams(stop.patience())("stdout", (json.dumps(plan.to_json(), indent=2) + "\n").encode())
         return _Outcome("success", 0)
-    for warning in plan.warnings:
-        _say(f"warning: {warning}")
+    stop.say(_warnings(plan.warnings))
     stop.raises = False  # changes of the root filesystem have to be undone
     result = executor.execute(
         plan,
@@ -226,9 +244,12 @@ def _work(options: _Options, stop: _Stop, executor: LocalExecutor) -> _Outcome:
         timeout=options.timeout,
         inputs=inputs,
     )
-    for warning in result.warnings:
-        _say(f"warning: {warning}")
+    return replace(_outcome(result, stop), notes=_warnings(result.warnings))
+
+
+def _outcome(result: RunResult, stop: _Stop) -> _Outcome:
     if result.timed_out:
+        stop.event.set()  # from now on, a reader that does not read holds up nothing
         return _Outcome("timed-out", result.exit_status or 1, result.describe(), result)
     if result.cancelled:
         return stop.outcome(result)
@@ -243,17 +264,15 @@ def _attempt(argv: list[str], stop: _Stop) -> _Outcome:
     try:
         return _work(_parse(argv), stop, executor)
     except _Usage as error:
-        print(USAGE, file=sys.stderr)  # noqa: T201
-        return _Outcome("request-error", 2, str(error))
+        return _Outcome("request-error", 2, str(error), notes=USAGE + "\n")
     except RequestError as error:
         return _Outcome("request-error", 2, str(error))
     except (HostError, OSError) as error:
-        return _Outcome("host-error", 1, str(error))
-    except _Interrupted:
-        return stop.outcome()
+        # The same Ctrl-C ends the reader of our output, which is then a broken pipe.
+        return stop.outcome() if stop.signal else _Outcome("host-error", 1, str(error))
     except Exception as error:  # noqa: BLE001 - a fault of ours, and the caller waits for its result
-        traceback.print_exc()
-        return _Outcome("internal-error", 1, f"{type(error).__name__}: {error}")
+        message = f"{type(error).__name__}: {error}"
+        return _Outcome("internal-error", 1, message, notes=traceback.format_exc())
     finally:
         stop.raises = False
         executor.close()
@@ -261,23 +280,28 @@ def _attempt(argv: list[str], stop: _Stop) -> _Outcome:
 
 def main(argv: list[str]) -> int:
     """Return the exit status."""
+    stop = _Stop()
     try:
         file = _result_file(argv)
     except RequestError as error:
-        _say(str(error))
+        stop.say(_line(str(error)))
         return 2
-    stop = _Stop()
     with stop.watched():
-        outcome = _attempt(argv, stop)
-        if outcome.message:
-            _say(outcome.message)
-        if file is not None:
+        try:
+            outcome = _attempt(argv, stop)
+        except _Interrupted:
+            stop.raises = False
+            outcome = stop.outcome()
+        status = outcome.exit_status
+        text = outcome.notes + (_line(outcome.message) if outcome.message else "")
+        if file is not None:  # before anything is printed, which may fail
             try:
-                file.write(outcome.to_json())
+                file.write(outcome.to_json(), stop.patience())
             except OSError as error:
-                _say(f"the result can't be written to {file.path}: {error.strerror}")
-                return outcome.exit_status or 1
-    return outcome.exit_status
+                text += _line(f"the result can't be written to {file.path}: {error.strerror}")
+                status = status or (128 + stop.signal if stop.signal else 1)
+        stop.say(text)
+    return status
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class TooLarge(OSError):
 def short(value: Any) -> str:
     """Return a value's repr, shortened if it is long."""
     if isinstance(value, list | dict | tuple) and value:
-        return {list: "a list", tuple: "a list", dict: "an object"}[type(value)]
+        return "an object" if isinstance(value, dict) else "a list"
     text = repr(value[: 2 * _SHORT] if isinstance(value, str) else value)
     return text if len(text) <= _SHORT else text[:_SHORT] + "…"
 

@@ -6,7 +6,6 @@ import fcntl
 import os
 import socket
 import stat
-import sys
 import tempfile
 import threading
 import time
@@ -27,6 +26,7 @@ from .rootfs import open_rootfs
 from .run_protocol import Job, NetworkJob
 from .run_result import RunResult
 from .secret_packing import pack
+from .stdio.own_streams import OwnStreams, Patience
 from .stdio.own_terminal import size_of
 from .stdio.relay import Relay, await_end, kill
 from .supervisor_client import Supervisor
@@ -50,12 +50,13 @@ def execute(
     """Run ``plan`` in ``rootfs`` and wait for it.
 
     ``output`` receives ``("stdout"|"stderr", bytes)`` as they arrive, and the output of a terminal as stdout;
-    without it both go to ours. ``quiet`` drops stdout. ``stdin`` is a descriptor whose content the step may
-    read, up to its end; without it the step's input is empty. If the plan gives the step a terminal and
-    ``stdin`` is one, it is made raw meanwhile, and its changes of size are passed on. The private bundle is
-    made in ``work_dir``. ``cancel`` and ``timeout`` (seconds) kill the step. ``runtime_timeout`` is the limit
-    for one call of an OCI runtime, in seconds. ``inputs`` has the files for the mounts of the RUN
-    instruction. Secrets are only in memory; those that are variables are in the step's environment.
+    without it both go to ours, and what ours do not take within seconds is dropped once the step has to end.
+    ``quiet`` drops stdout. ``stdin`` is a descriptor whose content the step may read, up to its end; without it
+    the step's input is empty. If the plan gives the step a terminal and ``stdin`` is one, it is made raw
+    meanwhile, and its changes of size are passed on. The private bundle is made in ``work_dir``. ``cancel`` and
+    ``timeout`` (seconds) kill the step. ``runtime_timeout`` is the limit for one call of an OCI runtime, in
+    seconds. ``inputs`` has the files for the mounts of the RUN instruction. Secrets are only in memory; those
+    that are variables are in the step's environment.
 
     Guarantees, in every outcome: no process of the step, no mount and no bundle remains; mount points made
     for the step are removed from ``rootfs`` unless the step put something in them; and the terminal is
@@ -69,6 +70,7 @@ def execute(
     inputs.check(plan)
     own = supervisor is None
     supervisor = supervisor or Supervisor()
+    own_streams = OwnStreams(Patience(lambda: False))
     # Before anything is opened, which could get the number of a closed descriptor.
     source = _input(stdin)
     # Files that are copied into the bundle may have the set-user-ID bit, so no other user can reach the
@@ -76,15 +78,16 @@ def execute(
     closed = work_dir or tempfile.mkdtemp(prefix="buildfront-")
     bundle = tempfile.mkdtemp(prefix="bundle-", dir=closed)
     try:
+        rootfs = _absolute(rootfs)
         with open_rootfs(rootfs) as root:
             undo = Undo(root, bundle)
             try:
                 plan = prepare(plan, root, bundle, undo, inputs)
                 step = _Step(plan, rootfs, bundle, source, quiet, runtime_timeout, inputs)
-                start = Start(output or _passthrough)
+                start = Start(output or own_streams)
                 name = plan.spec["process"]["args"][0]
                 try:
-                    result = step.run(supervisor, start, cancel, timeout)
+                    result = step.run(supervisor, start, cancel, timeout, own_streams)
                 except HostError as error:
                     if number := said(str(error), name):
                         raise HostError(explain(root, plan.spec, number)) from None
@@ -102,6 +105,11 @@ def execute(
         os.close(source)
         if own:
             supervisor.close()
+
+
+def _absolute(path: str) -> str:
+    """Return the path from the root directory; links and ``..`` stay. An empty path stays empty."""
+    return os.path.join(os.getcwd(), path) if path else path
 
 
 def _input(stdin: int | None) -> int:
@@ -150,12 +158,6 @@ def _library() -> str:
     return os.path.dirname(os.path.dirname(spec.origin))
 
 
-def _passthrough(stream: str, data: bytes) -> None:
-    target = sys.stdout if stream == "stdout" else sys.stderr
-    target.buffer.write(data)
-    target.buffer.flush()
-
-
 _OVERLAY = ("upperdir=", "workdir=")
 """The mount options that may have a token after their name; a user's value there is an absolute path."""
 
@@ -192,6 +194,7 @@ def write_bundle(plan: RunPlan, directory: str) -> None:
     """
     inputs = Inputs()
     inputs.check(plan)
+    directory = _absolute(directory)
     rootfs = os.path.join(directory, "rootfs")
     with open_rootfs(rootfs) as root:
         plan = prepare(plan, root, directory, Undo(root, directory), inputs)
@@ -260,11 +263,17 @@ class _Step:
         return job
 
     def run(
-        self, supervisor: Supervisor, output: Output, cancel: threading.Event | None, timeout: float | None
+        self,
+        supervisor: Supervisor,
+        output: Output,
+        cancel: threading.Event | None,
+        timeout: float | None,
+        own_streams: OwnStreams,
     ) -> RunResult:
         began = time.monotonic()
         with ExitStack() as stack:
             relay = self._start(supervisor, output, stack)
+            own_streams.patience.ended = relay.must_end
             try:
                 answer = relay.until_ended(cancel, timeout)
             except BaseException:
@@ -279,10 +288,14 @@ class _Step:
         for name in ("error", "setup"):
             if name in answer:
                 raise HostError(answer[name])
+        timed_out = relay.timed_out
+        if own_streams.dropped:  # a part of the output is lost, even if the command had ended just before
+            answer["cancelled"] = True
+            timed_out = timed_out or not (cancel is not None and cancel.is_set())
         known = RunResult.__dataclass_fields__.keys() & answer.keys() - {"warnings"}
         return RunResult(
             wall_us=wall,
-            timed_out=relay.timed_out,
+            timed_out=timed_out,
             memory_limit=self.plan.spec["linux"].get("resources", {}).get("memory", {}).get("limit", 0),
             warnings=tuple(answer.get("warnings", ())),
             **{name: answer[name] for name in known},

@@ -6,7 +6,8 @@ import re
 
 from .errors import RequestError
 
-_SIZE = re.compile(r"(\d{1,18}(?:\.\d{0,9})?|\.\d{1,9}) ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,19}(?:\.\d{0,9})?|\.\d{1,9}) ?(?:([kmgtp])(?:i?b)?|b)?", re.ASCII | re.IGNORECASE)
+_MOST = (1 << 63) - 1
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
@@ -17,7 +18,8 @@ def parse_size(text: str, what: str = "size") -> int:
     the units b, k, m, g, t and p in either case, with or without ``b`` or ``ib`` after it. All units are binary. What
     a fraction leaves of a byte is dropped. ``what`` is what the error message calls the value.
 
-    Raises RequestError that quotes ``text``.
+    Docker reads other forms of numbers too (``+5``, ``1e3``), but none that is surrounded by blanks, which are ignored
+    here. Raises RequestError that quotes ``text``, also for a size of 2⁶³ bytes and more.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
@@ -25,7 +27,10 @@ def parse_size(text: str, what: str = "size") -> int:
     whole, _, fraction = match[1].partition(".")
     unit = _UNITS[(match[2] or "").lower()]
     parts: int = 10 ** len(fraction)
-    return int(whole or "0") * unit + int(fraction or "0") * unit // parts
+    size = int(whole or "0") * unit + int(fraction or "0") * unit // parts
+    if size > _MOST:
+        raise RequestError(f"{what} {text!r}: it is larger than {_MOST} bytes")
+    return size
 
 
 def size_text(size: float, *, decimal: bool = False) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from .documents import is_shallow, short
 from .errors import RequestError
+from .linux.process import CAPABILITIES
 from .request import CONTAINER_ID, ISOLATIONS
 from .spec_types import Spec
 
@@ -74,6 +75,37 @@ def check_item(item: object, place: str) -> None:
             raise RequestError(f"{place}.{field.name}: {short(value)}: {why}")
 
 
+class _File(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def content(self) -> str: ...
+
+
+def check_files(files: Sequence[_File]) -> None:
+    """Raise RequestError for the first generated file that can't be written beside the others."""
+    names = set()
+    for number, item in enumerate(files):
+        place = f"plan.files[{number}]"
+        check_item(item, place)
+        if "/" in item.name:
+            raise RequestError(f"{place}.name: {short(item.name)}: a name without / is wanted")
+        if item.name in names:
+            raise RequestError(f"{place}.name: {short(item.name)}: two files have this name")
+        names.add(item.name)
+        _require_text(f"{place}.content", item.content)
+
+
+def check_runtime(runtime: str, flags: Sequence[str]) -> None:
+    """Raise RequestError for words of which no command line can be made."""
+    for place, word in (
+        ("runtime", runtime),
+        *((f"runtime_flags[{n}]", flag) for n, flag in enumerate(flags)),
+    ):
+        _require_argument(f"plan.{place}", word)
+
+
 def check_choices(isolation: str, container_id: str, mode: str) -> None:
     """Raise RequestError for an isolation, a name or a network mode that there is not."""
     if isolation not in ISOLATIONS:
@@ -91,8 +123,8 @@ def check_spec(spec: Spec) -> None:
     if not is_shallow(spec):
         raise RequestError("plan.spec: it is nested too deep")
     for place, value in _walk(spec, "plan.spec"):
-        if isinstance(value, str) and "\0" in value:
-            raise RequestError(f"{place}: there is a null byte in {short(value)}")
+        if isinstance(value, str):
+            _require_argument(place, value)
         if isinstance(value, int) and not _LEAST <= value <= _MOST:
             raise RequestError(f"{place}: the number is out of range")
     process = spec["process"]
@@ -107,6 +139,11 @@ def check_spec(spec: Spec) -> None:
         _require(f"plan.spec.process.user.{place}", number, _id)
     for index, number in enumerate(user.get("additionalGids", ())):
         _require(f"plan.spec.process.user.additionalGids[{index}]", number, _id)
+    for kind, names in process.get("capabilities", {}).items():
+        for index, name in enumerate(names):
+            if name.removeprefix("CAP_") not in CAPABILITIES or not name.startswith("CAP_"):
+                place = f"plan.spec.process.capabilities.{kind}[{index}]"
+                raise RequestError(f"{place}: {short(name)} is not the name of a capability")
     size = process.get("consoleSize")
     if size is not None and not (1 <= size["width"] <= 65535 and 1 <= size["height"] <= 65535):
         raise RequestError("plan.spec.process.consoleSize: both numbers lie between 1 and 65535")
@@ -114,6 +151,8 @@ def check_spec(spec: Spec) -> None:
         _require(f"plan.spec.mounts[{index}].destination", mount["destination"], _path)
     for index, device in enumerate(spec["linux"].get("devices", ())):
         _require(f"plan.spec.linux.devices[{index}].path", device["path"], _path)
+        _require(f"plan.spec.linux.devices[{index}].uid", device.get("uid", 0), _id)
+        _require(f"plan.spec.linux.devices[{index}].gid", device.get("gid", 0), _id)
     for kind in ("uidMappings", "gidMappings"):
         for index, row in enumerate(spec["linux"].get(kind, ())):  # type: ignore[var-annotated, arg-type]
             ends = (row["containerID"] + row["size"], row["hostID"] + row["size"])
@@ -126,6 +165,19 @@ def check_spec(spec: Spec) -> None:
 def _require(place: str, value: Any, rule: Callable[[Any], str]) -> None:
     if why := rule(value):
         raise RequestError(f"{place}: {short(value)}: {why}")
+
+
+def _require_text(place: str, value: str) -> None:
+    try:
+        value.encode(errors="surrogateescape")  # as a file of the host or the image has it
+    except UnicodeEncodeError:
+        raise RequestError(f"{place}: {short(value)} is not UTF-8 text") from None
+
+
+def _require_argument(place: str, value: str) -> None:
+    if "\0" in value:
+        raise RequestError(f"{place}: there is a null byte in {short(value)}")
+    _require_text(place, value)
 
 
 def _walk(value: Any, place: str) -> Iterator[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from .codec import decode, encode
 from .documents import short
 from .errors import RequestError
-from .plan_checks import check_choices, check_item, check_spec
+from .plan_checks import check_choices, check_files, check_item, check_runtime, check_spec
 from .spec_types import Spec
 
 ROOTFS = "@rootfs@"
@@ -274,8 +274,8 @@ class RunPlan:
         )
         check_choices(made.isolation, made.container_id, made.network.mode)
         check_spec(decode(Spec, made.spec, "plan.spec"))
-        for number, file in enumerate(made.files):
-            check_item(file, f"plan.files[{number}]")
+        check_files(made.files)
+        check_runtime(made.runtime, made.runtime_flags)
         return made
 
 

@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter, OrderedDict, namedtuple
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,16 @@ def test_anything_is_a_value_or_a_ValueError(text):
 @given(JSON)
 def test_what_is_told_of_a_value_is_short(value):
     assert 0 < len(d.short(value)) < 250
+
+
+def test_a_container_of_any_class_is_short():
+    pair = namedtuple("pair", "left right")
+    for value, text in (
+        (OrderedDict(a=1), "an object"),
+        (Counter("ab"), "an object"),
+        (pair(1, 2), "a list"),
+    ):
+        assert d.short(value) == text
 
 
 def laughs(kind, levels=30):

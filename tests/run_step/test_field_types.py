@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import timeit
 import typing
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,76 @@ def test_a_subclass_is_what_it_is_a_subclass_of() -> None:
     assert Mine(("id",), "/r", network=Network.NONE).network == "none"
     with pytest.raises(RequestError, match=r"^Mine\.network"):
         Mine(("id",), "/r", network=5)  # type: ignore[arg-type]
+
+
+class Hook(typing.Protocol):
+    """What a subclass may want to hold."""
+
+    def __call__(self) -> None:
+        """Do it."""
+
+
+def test_a_subclass_may_have_fields_of_any_type() -> None:
+    """Only the types that a request itself has are checked."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Local:
+        """Not found where the hints of the module are evaluated."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Mine(RunRequest):
+        """A frontend's own."""
+
+        table: dict[str, int] = dataclasses.field(default_factory=dict)
+        call: Callable[[], None] | None = None
+        hook: Hook | None = None
+        anything: typing.Any = None
+        rows: tuple[tuple[str, ...], ...] = ()
+        pair: tuple[str, int] = ("", 0)
+        mode: typing.Literal["a", "b"] = "a"
+        local: Local | None = None
+        path: Path = Path("/")
+        ratio: float = 0.0
+        word: typing.Optional[str] = None  # noqa: UP045 - the older form
+        count: int = 0
+        later: int = dataclasses.field(init=False)
+
+    made = Mine(
+        ("id",),
+        "/r",
+        table={"a": 1},
+        call=print,
+        hook=print,
+        anything=object(),
+        rows=(("a", "b"), ()),
+        pair=("a", 1),
+        mode="b",
+        local=Local(),
+        path=Path("/x"),
+        ratio=1,
+        word="w",
+        count=5,
+    )
+    assert (made.rows, made.pair, made.ratio, made.local) == ((("a", "b"), ()), ("a", 1), 1, Local())
+    for fields, message in (
+        ({"count": "5"}, "Mine.count: int is wanted, not '5'"),
+        ({"ratio": "1"}, "Mine.ratio: float is wanted, not '1'"),
+        ({"ratio": True}, "Mine.ratio: float is wanted, not True"),
+        ({"word": 1}, "Mine.word: str or None is wanted, not 1"),
+        ({"args": "id"}, "Mine.args: a tuple of str is wanted, not 'id'"),
+    ):
+        with pytest.raises(RequestError) as caught:
+            Mine(**{"args": ("id",), "rootfs": "/r", **fields})
+        assert str(caught.value) == message
+
+
+def test_a_message_about_any_container() -> None:
+    class Pair(typing.NamedTuple):
+        left: int
+
+    for value in (Pair(1), collections.OrderedDict(a=1), collections.Counter("a")):
+        with pytest.raises(RequestError, match=r"^RunRequest\.user: str is wanted, not (a list|an object)$"):
+            RunRequest(("id",), "/r", user=value)  # type: ignore[arg-type]
 
 
 def test_a_copy_with_a_wrong_value_is_refused_too() -> None:

@@ -14,7 +14,18 @@ def test_a_size_is_its_number_times_its_unit(number, unit, spaced):
     if factor > 1:
         texts += [text + end for text in texts for end in ("b", "ib")]
     for text in texts:
+        if number * factor >= 1 << 63:
+            with pytest.raises(RequestError, match="larger than 9223372036854775807 bytes"):
+                parse_size(text)
+            continue
         assert parse_size(text) == parse_size(text.upper()) == number * factor
+
+
+def test_the_largest_size():
+    assert parse_size("9223372036854775807") == parse_size(" 9223372036854775807b ") == (1 << 63) - 1
+    for text in ("9223372036854775808", "8192p", "999999999999999999t"):
+        with pytest.raises(RequestError, match=f"^shm size '{text}': it is larger than"):
+            parse_size(text, "shm size")
 
 
 @given(st.text(max_size=12))

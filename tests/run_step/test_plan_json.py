@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import typing
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from run_step import HostError, Inputs, RequestError, RunPlan, execute, validate
+from run_step import HostError, Inputs, RequestError, RunPlan, execute, validate, write_bundle
+from run_step import plan as make_plan
 from run_step.planning import Action
 
 
@@ -63,6 +65,7 @@ def test_what_is_no_plan_is_refused(data: object, message: str) -> None:
     assert str(caught.value) == message
 
 
+NODE = {"path": "/dev/x", "type": "c", "major": 1, "minor": 3}
 FILE = {"name": "hosts", "content": "", "mode": 0o644, "uid": 0, "gid": 0}
 
 
@@ -70,6 +73,37 @@ FILE = {"name": "hosts", "content": "", "mode": 0o644, "uid": 0, "gid": 0}
     ("place", "value", "message"),
     [
         ("isolation", "vm", "plan.isolation: 'vm' is not one of oci, chroot, rootless"),
+        ("runtime", "/bin/ru\0nc", "plan.runtime: there is a null byte in '/bin/ru\\x00nc'"),
+        ("runtime", "\ud800", "plan.runtime: '\\ud800' is not UTF-8 text"),
+        ("runtime_flags", ["--debug", "\0"], "plan.runtime_flags[1]: there is a null byte"),
+        (
+            "files",
+            [FILE, {**FILE, "name": "x"}, FILE],
+            "plan.files[2].name: 'hosts': two files have this name",
+        ),
+        (
+            "files",
+            [{**FILE, "name": "etc/hosts"}],
+            "plan.files[0].name: 'etc/hosts': a name without / is wanted",
+        ),
+        ("files", [{**FILE, "content": "a\ud800"}], "plan.files[0].content: 'a\\ud800' is not UTF-8 text"),
+        ("spec.process.args", ["\ud800"], "plan.spec.process.args[0]: '\\ud800' is not UTF-8 text"),
+        (
+            "spec.process.capabilities",
+            {"bounding": ["CAP_FLY"]},
+            "capabilities.bounding[0]: 'CAP_FLY' is not",
+        ),
+        ("spec.process.capabilities", {"bounding": ["CHOWN"]}, "capabilities.bounding[0]: 'CHOWN' is not"),
+        (
+            "spec.linux.devices",
+            [{**NODE, "uid": -1}],
+            "plan.spec.linux.devices[0].uid: -1: an ID lies between",
+        ),
+        (
+            "spec.linux.devices",
+            [{**NODE, "gid": 1 << 32}],
+            "plan.spec.linux.devices[0].gid: 4294967296: an ID",
+        ),
         ("isolation", None, "plan.isolation: str is wanted, not None"),
         ("isolaton", "oci", "plan: unknown field 'isolaton'; did you mean 'isolation'?"),
         ("container_id", "../x", "plan.container_id: '../x' is not a name"),
@@ -216,19 +250,42 @@ def test_actions_on_the_root_filesystem_stay_in_it(step: Any, kind: str, tmp_pat
 def test_execute_refuses_a_rootfs_that_is_not_there(
     isolation: str, ask: Any, host: Any, tmp_path: Path
 ) -> None:
-    from run_step import plan
-
-    made = plan(ask(isolation=isolation), host)
+    made = make_plan(ask(isolation=isolation), host)
     (tmp_path / "file").write_text("")
     cases = {
         str(tmp_path / "none"): "does not exist",
         str(tmp_path / "file"): "is not a directory",
-        "here": "must be absolute",
+        "here": "must be absolute|does not exist",
+        "": "must be absolute",
         "/a\0b": "null byte",
     }
     for path, why in cases.items():
         with pytest.raises(RequestError, match=why):
             execute(made, path, work_dir=str(tmp_path))
         with pytest.raises(RequestError):
-            plan(dataclasses.replace(ask(isolation=isolation), rootfs=path), host)
+            make_plan(dataclasses.replace(ask(isolation=isolation), rootfs=path), host)
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "rootfs"]
+
+
+@pytest.mark.root
+def test_a_relative_rootfs_counts_from_the_working_directory(
+    ask: Any, host: Any, rootfs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As any path of a caller; a request, which another process may plan, has an absolute one."""
+    made = make_plan(ask("/bin/sh", "-c", "echo x > /made", isolation="chroot"), host)
+    monkeypatch.chdir(os.path.dirname(rootfs))
+    assert execute(made, os.path.basename(rootfs), work_dir=str(tmp_path)).status == 0
+    assert os.path.exists(f"{rootfs}/made")
+
+
+@pytest.mark.root
+def test_a_bundle_in_a_relative_directory(
+    ask: Any, host: Any, rootfs: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bundle").mkdir()
+    os.rename(rootfs, tmp_path / "bundle/rootfs")
+    made = make_plan(dataclasses.replace(ask(isolation="oci"), rootfs=str(tmp_path / "bundle/rootfs")), host)
+    monkeypatch.chdir(tmp_path)
+    write_bundle(made, "bundle")
+    config = json.loads((tmp_path / "bundle/config.json").read_text())
+    assert config["root"]["path"] == str(tmp_path / "bundle/rootfs")

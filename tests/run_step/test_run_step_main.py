@@ -35,7 +35,10 @@ def request(rootfs, *args, **fields):
         (("run", "--out", "x"), "run has no option --out"),
         (("plan", "a", "b", "c"), "c has no value"),
         (("plan", "--plan", "x"), "plan has no option --plan"),
-        (("plan", "--secret", "id=x"), "plan has no option --secret"),
+        (("plan", "--timeout", "5"), "plan has no option --timeout"),
+        (("run", "--request", ""), "--request has an empty value"),
+        (("run", "--plan", "", "--rootfs", "/"), "--plan has an empty value"),
+        (("run", "--plan", "-", "--rootfs", ""), "--rootfs has an empty value"),
         (("run", "--plan", "x"), "--plan and --rootfs go together"),
         (("run", "--rootfs", "/x"), "--plan and --rootfs go together"),
         (
@@ -64,6 +67,21 @@ def test_plan_prints_json(rootfs):
     assert made["spec"]["process"]["args"] == ["/bin/sh", "-c", "id"]
     assert made["isolation"] == "chroot"
     assert rootfs not in done.stdout
+
+
+@needs_root
+def test_plan_checks_the_inputs_of_a_run_too(rootfs, tmp_path):
+    (tmp_path / "token").write_text("word")
+    words = ["--source", f"files={tmp_path}", "--secret", f"id=token,src={tmp_path}/token"]
+    done = call("plan", *words, text=request(rootfs))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == call("plan", text=request(rootfs)).stdout
+    for words, said in (
+        (["--source", "files"], "NAME=PATH"),
+        (["--secret", "id=x,src=/none"], "can't be read"),
+    ):
+        done = call("plan", *words, text=request(rootfs))
+        assert done.returncode == 2 and said in done.stderr
 
 
 @needs_root

@@ -155,6 +155,9 @@ class Relay:
         self._raw = b""
         self._pump: Pump | None = None
         self._ours: OurTerminal | None = None
+        self._cancel: threading.Event | None = None
+        self._deadline: float | None = None
+        self._stopped = False
         self.timed_out = False
 
     def until_ended(self, cancel: threading.Event | None, timeout: float | None) -> dict[str, Any] | None:
@@ -162,8 +165,8 @@ class Relay:
 
         An exception of ``output`` is passed through; the step still runs then.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        stopped = False
+        self._cancel = cancel
+        self._deadline = None if timeout is None else time.monotonic() + timeout
         with ExitStack() as stack:
             selector = stack.enter_context(selectors.DefaultSelector())
             stack.callback(self._close)
@@ -176,17 +179,13 @@ class Relay:
             if self._console is not None:
                 selector.register(self._console, selectors.EVENT_READ)
             while not self._complete():
-                for key, events in selector.select(self._wait(cancel, None if stopped else deadline)):
+                for key, events in selector.select(self._wait()):
                     if self._serve(key, events, selector, stack):
                         return None
                 if self._pump is not None and self._pump.always:
                     self._pump.step()
                 self._follow_size()
-                if not stopped and not self._complete():
-                    self.timed_out = deadline is not None and time.monotonic() >= deadline
-                    if self.timed_out or (cancel is not None and cancel.is_set()):
-                        stopped = True
-                        kill(self.run)
+                self.must_end()
             # The step is over. Later output of a process that still holds the pipe does not belong to the
             # step: only what a pipe can hold is read.
             for fd in (*self.pipes, *([self._controller] if self._controller >= 0 else [])):
@@ -196,13 +195,24 @@ class Relay:
             value: dict[str, Any] = json.loads(self._raw[LENGTH.size :])
             return value
 
-    def _wait(self, cancel: threading.Event | None, deadline: float | None) -> float | None:
+    def must_end(self) -> bool:
+        """Whether the step is cancelled or has taken too long; kill it if it is and has not ended."""
+        overdue = self._deadline is not None and time.monotonic() >= self._deadline
+        if not overdue and (self._cancel is None or not self._cancel.is_set()):
+            return False
+        if not self._stopped and not self._complete():
+            self._stopped = True
+            self.timed_out = overdue
+            kill(self.run)
+        return True
+
+    def _wait(self) -> float | None:
         if self._pump is not None and self._pump.always:
             return 0
         without_signal = self._ours is not None and self._ours.changed < 0 and not self._fixed_size
-        wait = _LOOK if cancel is not None or without_signal else None
-        if deadline is not None:
-            left = max(0.0, deadline - time.monotonic())
+        wait = _LOOK if self._cancel is not None or without_signal else None
+        if self._deadline is not None and not self._stopped:
+            left = max(0.0, self._deadline - time.monotonic())
             wait = left if wait is None else min(wait, left)
         return wait
 
