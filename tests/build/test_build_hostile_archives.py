@@ -315,7 +315,7 @@ def test_an_image_archive_in_any_compression_from_a_file_or_a_pipe(place, kind, 
 def test_a_pipe_that_nobody_writes_to_is_told(place, monkeypatch) -> None:
     monkeypatch.setattr(layout_files, "_WAIT", 0.2)
     os.mkfifo(place.path / "fifo")
-    with pytest.raises(BuildError, match=r"nobody writes to the pipe .*fifo"):
+    with pytest.raises(BuildError, match=r"no program writes to the pipe .*fifo"):
         layout_files.open_archive(str(place.path / "fifo"), str(place.path))
 
 

@@ -316,7 +316,7 @@ REFUSED = {
     f"{SRC}/self-loop": "is not in the stage|Too many levels",
     "target=/m,from=links,source={up}{victim}": "is not in the stage|No such file",
     "type=cache,target=/m,from=links,source=/src/victim": "is not in the stage|No such file",
-    "type=cache,target=/m,from=links,source=/etc/passwd": "is no directory",
+    "type=cache,target=/m,from=links,source=/etc/passwd": "is not a directory",
     # a source in the context
     "target=/m,source={up}{victim}": "is not in the build context",
     "target=/m,source=absolute": "is not in the build context",

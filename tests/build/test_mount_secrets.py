@@ -331,8 +331,8 @@ def test_a_secret_that_cannot_be_had_is_told(place_of, flags, words) -> None:
 
 
 BAD_VALUES = [
-    (b"\xff\xfe\xfdnot-to-be-told", "no text, and can't be the variable TOK"),
-    (b"not-to-be-told\0", "no text, and can't be the variable TOK"),
+    (b"\xff\xfe\xfdnot-to-be-told", "not text, and can't be the variable TOK"),
+    (b"not-to-be-told\0", "not text, and can't be the variable TOK"),
 ]
 
 

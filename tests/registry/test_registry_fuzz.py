@@ -98,7 +98,7 @@ def target(serve) -> Callable[[dict[str, Reply]], str]:
 
 @pytest.fixture
 def impatient(monkeypatch) -> None:
-    monkeypatch.setattr("buildfront.registry.connect.PATIENCE", 0.3)
+    monkeypatch.setattr("buildfront.registry.connect.PATIENCE", 2.0)
     monkeypatch.setattr("buildfront.registry.http._LONGEST_PAUSE", 0.0)
 
 

@@ -167,14 +167,14 @@ def test_a_disk_that_becomes_full_meanwhile(tmp_path):
 
 
 def test_a_failed_layer_leaves_no_snapshot(place, monkeypatch):
-    from buildfront.engine import work
+    from buildfront.engine import layers
 
     before = os.listdir(f"{place.root}/snapshots")
 
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(work, "write_tar", fail)
+    monkeypatch.setattr(layers, "write_tar", fail)
     (place.context / "file").write_text("other\n")
     with pytest.raises(BuildError, match="Input/output error"):
         build(BuildOptions(context=str(place.context), root=place.root))
