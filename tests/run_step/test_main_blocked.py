@@ -196,7 +196,7 @@ def test_a_message_that_is_not_read_holds_up_no_result(rootfs: str, tmp_path: Pa
             assert process.wait(60) == 3
 
 
-def test_ctrl_c_of_a_pipeline_is_no_broken_pipe(rootfs: str, tmp_path: Path) -> None:
+def test_ctrl_c_of_a_pipeline_is_not_a_broken_pipe(rootfs: str, tmp_path: Path) -> None:
     """The reader is gone by the same Ctrl-C, before the step could be killed."""
     path = tmp_path / "result"
     reader, writer = os.pipe()
