@@ -134,7 +134,7 @@ def parse_foreign_index(data: bytes, what: str) -> list[NamedEntry]:
     file is not JSON, is too large or too deep, or has a digest or annotations that are not texts.
     """
     value = json_object(data, what)
-    manifests = Fields(value, what).objects("manifests", _MOST)
+    manifests = list(Fields(value, what).objects("manifests", _MOST))
     return [
         NamedEntry(item.text("digest"), item.pairs("annotations"), entry)
         for entry, item in zip(value.get("manifests") or (), manifests, strict=True)

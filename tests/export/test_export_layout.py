@@ -173,9 +173,10 @@ def test_entries_of_other_programs_stay_as_they_are(tmp_path: Path, entry: dict[
         '{"manifests": [{"x": ' + "[" * 200 + "]" * 200 + "}]}",
         '{"manifests": [' + "{}," * 600_000 + "{}]}",
         '{"manifests": [{"digest": 1}]}',
+        '{"manifests": 3}',
         "[]",
     ],
-    ids=["NaN", "deep", "many", "digest", "list"],
+    ids=["NaN", "deep", "many", "digest", "number", "list"],
 )
 def test_an_index_that_could_not_be_kept_is_refused_before_anything_is_written(
     tmp_path: Path, text: str

@@ -314,4 +314,4 @@ def test_a_cache_whose_description_is_none(place, content):
         stream.write(content)
     assert len(info(place.root).cache_mounts) == 1
     place.good("prune", "-f")
-    assert info(place.root).cache_mounts == []
+    assert info(place.root).cache_mounts == ()
