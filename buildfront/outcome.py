@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -16,10 +18,7 @@ class BuildOutcome:
         size: The size of the compressed layers in bytes.
         blobs: The digests of the manifest, the config and the layers.
         cached: Whether the result of every step came from the cache.
-        inputs: For a build that was wholly cached, the paths on which its result depends: the Dockerfile and the
-            ignore file wherever they were looked for, and the directories and files of the build contexts that steps
-            read. As long as :func:`os.lstat` says the same of each of them, the same build gives the same image. None
-            where a step ran, and where the status of files can't tell (standard input, archives, links).
+        find_inputs: Returns :attr:`inputs`.
     """
 
     image_id: str
@@ -28,4 +27,15 @@ class BuildOutcome:
     size: int
     blobs: tuple[str, ...] = ()
     cached: bool = False
-    inputs: tuple[str, ...] | None = None
+    find_inputs: Callable[[], tuple[str, ...] | None] = field(default=lambda: None, repr=False, compare=False)
+
+    @cached_property
+    def inputs(self) -> tuple[str, ...] | None:
+        """For a build that was wholly cached, the paths on which its result depends, found when first asked for.
+
+        They are the Dockerfile and the ignore file wherever they were looked for, and the directories and files of the
+        build contexts that steps read. As long as :func:`os.lstat` says the same of each of them, the same build gives
+        the same image. None where a step ran, and where the status of files can't tell (standard input, archives,
+        links).
+        """
+        return self.find_inputs()

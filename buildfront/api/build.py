@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 
 from ..engine.events import Listener
 from ..engine.result import Result
@@ -47,8 +48,8 @@ def build(options: BuildOptions, emit: Listener = silent) -> BuildOutcome:
         _keep(prepared.store, image, names)
         if options.outputs:
             write_outputs(prepared.store, options.outputs, image, names, emit)
-        cached = all(result.cached for result in results.values())
         manifest, config = image.manifest_descriptor.digest, image.config_descriptor.digest
+        cached = all(result.cached for result in results.values())
         return BuildOutcome(
             image_id=config,
             digest=manifest,
@@ -56,7 +57,7 @@ def build(options: BuildOptions, emit: Listener = silent) -> BuildOutcome:
             size=image.size,
             blobs=(manifest, config, *(layer.descriptor.digest for layer in image.layers)),
             cached=cached,
-            inputs=inputs(prepared) if cached else None,
+            find_inputs=partial(inputs, prepared) if cached else lambda: None,
         )
 
 

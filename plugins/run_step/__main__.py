@@ -83,7 +83,7 @@ class _Outcome:
 
 
 def _parse(argv: list[str]) -> _Options:
-    """Raises _Usage that says what is not understood."""
+    """Return the options of a command line. Raises _Usage that says what is not understood."""
     if not argv or argv[0] not in _ONCE:
         raise _Usage("the first argument is plan or run")
     options = _Options(argv[0])
@@ -176,7 +176,7 @@ class _Stop:
 
 
 def _inputs(many: Mapping[str, list[str]]) -> Inputs:
-    """Raises RequestError for what is malformed or can't be read."""
+    """Return the inputs that the options name. Raises RequestError for one that is malformed or can't be read."""
     sources = {}
     for text in many["--source"]:
         name, equals, path = text.partition("=")

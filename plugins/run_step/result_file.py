@@ -68,10 +68,13 @@ class ResultFile:
         """Remove or empty what is there, if it is a file of its own name. Raises OSError."""
         named = self._real.startswith("/proc/")  # by its descriptor
         directory = os.path.dirname(self._real)
-        if self._before is not None and (named or not stat.S_ISREG(self._before.st_mode)):
+        if self._before is not None and not stat.S_ISREG(self._before.st_mode):
+            self._in_place = os.O_WRONLY
+            return
+        if self._before is not None and named:
             # Without O_TRUNC: a step's output may be there already.
-            self._own = _own_descriptor(self._real) if stat.S_ISREG(self._before.st_mode) else -1
-            self._in_place = os.O_WRONLY | (os.O_APPEND if stat.S_ISREG(self._before.st_mode) else 0)
+            self._own = _own_descriptor(self._real)
+            self._in_place = os.O_WRONLY | os.O_APPEND
             return
         if self._before is not None:
             try:
