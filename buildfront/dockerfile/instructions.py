@@ -12,29 +12,52 @@ class Instruction:
     """The part that all instructions have.
 
     ``text`` is the instruction as written, continuations joined, for progress and history. ``escape`` is the escape
-    character of the file, for words that are expanded later.
+    character of the file, for words that are expanded later. ``keyword`` is the instruction's name as written, and
+    ``comments`` are the comment lines right above it, without ``#``.
     """
 
     source: SourceRange
     text: str
     escape: str = field(default="\\", kw_only=True)
+    keyword: str = field(default="", kw_only=True)
+    comments: tuple[str, ...] = field(default=(), kw_only=True)
+
+
+@dataclass(frozen=True)
+class Heredoc:
+    """A here-document.
+
+    ``name`` is its delimiter without quotation marks, ``content`` the lines between, each with its line end, as
+    written. ``expand`` is false where a part of the delimiter is quoted. ``strip_tabs`` (``<<-``) removes the tabs at
+    the start of each line.
+    """
+
+    name: str
+    content: str
+    expand: bool = True
+    strip_tabs: bool = False
 
 
 @dataclass(frozen=True)
 class Command:
-    """An exec form, or (``shell``) a shell form, whose only word is the script."""
+    """An exec form, or (``shell``) a shell form, whose only word is the script.
+
+    ``documents`` are the here-documents that the script names, in order.
+    """
 
     words: tuple[str, ...]
     shell: bool
+    documents: tuple[Heredoc, ...] = ()
 
 
 @dataclass(frozen=True)
 class From(Instruction):
-    """FROM. ``name`` is the stage's name in lower case; empty for none."""
+    """FROM. ``name`` is the stage's name in lower case; empty for none. ``written_name`` is the name as written."""
 
     image: str
     platform: str = ""
     name: str = ""
+    written_name: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,17 +75,31 @@ class MountFlag:
 
 
 @dataclass(frozen=True)
+class DeviceFlag:
+    """``--device`` of a RUN: the name of a CDI device, and whether the step goes on without it."""
+
+    name: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
 class Run(Instruction):
-    """RUN."""
+    """RUN. ``security`` is ``sandbox`` or ``insecure``, empty where it was not given; ``devices`` are CDI names."""
 
     command: Command
     network: str = ""
     mounts: tuple[MountFlag, ...] = ()
+    security: str = ""
+    devices: tuple[DeviceFlag, ...] = ()
 
 
 @dataclass(frozen=True)
 class Copy(Instruction):
-    """COPY, and ADD when ``add``: local tar archives are unpacked."""
+    """COPY, and ADD when ``add``: local tar archives are unpacked.
+
+    ``documents`` are here-documents, each a file of its name; they come after ``sources``. ``keep_git_dir`` and
+    ``unpack`` are None where the flag was not given.
+    """
 
     sources: tuple[str, ...]
     dest: str
@@ -71,14 +108,21 @@ class Copy(Instruction):
     chown: str = ""
     chmod: str = ""
     link: bool = False
+    documents: tuple[Heredoc, ...] = ()
+    parents: bool = False
+    excludes: tuple[str, ...] = ()
+    checksum: str = ""
+    keep_git_dir: bool | None = None
+    unpack: bool | None = None
 
 
 @dataclass(frozen=True)
 class Pairs(Instruction):
-    """ENV and LABEL."""
+    """ENV and LABEL. ``legacy`` is the old form without an equals sign."""
 
     kind: str
     pairs: tuple[tuple[str, str], ...]
+    legacy: bool = False
 
 
 @dataclass(frozen=True)

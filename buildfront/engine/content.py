@@ -57,7 +57,7 @@ class ContentDigests:
         For a context (``source`` None) it always is, for the result of a stage when it was kept.
         """
         if source is not None:
-            return self.of_step(op.sources, source)
+            return self.of_step(op.paths, source)
         return self.of_context(op)[0]
 
     def of_step(self, sources: tuple[str, ...], result: Result) -> str | None:
@@ -71,7 +71,7 @@ class ContentDigests:
 
         Raise BuildError for a source that is not in the context, that can't be read, or that keeps changing.
         """
-        place = (op.origin.name, op.sources)
+        place = (op.origin.name, op.paths)
         with self._lock:
             found = self._digests.get(place)
         left = _TRIES
@@ -87,7 +87,7 @@ class ContentDigests:
 
     def look_again(self, op: CopyOp, found: Found) -> None:
         """Forget what :meth:`of_context` returned, because some of it has changed since."""
-        place = (op.origin.name, op.sources)
+        place = (op.origin.name, op.paths)
         with self._lock:
             if self._digests.get(place) is found:
                 del self._digests[place]
@@ -97,9 +97,7 @@ class ContentDigests:
         what = f"build context {op.origin.name!r}" if op.origin.name else "build context"
         try:
             with Root(context.path) as root:
-                selections = select(
-                    root, op.sources, excludes=context.excludes, prune=context.prune, what=what
-                )
+                selections = select(root, op.paths, excludes=context.excludes, prune=context.prune, what=what)
                 value = digest(root, selections, self._hash, owners=False, known=self._known)
                 return value, selections
         except OSError as error:

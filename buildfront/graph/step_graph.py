@@ -27,6 +27,43 @@ class Origin:
 
 
 @dataclass(frozen=True)
+class Inline:
+    """A file whose content the Dockerfile holds: a here-document, ready to be written."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True)
+class HttpFile:
+    """A file from an http or https URL.
+
+    ``checksum`` is ``sha256:…`` or empty. With ``unpack`` (ADD --unpack) a tar archive is unpacked.
+    """
+
+    url: str
+    checksum: str = ""
+    unpack: bool = False
+
+
+@dataclass(frozen=True)
+class GitTree:
+    """The files of a commit.
+
+    ``remote`` is a URL as git takes it, ``ref`` a branch, tag, full reference or commit, empty for the default branch.
+    ``checksum`` is the commit, or its first digits, that ``ref`` has to be.
+    """
+
+    remote: str
+    ref: str = ""
+    subdir: str = ""
+    checksum: str = ""
+    keep_git_dir: bool = False
+    submodules: bool = True
+    fetch_by_commit: bool = False
+
+
+@dataclass(frozen=True)
 class SourceOp:
     """An image's root filesystem, or an empty one (``scratch``)."""
 
@@ -61,11 +98,20 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Device:
+    """``RUN --device``: the name of a CDI device; without ``required`` the step goes on where there is none."""
+
+    name: str
+    required: bool = True
+
+
+@dataclass(frozen=True)
 class RunOp:
     """A command.
 
     ``env`` is the image's environment, ``args`` the build arguments that RUN exports, ``proxy`` the predefined ones
-    that never count for the cache.
+    that never count for the cache. ``script`` is a program that the step finds, read-only, as ``/dev/pipes/NAME``.
+    ``security`` is ``insecure`` or ``sandbox`` or empty, ``devices`` are CDI devices.
     """
 
     command: tuple[str, ...]
@@ -77,26 +123,43 @@ class RunOp:
     network: str
     volumes: tuple[str, ...]
     mounts: tuple[Mount, ...] = ()
+    script: Inline | None = None
+    security: str = ""
+    devices: tuple[Device, ...] = ()
     kind = "run"
     known_by_key = False
+
+
+CopySource = str | Inline | HttpFile | GitTree
 
 
 @dataclass(frozen=True)
 class CopyOp:
     """Files from an origin into the root filesystem; ``unpack`` (ADD) also unpacks local tar archives.
 
+    A source that is a string is a path or a pattern in ``origin``; the others say themselves where they come from.
     ``dest`` is absolute; one that ends with ``/`` is a directory. ``for_mount``: the result is only there for a RUN to
-    mount, and becomes no layer.
+    mount, and becomes no layer. ``parents``: files keep their directories, from the ``/./`` of a source on.
+    ``excludes``: patterns of files that are left out. ``link``: the files are put into an empty root filesystem, whose
+    layer does not depend on the parent.
     """
 
-    sources: tuple[str, ...]
+    sources: tuple[CopySource, ...]
     dest: str
     origin: Origin
     chown: str = ""
     chmod: str = ""
     unpack: bool = False
     for_mount: bool = False
+    parents: bool = False
+    excludes: tuple[str, ...] = ()
+    link: bool = False
     kind = "copy"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The sources that are paths or patterns in ``origin``."""
+        return tuple(source for source in self.sources if isinstance(source, str))
 
     @property
     def known_by_key(self) -> bool:

@@ -67,7 +67,7 @@ class CopyOperation:
     def _copy_result(self, build: ActiveBuild, origin: Result) -> Result:
         state = build.state
         with build.session.view(build.snapshot(origin)) as view, Root(view.path) as source:
-            content, selections = state.digests.of_tree(self.op.sources, source, origin)
+            content, selections = state.digests.of_tree(self.op.paths, source, origin)
             key = key_for(state, self, (content,))
             known = self.recall(state, key.digest)
             if known is not None:
