@@ -1,8 +1,8 @@
 """Runs the console script in forks of one process that has imported it, which saves the start of an interpreter.
 
 :class:`ForkServer` is the client. Run as a program, this module is the server. Its children are the program itself,
-with the environment, directory and standard streams of the caller. Use the real program where the start is what matters:
-imports, signals, the replay cache.
+with the environment, directory and standard streams of the caller. Use the real program where the start itself is
+tested: imports, signals, the replay cache.
 """
 
 from __future__ import annotations
@@ -148,9 +148,9 @@ def _become(request: Mapping[str, Any], fds: list[int], main: Any) -> None:
         if isinstance(status, str):
             sys.stderr.write(status + "\n")
             status = 1
-    except Exception:
-        traceback.print_exc()
     finally:
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(int(status or 0))
