@@ -26,12 +26,12 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     """
     text = flag.text
     fields = {key: expand(value) for key, value in flag.fields}
+    kind = syntax.checked_kind(text, expand(flag.kind), tuple(fields))
     empty = next((key for key, value in fields.items() if not value and key != "relabel"), None)
     if empty is not None:
         raise BuildError(f"RUN --mount={text}: {empty} is empty after its variables were replaced")
     if any("\0" in value for value in fields.values()):
         raise BuildError(f"RUN --mount={text}: a value has a null byte")
-    kind = flag.kind
     if "env" in fields and not _VARIABLE.fullmatch(fields["env"]):
         raise BuildError(
             f"RUN --mount={text}: env={fields['env']!r} of a secret is not the name of a variable"

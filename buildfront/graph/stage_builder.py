@@ -10,7 +10,7 @@ from typing import Any
 
 from ..dockerfile import instructions as ast
 from ..dockerfile.ignore import literal
-from ..dockerfile.parse import refuse_url, trigger
+from ..dockerfile.parse import trigger
 from ..errors import BuildError, SourceRange
 from . import config as fold
 from . import metadata
@@ -256,8 +256,6 @@ class StageBuilder:
         name = "ADD" if item.add else "COPY"
         sources = tuple(scope.expand(text) for text in item.sources)
         dest = scope.expand(item.dest)
-        for text in sources if item.add else ():
-            refuse_url(text)
         if any(not text for text in sources) or not dest:
             raise BuildError(f"{name} {' '.join(item.sources)} {item.dest}: a path is empty")
         if len(sources) > 1 and not dest.endswith("/") and dest not in (".", ".."):
