@@ -10,7 +10,7 @@ from ..errors import BuildError, nearest
 from .instructions import MountFlag
 
 KEYS: dict[str, tuple[str, ...]] = {
-    "bind": ("target", "source", "from", "readonly", "readwrite", "relabel", "id"),
+    "bind": ("target", "source", "from", "readonly", "readwrite", "relabel", "id", "env"),
     "cache": (
         "target",
         "id",
@@ -23,16 +23,17 @@ KEYS: dict[str, tuple[str, ...]] = {
         "uid",
         "gid",
         "relabel",
+        "env",
     ),
-    "tmpfs": ("target", "size", "readonly", "readwrite"),
+    "tmpfs": ("target", "size", "readonly", "readwrite", "source", "from", "id", "env"),
     "secret": ("id", "source", "target", "env", "required", "mode", "uid", "gid", "readonly", "readwrite"),
-    "ssh": ("id", "target", "required", "mode", "uid", "gid"),
+    "ssh": ("id", "target", "required", "mode", "uid", "gid", "readonly", "readwrite", "from", "env"),
 }
 """The keys of each type, by their first names (Dockerfile reference, "RUN --mount").
 
 ``relabel``, ``z`` and ``Z`` are podman's: they are for files of the host, and these mounts come from the store, so they
-change nothing. As in BuildKit, a key may be given twice and the last one counts, a secret's ``source`` is its id, and
-secrets are always read-only.
+change nothing. As in BuildKit, a key may be given twice and the last one counts, a secret's ``source`` is its id,
+secrets are always read-only, and some keys are taken where they mean nothing.
 """
 
 SHARING = ("shared", "private", "locked")
@@ -47,8 +48,8 @@ _OPPOSITES = {"readonly": "readwrite", "readwrite": "readonly"}
 def parse(text: str) -> MountFlag:
     """Return the flag of one ``--mount`` value.
 
-    Raises BuildError for an unknown type or key, a key without its value, and for ``from`` with a variable: the graph
-    needs to know it before variables are replaced.
+    A type with a variable is checked by the graph. Raises BuildError for an unknown type or key, a key without its
+    value, and for ``from`` with a variable: the graph needs to know it before variables are replaced.
     """
     fields: dict[str, str] = {}
     for item in _split(text):
@@ -61,20 +62,28 @@ def parse(text: str) -> MountFlag:
         for other in (key, _OPPOSITES.get(key, "")):
             fields.pop(other, None)  # the last one counts
         fields[key] = value
-    kind = fields.pop("type", "bind").lower()
-    if kind not in KEYS:
-        shown = nearest(kind, tuple(KEYS)) or f"known are {', '.join(KEYS)}"
-        raise BuildError(f"RUN --mount={text}: unknown type {kind!r}", hint=shown)
-    for key in fields:
-        if key not in KEYS[kind]:
-            known = nearest(key, KEYS[kind]) or f"type={kind} takes {', '.join(KEYS[kind])}"
-            raise BuildError(f"RUN --mount={text}: unknown key {key!r} for type={kind}", hint=known)
+    kind = fields.pop("type", "bind")
+    if "$" not in kind:
+        kind = checked_kind(text, kind, tuple(fields))
     if "$" in fields.get("from", ""):
         raise BuildError(
             f"RUN --mount={text}: from takes no variable",
             hint="name a stage there that says FROM with the variable: FROM ${IMAGE} AS tools",
         )
     return MountFlag(text, kind, tuple(fields.items()))
+
+
+def checked_kind(text: str, kind: str, keys: tuple[str, ...]) -> str:
+    """Return the type of a mount in lower case. Raises BuildError for an unknown one, and a key that it lacks."""
+    kind = kind.lower()
+    if kind not in KEYS:
+        shown = nearest(kind, tuple(KEYS)) or f"known are {', '.join(KEYS)}"
+        raise BuildError(f"RUN --mount={text}: unknown type {kind!r}", hint=shown)
+    for key in keys:
+        if key not in KEYS[kind]:
+            known = nearest(key, KEYS[kind]) or f"type={kind} takes {', '.join(KEYS[kind])}"
+            raise BuildError(f"RUN --mount={text}: unknown key {key!r} for type={kind}", hint=known)
+    return kind
 
 
 def _split(text: str) -> list[str]:
