@@ -276,7 +276,9 @@ class _Reader:
         if operator == "":
             raise self._bad(start, "the closing } is missing")
         known = operator in ("-", "+", "?", "#", "%")
-        wrong = pattern if colon else not known  # any other one after a colon is refused below, as in BuildKit
+        wrong = (
+            pattern if colon else not known
+        )  # any other one after a colon is refused below, as in BuildKit
         if wrong:
             raise self._unknown(start, name, char + (operator if colon else ""))
         word = self.until("}", raw=pattern)
