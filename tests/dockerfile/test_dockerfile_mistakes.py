@@ -46,7 +46,7 @@ def test_ten_are_enough() -> None:
     ("text", "hint"),
     [
         ("RNU a", "did you mean RUN?"),
-        ("hello", "is it a Dockerfile? The first instruction is FROM or ARG"),
+        ("import os", "is it a Dockerfile? The first instruction is FROM or ARG"),
         ("FROM a\nRUN b &&\n  make c", "does it belong to the line above? That line must end with \\"),
         ("# escape=`\nFROM a\necho", "does it belong to the line above? That line must end with `"),
         ("FROM a\nRUN b \\ # why\n  && c", "nothing may follow the \\ that continues the line above"),
