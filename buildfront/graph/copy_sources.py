@@ -69,6 +69,8 @@ def _source(text: str, item: ast.Copy) -> CopySource:
         return HttpFile(text, item.checksum, bool(item.unpack))
     if "\0" in text:
         raise BuildError(f"the source {text!r} has a null byte")
+    if not text:  # as a WORKDIR does, an empty path names the directory that it counts from
+        return "."
     if item.parents or not _CLIMBS.search(text):
         return text
     return posixpath.normpath("/" + text).lstrip("/") or "."  # ".." ends at the root of the context
