@@ -39,6 +39,9 @@ secrets are always read-only, and some keys are taken where they mean nothing.
 SHARING = ("shared", "private", "locked")
 """From the loosest to the strictest."""
 
+_NO_VALUE = "\0"
+"""Stands at the end of a key that was written without an equals sign."""
+
 _SPELLINGS = {"src": "source", "dst": "target", "destination": "target", "ro": "readonly", "rw": "readwrite"}
 _BOOLEANS = ("readonly", "readwrite", "required")
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
@@ -46,52 +49,59 @@ _OPPOSITES = {"readonly": "readwrite", "readwrite": "readonly"}
 
 
 def parse(text: str) -> MountFlag:
-    """Return the flag of one ``--mount`` value.
+    """Return the flag of one ``--mount`` value, its values as written.
 
-    A type with a variable is checked by the graph. Raises BuildError for an unknown type or key, a key without its
-    value, and for ``from`` with a variable: the graph needs to know it before variables are replaced.
+    As in BuildKit the rest is checked only when the stage is built, see :func:`checked_kind`. Raises BuildError for a
+    text that is not CSV, and for ``from`` with a variable: the graph needs to know it before variables are replaced.
     """
     fields: dict[str, str] = {}
     for item in _split(text):
         given, equals, value = ("relabel", "=", item) if item in ("z", "Z") else item.partition("=")
         key = _SPELLINGS.get(given.lower(), given.lower())
-        if key in _BOOLEANS:
-            value = value if equals or value else "true"
+        if not equals and key in _BOOLEANS:
+            value = "true"
         elif not equals:
-            raise BuildError(f"RUN --mount={text}: {given} needs a value", hint=f"write {given}=VALUE")
+            key += _NO_VALUE
         for other in (key, _OPPOSITES.get(key, "")):
             fields.pop(other, None)  # the last one counts
         fields[key] = value
+        if key == "from" and "$" in value[:-1]:
+            raise BuildError(
+                f"RUN --mount={text}: from takes no variable",
+                hint="name a stage there that says FROM with the variable: FROM ${IMAGE} AS tools",
+                about=item,
+            )
     kind = fields.pop("type", "bind")
-    if "$" not in kind:
-        kind = checked_kind(text, kind, tuple(fields))
-    if "$" in fields.get("from", ""):
-        raise BuildError(
-            f"RUN --mount={text}: from takes no variable",
-            hint="name a stage there that says FROM with the variable: FROM ${IMAGE} AS tools",
-        )
-    return MountFlag(text, kind, tuple(fields.items()))
+    return MountFlag(text, kind if "$" in kind else kind.lower(), tuple(fields.items()))
 
 
 def checked_kind(text: str, kind: str, keys: tuple[str, ...]) -> str:
-    """Return the type of a mount in lower case. Raises BuildError for an unknown one, and a key that it lacks."""
+    """Return the type of a mount in lower case; ``kind`` and ``keys`` are those of its flag.
+
+    Raises BuildError for an unknown type, for a key that the type lacks, and for one that was written without a value.
+    """
     kind = kind.lower()
     if kind not in KEYS:
         shown = nearest(kind, tuple(KEYS)) or f"known are {', '.join(KEYS)}"
-        raise BuildError(f"RUN --mount={text}: unknown type {kind!r}", hint=shown)
+        raise BuildError(f"RUN --mount={text}: unknown type {kind!r}", hint=shown, about=text)
     for key in keys:
+        if key.endswith(_NO_VALUE):
+            key = key.removesuffix(_NO_VALUE)
+            raise BuildError(
+                f"RUN --mount={text}: {key} needs a value", hint=f"write {key}=VALUE", about=text
+            )
         if key not in KEYS[kind]:
             known = nearest(key, KEYS[kind]) or f"type={kind} takes {', '.join(KEYS[kind])}"
-            raise BuildError(f"RUN --mount={text}: unknown key {key!r} for type={kind}", hint=known)
+            raise BuildError(
+                f"RUN --mount={text}: unknown key {key!r} for type={kind}", hint=known, about=text
+            )
     return kind
 
 
 def _split(text: str) -> list[str]:
     """Return the parts of one line of CSV: a part that contains a comma stands in double quotes."""
     if not text:
-        raise BuildError(
-            "RUN --mount needs a value", hint="for instance --mount=type=cache,target=/root/.cache"
-        )
+        return []
     try:
         return split_values(text)
     except RequestError as error:

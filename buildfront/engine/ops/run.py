@@ -21,6 +21,7 @@ from ..cancellation import Cancelled
 from ..operation import Reads
 from ..report import Report
 from ..result import Result
+from ..selection import Wanted
 from ..state import State
 from .run_checks import require_device
 from .run_inputs import RunInputs, mount_content, planned_mounts
@@ -191,7 +192,7 @@ def _content(build: ActiveBuild, mount: Mount) -> str:
     result = state.results[mount.origin]
     with build.session.view(build.snapshot(result)) as view, Root(view.path) as source:
         what = "stage it is mounted from"
-        return state.digests.of_tree((literal(mount.source),), source, result, what)[0]
+        return state.digests.of_tree(Wanted((literal(mount.source),)), source, result, what)[0]
 
 
 def _mount_parts(mount: Mount, content: str) -> dict[str, Any]:

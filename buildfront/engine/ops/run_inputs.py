@@ -23,6 +23,7 @@ from ...image.owner import own
 from ..active_build import ActiveBuild
 from ..cache_key import canonical
 from ..cancellation import Cancelled
+from ..selection import Wanted
 from ..state import State
 from .run_request import SCRIPT
 
@@ -87,7 +88,7 @@ def mount_content(state: State, mount: Mount) -> str | None:
         return f"step:{result.key}"
     if mount.source == "/":
         return f"step:{result.key}:{result.snapshot}"
-    return state.digests.of_step((literal(mount.source),), result)
+    return state.digests.of_step(Wanted((literal(mount.source),)), result)
 
 
 def cache_base(state: State, mount: Mount) -> str:

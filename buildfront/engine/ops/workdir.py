@@ -15,7 +15,7 @@ from ..cache_lookup import key_for, recall
 from ..operation import Reads
 from ..result import Result
 from ..state import State
-from .copier import owner
+from .owners import find_owner
 
 
 class WorkdirOperation:
@@ -54,7 +54,8 @@ def make_directory(op: WorkdirOp, root: Root) -> bool:
     way.
     """
     try:
-        uid, gid = owner(root, op.user) or (0, 0)
+        found, _ = find_owner(root, op.user)
+        uid, gid = found or (0, 0)
     except BuildError:
         uid = gid = 0
     try:
