@@ -495,9 +495,12 @@ def test_expose(words, expected):
 
 
 def test_volume():
-    assert set(config('FROM a\nENV v=/x\nVOLUME $v "/a b"\nVOLUME ["$v/y"]')["Volumes"]) == {
+    assert set(
+        config('FROM a\nENV v=/x\nVOLUME $v\nVOLUME ["/a b", " /c "]\nVOLUME ["$v/y"]')["Volumes"]
+    ) == {
         "/x",
         "/a b",
+        "/c",
         "/x/y",
     }
     assert "empty path" in str(failure("FROM a\nVOLUME /a $none"))

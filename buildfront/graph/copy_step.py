@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..dockerfile import instructions as ast
 from ..errors import BuildError
 from . import git_reference
-from .documents import file_of
+from .document_files import file_of
 from .scope import Scope
 from .step_graph import CopyOp, CopySource, GitTree, HttpFile, Origin
 
