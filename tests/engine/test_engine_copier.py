@@ -11,9 +11,10 @@ import tarfile
 import pytest
 import zstandard
 
-from buildfront.engine.ops.copier import Copier, is_tar, parse_chmod
+from buildfront.engine.ops.copier import Copier
+from buildfront.engine.ops.owners import find_owner
 from buildfront.engine.ops.workdir import make_directory
-from buildfront.engine.selection import select
+from buildfront.engine.selection import select, wanted
 from buildfront.errors import BuildError
 from buildfront.graph import CopyOp, Origin, WorkdirOp
 from run_step import Root
@@ -43,11 +44,13 @@ def place(tmp_path):
     return tmp_path
 
 
-def copy(place, sources, dest, *, keep_owner=False, **fields):
+def copy(place, sources, dest, *, keep_owner=False, more={}, **fields):
     sources = (sources,) if isinstance(sources, str) else tuple(sources)
     op = CopyOp(sources, dest, Origin("context"), **fields)
     with Root(str(place / "source")) as source, Root(str(place / "target")) as target:
-        Copier(op, source, target, keep_owner=keep_owner).run(select(source, sources))
+        copier = Copier(op, target, owner=find_owner(target, op.chown)[0])
+        copier.copy(source, select(source, wanted(op, sources)), keep=keep_owner, unpacks=op.unpack, **more)
+        copier.finish()
 
 
 def tree(top):

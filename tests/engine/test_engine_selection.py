@@ -5,7 +5,7 @@ import os
 import pytest
 
 from buildfront.dockerfile import ignore
-from buildfront.engine.selection import select
+from buildfront.engine.selection import Wanted, select
 from buildfront.engine.selection_digest import digest, hash_fd
 from buildfront.errors import BuildError
 from run_step import Root
@@ -26,11 +26,11 @@ def top(tmp_path):
     return place
 
 
-def find(top, *sources, rules="", prune=None, what="build context"):
+def find(top, *sources, rules="", prune=None, what="build context", **more):
     patterns = ignore.parse(rules)
     prune = not patterns.has_exceptions if prune is None else prune
     with Root(str(top)) as root:
-        return select(root, sources, excludes=patterns.excludes, prune=prune, what=what)
+        return select(root, Wanted(sources, **more), excludes=patterns.excludes, prune=prune, what=what)
 
 
 def paths(selections):
@@ -103,11 +103,11 @@ def test_links_out_of_the_context_end_inside(top):
     (top / "etc").mkdir()
     (top / "etc/passwd").write_text("inside")
     with Root(str(top)) as root:
-        (found,) = select(root, ("out",))
+        (found,) = select(root, Wanted(("out",)))
         fd = root.open(found.path)
         assert os.read(fd, 100) == b"inside"
         os.close(fd)
-        assert paths(select(root, ("host",))) == [("host", ["", "passwd"])]
+        assert paths(select(root, Wanted(("host",)))) == [("host", ["", "passwd"])]
 
 
 def test_links_inside_a_directory_are_taken_as_links(top):
@@ -145,7 +145,7 @@ def test_exceptions_inside_an_ignored_directory(top):
 
 def value(top, *sources, owners=False):
     with Root(str(top)) as root:
-        return digest(root, select(root, sources), hash_fd, owners=owners)
+        return digest(root, select(root, Wanted(sources)), hash_fd, owners=owners)
 
 
 def test_times_do_not_count(top):

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from buildfront.dockerfile.ignore import literal
 from buildfront.engine import cache_key
 from buildfront.engine.ops.copier import Copier
-from buildfront.engine.selection import Item, Selection, select
+from buildfront.engine.selection import Item, Selection, Wanted, select, wanted
 from buildfront.engine.selection_digest import describe, digest, encode, hash_fd
 from buildfront.graph import CopyOp, Origin
 from run_step import Root
@@ -31,7 +31,7 @@ CONTENTS = ("", "a", "[0a]", "sha256:a", '["item"]')
 
 def value(top: Path, sources: tuple[str, ...], *, owners: bool = False) -> str:
     with Root(str(top)) as root:
-        return digest(root, select(root, sources), hash_fd, owners=owners)
+        return digest(root, select(root, Wanted(sources)), hash_fd, owners=owners)
 
 
 def copied(top: Path, sources: tuple[str, ...], *, owners: bool = False, for_mount: bool = False) -> object:
@@ -39,7 +39,9 @@ def copied(top: Path, sources: tuple[str, ...], *, owners: bool = False, for_mou
     with tempfile.TemporaryDirectory() as target:
         op = CopyOp(sources, "/content" if for_mount else "/d/", Origin("context"), for_mount=for_mount)
         with Root(str(top)) as source, Root(target) as root:
-            Copier(op, source, root, keep_owner=owners).run(select(source, sources))
+            copier = Copier(op, root)
+            copier.copy(source, select(source, wanted(op, sources)), keep=owners)
+            copier.finish()
         return seen(target)
 
 
