@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
@@ -78,13 +77,12 @@ class ActiveBuild:
         key: Key,
         act: Callable[[Root], object],
         *,
-        keep_empty: bool = True,
         layer: bool = True,
     ) -> Result:
         """Call ``act`` with a copy of the parent's root filesystem, and return what came of it as the step's result.
 
-        Without ``keep_empty``, an ``act`` that changed nothing makes no layer and no snapshot. Without ``layer`` the
-        snapshot is kept, and no layer is written.
+        An ``act`` that changed nothing makes an empty layer. Without ``layer`` the snapshot is kept, and no layer is
+        written.
         """
         before = self.state.parent(step)
         parent = self.snapshot(before)
@@ -95,12 +93,6 @@ class ActiveBuild:
             with Root(active.path) as root:
                 act(root)
             self._compare(active.finish(), parent, entries)
-            if not entries.count and not keep_empty:
-                active.discard()
-                entries.close()
-                self.layers.record(step, key, parent, changed=False)
-                self.report.done(step)
-                return replace(before, key=key.digest, changed=False, cached=False)
             number = self.session.commit(active, parent, empty=not entries.count)
             self.layers.made(number, parent)
         except BaseException:

@@ -19,7 +19,7 @@ from .owners import find_owner
 
 
 class WorkdirOperation:
-    """One WORKDIR. Where the directory exists already, the step has no layer."""
+    """One WORKDIR. It has a layer, as in BuildKit; an empty one where the directory exists already."""
 
     def __init__(self, step: Step, op: WorkdirOp) -> None:
         self.step = step
@@ -33,8 +33,8 @@ class WorkdirOperation:
         return ()
 
     def key_parts(self, reads: Reads, run_options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the directory and its owner."""
-        return {"path": self.op.path, "user": self.op.user}
+        """Return the directory and its owner; and that there is a layer, which older versions made only of a change."""
+        return {"path": self.op.path, "user": self.op.user, "layer": True}
 
     def recall(self, state: State, key: str) -> Result | None:
         """Return the result that the catalogue has for this key."""
@@ -44,7 +44,7 @@ class WorkdirOperation:
         """Make the directory."""
         build.report.start(self.step)
         key = key_for(build.state, self, ())
-        return build.change(self.step, key, partial(make_directory, self.op), keep_empty=False)
+        return build.change(self.step, key, partial(make_directory, self.op))
 
 
 def make_directory(op: WorkdirOp, root: Root) -> bool:
