@@ -5,7 +5,7 @@ import os
 import pytest
 
 from buildfront.dockerfile import ignore
-from buildfront.engine.selection import Wanted, select
+from buildfront.engine.selection import Wanted, is_pattern, select
 from buildfront.engine.selection_digest import digest, hash_fd
 from buildfront.errors import BuildError
 from run_step import Root
@@ -87,16 +87,41 @@ def test_missing(top, source):
     assert repr(source) in str(caught.value) and "count from the root" in caught.value.hint
 
 
-def test_a_pattern_without_a_match_beside_another_source(top):
-    assert [item.path for item in find(top, "a.txt", "package-lock.json*")] == ["a.txt"]
-    with pytest.raises(BuildError, match="'none'"):
-        find(top, "a.txt", "none")
+def test_a_pattern_without_a_match_selects_nothing(top):
+    for sources in (("*.none",), ("*.none", "none?"), ("dir/*.none",), ("a.txt/*",), ("*/none",)):
+        assert find(top, *sources, required=False) == []
+    assert [item.path for item in find(top, "a.txt", "lock.json*", required=False)] == ["a.txt"]
+    for source in ("none", "none/*", "a\\*"):
+        with pytest.raises(BuildError, match="is not in the build context"):
+            find(top, "a.txt", source, required=False)
 
 
-@pytest.mark.parametrize("source", ["..", "../a", "dir/../../a", "/../a"])
-def test_leaving(top, source):
-    with pytest.raises(BuildError, match="leads out of the build context"):
-        find(top, source)
+@pytest.mark.parametrize("source", ["../a.txt", "dir/../../a.txt", "/../a.txt", "../../dir/../a.txt"])
+def test_a_path_that_leads_above_the_top_begins_at_the_top(top, source):
+    assert paths(find(top, source)) == [("a.txt", [""])]
+    assert find(top, "..")[0].path == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", False),
+        ("a*", True),
+        ("?", True),
+        ("[a]", True),
+        ("a]", False),
+        ("a\\*b", False),
+        ("a\\\\*", True),
+        ("\\", False),
+    ],
+)
+def test_a_wildcard_after_a_backslash_is_none(text, expected):
+    assert is_pattern(text) is expected
+
+
+def test_an_escaped_character_below_a_wildcard_stands_for_itself(top):
+    (top / "other/x*").write_text("")
+    assert paths(find(top, "o*/x\\*")) == [("other/x*", [""])]
 
 
 def test_links_out_of_the_context_end_inside(top):
