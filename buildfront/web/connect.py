@@ -251,9 +251,7 @@ class Network(httpcore.NetworkBackend):
         addresses = look_up(host, port, self._lines.cut)
         if self._judge:
             url = Url(self._scheme, host, port, "/")
-            refusal = check_addresses(
-                self._reach, url, [text for _, text, _ in addresses], plain=self._plain
-            )
+            refusal = check_addresses(self._reach, url, [text for _, text, _ in addresses], plain=self._plain)
             if refusal is not None:
                 raise refusal
         deadline = time.monotonic() + _CONNECT
