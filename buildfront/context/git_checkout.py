@@ -7,8 +7,9 @@ import stat
 
 from ..errors import BuildError
 from ..graph.git_reference import shown
+from .git_commit import Resolved
 from .git_program import Git, GitFailed
-from .git_repository import Resolved, kept_ref
+from .git_repository import kept_ref
 
 
 def check_out(

@@ -6,30 +6,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from typing import NamedTuple
 
 from ..errors import BuildError
 from ..graph.git_reference import check_ref, is_commit, shown
 from ..graph.step_graph import GitTree
 from ..store.downloads import Place
+from .git_commit import Resolved, compared, fixed
 from .git_program import Git, GitFailed
-
-
-class Resolved(NamedTuple):
-    """What a ref stands for now.
-
-    ``name`` is the full name of the branch or tag, or the commit itself. ``object`` is the commit, or the object of an
-    annotated tag whose commit is ``peeled``, which is empty for other refs.
-    """
-
-    name: str
-    object: str
-    peeled: str = ""
-
-    @property
-    def commit(self) -> str:
-        """The commit, as far as it is known without the repository."""
-        return self.peeled or self.object
 
 
 def resolve(git: Git, tree: GitTree) -> Resolved:
@@ -40,33 +23,7 @@ def resolve(git: Git, tree: GitTree) -> Resolved:
     """
     check_ref(tree.ref)
     found = fixed(tree)
-    return _compared(tree, _ask(git, tree.remote, tree.ref)) if found is None else found
-
-
-def fixed(tree: GitTree) -> Resolved | None:
-    """Return what a tree's text determines: a whole commit hash; None if the server has to be asked.
-
-    With ``fetch_by_commit`` the checksum is the commit, and the ref is only a name for it.
-    """
-    if is_commit(tree.ref):
-        return _compared(tree, Resolved(tree.ref, tree.ref))
-    if not tree.fetch_by_commit:
-        return None
-    if not is_commit(tree.checksum):
-        raise BuildError(f"fetch-by-commit of {shown(tree.remote)} needs the whole commit hash as checksum")
-    name = tree.ref if tree.ref.startswith("refs/") or not tree.ref else f"refs/heads/{tree.ref}"
-    return Resolved(name or tree.checksum, tree.checksum)
-
-
-def _compared(tree: GitTree, found: Resolved) -> Resolved:
-    checksum = tree.checksum
-    if found.object.startswith(checksum) or found.peeled.startswith(checksum):
-        return found
-    what = " or ".join(item for item in (found.object, found.peeled) if item)
-    raise BuildError(
-        f"{found.name} of {shown(tree.remote)} is {what}, and {checksum} is wanted",
-        hint="if it was moved on purpose, correct the checksum",
-    )
+    return compared(tree, _ask(git, tree.remote, tree.ref)) if found is None else found
 
 
 def _ask(git: Git, remote: str, ref: str) -> Resolved:
@@ -125,7 +82,8 @@ class Repository:
     def fetch(self, wanted: Resolved, *, by_commit: bool = False) -> str:
         """Return the path of the bare repository, which has the commit of ``wanted`` with all its files.
 
-        With ``by_commit`` the name of ``wanted`` is not asked for. The commit lies at :func:`kept_ref`. Raise BuildError if it can't be had.
+        With ``by_commit`` the name of ``wanted`` is not asked for. The commit lies at :func:`kept_ref`. Raise
+        BuildError if it can't be had.
         """
         wide = len(wanted.object) == 64
         path = self.place.data("wide" if wide else "bare")

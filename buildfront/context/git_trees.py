@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING
 from run_step.ssh.proxy import Proxy
 
 from ..errors import BuildError
-from ..graph.git_reference import shown
+from ..graph.git_reference import is_web, shown
 from ..graph.step_graph import GitTree
 from .fetch_limits import FetchLimits
 from .git_checkout import check_out
+from .git_commit import Resolved, fixed
 from .git_program import Git
-from .git_repository import Repository, Resolved, fixed, resolve
+from .git_repository import Repository, resolve
+from .secret_headers import header_value
 from .workplace import Workplace
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ class GitTrees:
 
     def _git(self, remote: str, stack: ExitStack) -> Git:
         agent = known_hosts = ""
-        if not remote.startswith(("http://", "https://", "git://")):
+        if not is_web(remote):
             known_hosts = os.path.join(self._workplace.store.root, "downloads", "known_hosts")
             os.makedirs(os.path.dirname(known_hosts), mode=0o700, exist_ok=True)
             agent = self._agent(remote, stack)
@@ -135,14 +137,3 @@ class GitTrees:
             scope = next((prefix for prefix in _SHARED if remote.startswith(prefix)), remote)
             return {f"http.{scope}.extraheader": f"Authorization: {value}"}, words
         return {}, ()
-
-
-def header_value(name: str, data: bytes) -> str:
-    """Return a secret as the value of a header. Raise BuildError if it can't be one."""
-    try:
-        value = data.decode("ascii").strip()
-    except UnicodeDecodeError:
-        value = ""
-    if not value or not value.isprintable():
-        raise BuildError(f"the secret {name} is not one line of printable characters")
-    return value

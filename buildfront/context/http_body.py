@@ -12,6 +12,7 @@ from typing import IO
 from ..errors import BuildError
 from ..sizes import decimal_size
 from ..web.http import Broken, Response
+from .downloaded import Report
 from .fetch_limits import FetchLimits
 
 _TRIES = 5
@@ -20,9 +21,6 @@ _RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]+/(?:[0-9]+|\*)")
 
 Ask = Callable[[dict[str, str]], Response]
 """Sends the request with more headers, and returns the answer."""
-
-Report = Callable[[int, int | None], None]
-"""Called with the bytes so far, and with all of them if that is known. May raise to end it."""
 
 
 class Body:

@@ -16,21 +16,14 @@ from ..store.downloads import Place
 from ..store.failure import telling
 from ..web.http import Broken, Http, Response
 from ..web.redirects import follow
+from .downloaded import Downloaded, Report
 from .fetch_limits import FetchLimits
-from .http_body import Body, Report
+from .http_body import Body
 from .http_source import WebSource, read_url
 
 _LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
 _CHECKSUM = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
 _LONGEST = 1000  # characters of a header that is kept
-
-
-class Downloaded(NamedTuple):
-    """A file that the store keeps. ``mtime`` is in seconds; ``directory`` holds the file."""
-
-    directory: str
-    digest: str
-    mtime: int
 
 
 class HttpFiles:
@@ -165,7 +158,7 @@ class HttpFiles:
                     "last_modified": response.header("last-modified")[:_LONGEST],
                 }
             )
-            place.drop_others(f"{digits}-{mtime}")
+            place.drop_others()
         return Downloaded(directory, f"sha256:{digits}", mtime)
 
     def _ask(

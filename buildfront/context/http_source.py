@@ -1,9 +1,8 @@
-"""The URL of a file as text: what is requested, what is shown, and the name that the file gets."""
+"""The URL of a file as text: what is requested, and what is shown."""
 
 from __future__ import annotations
 
 import base64
-import posixpath
 from typing import NamedTuple
 from urllib.parse import quote, unquote
 
@@ -11,8 +10,6 @@ from ..errors import BuildError
 from ..graph.git_reference import shown
 from ..web.urls import Url, parse
 
-_UNNAMED = "__unnamed__"
-_FALLBACK = "download"
 _PRINTABLE = "".join(chr(code) for code in range(0x21, 0x7F))
 
 
@@ -51,18 +48,3 @@ def read_url(text: str) -> WebSource:
             raise BuildError(f"the URL {shown(text)!r} is refused: its host is not a name") from None
     target = quote(target.encode("utf-8", "surrogateescape"), safe=_PRINTABLE)
     return WebSource(parse(f"{scheme}{colon}{host}{target}", "the URL"), login)
-
-
-def file_name(text: str) -> str:
-    """Return the name that ADD gives to the file of a URL: the last part of its path, decoded.
-
-    It is never empty, ``.`` or ``..``, and has no slash and no control character.
-    """
-    rest = text.partition("://")[2].partition("#")[0].partition("?")[0]
-    path = unquote(rest.partition("/")[2], errors="surrogateescape")
-    base = posixpath.basename(path.rstrip("/"))
-    if base in ("", "."):
-        return _UNNAMED
-    base = base.strip()
-    unfit = base in ("", ".", "..") or any(ord(char) < 0x20 or 0x7F <= ord(char) < 0xA0 for char in base)
-    return _FALLBACK if unfit or len(base.encode("utf-8", "surrogateescape")) > 255 else base

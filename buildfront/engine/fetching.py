@@ -9,9 +9,8 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from ..context.git_repository import Resolved, fixed
-from ..context.http_file import Downloaded
-from ..context.http_source import file_name
+from ..context.downloaded import Downloaded, file_name
+from ..context.git_commit import Resolved, fixed
 from ..context.remote import Remote
 from ..graph.step_graph import GitTree, HttpFile
 from ..sizes import decimal_size

@@ -24,8 +24,8 @@ class State:
 
     ``bases`` are images by the references of the graph, ``contexts`` are directories by name (the build context has
     the empty name). ``run_options`` are the options of every RUN that are part of its key; ``no_cache_stages`` are the
-    numbers of stages that are not answered from the cache. ``results`` are by the ids of steps. ``remotes`` fetches what
-    ADD reads from the network.
+    numbers of stages that are not answered from the cache. ``results`` are by the ids of steps. ``remotes`` fetches
+    what ADD reads from the network.
     """
 
     store: Store

@@ -67,6 +67,11 @@ def is_http(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
+def is_web(remote: str) -> bool:
+    """Return whether a remote is read without ssh."""
+    return remote.startswith(("http://", "https://", "git://"))
+
+
 def parse_git_reference(text: str) -> GitReference | None:
     """Return the repository that a text stands for, or None for a text that is no git reference.
 

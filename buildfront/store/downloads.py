@@ -1,8 +1,7 @@
 """Downloads that the store keeps: a directory for each place on the network, with a lock, data and a record.
 
-A directory is used by builds (a shared lock), changed by one (an exclusive one), and removed by :func:`remove_unused`
-if no build uses it. Whatever was left incomplete by a program that was killed is removed by the next one that changes
-the directory.
+A directory is used by builds (a shared lock), and changed by one (an exclusive one). Whatever was left incomplete by a
+program that was killed is removed by the next one that changes the directory.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ class Place:
         self.path = os.path.join(
             root, "downloads", kind, hashlib.sha256(name.encode("utf-8", "replace")).hexdigest()
         )
+        self._given: set[str] = set()
         with telling(root):
             self._use = self._open()
 
@@ -102,7 +102,8 @@ class Place:
         return path
 
     def data(self, name: str) -> str:
-        """Return the path of complete data."""
+        """Return the path of complete data, which stays until :meth:`close`."""
+        self._given.add(f"data-{name}")
         return self._at(f"data-{name}")
 
     def keep(self, begun: str, name: str) -> str:
@@ -114,12 +115,12 @@ class Place:
             os.rename(begun, path)
         return path
 
-    def drop_others(self, name: str) -> None:
-        """Remove all data but that of this name, if no other build uses it."""
+    def drop_others(self) -> None:
+        """Remove all data that no build uses, and that has not been asked for here."""
         with suppress(BlockingIOError):
             fcntl.flock(self._use, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for entry in os.listdir(self.path):
-                if entry.startswith("data-") and entry != f"data-{name}":
+                if entry.startswith("data-") and entry not in self._given:
                     remove_tree(self._at(entry))
         fcntl.flock(self._use, fcntl.LOCK_SH)
 
