@@ -16,13 +16,13 @@ from ..context.origin import Places
 from ..context.remote import Remote
 from ..context.workplace import Workplace
 from ..dockerfile import parse
+from ..dockerfile.instructions import From, Instruction
 from ..engine.events import Event, Listener
 from ..engine.fetching import Fetching
-from ..engine.ops.run_checks import network_not_allowed
+from ..engine.ops.run_checks import check_allowed
 from ..engine.walk import Engine
-from ..errors import BuildError
-from ..graph import GraphOptions, StepGraph, build_graph, references
-from ..graph.git_reference import is_web, parse_git_reference
+from ..errors import BuildError, nearest
+from ..graph import GraphOptions, StepGraph, build_graph, git_reference, references
 from ..graph.step_graph import CopyOp
 from ..image import platform as platforms
 from ..image import reference as image_reference
@@ -96,19 +96,10 @@ def _prepare(
 ) -> Prepared:
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
-    graph_options = GraphOptions(options.build_args, options.target, platform, named, options.labels)
-    bases: dict[str, BaseImage] = {}
-    for name, where in references(instructions, graph_options).items():
-        try:
-            bases[name] = resolve(
-                store,
-                name,
-                platform=platform,
-                pull=options.pull,
-                report=lambda text: emit(Event("info", data={"text": text})),
-            )
-        except BuildError as error:
-            raise error.at(where) from None
+    graph_options = GraphOptions(
+        options.build_args, options.target, platform, named, options.labels, platforms.host()
+    )
+    bases = _bases(instructions, graph_options, options, store, emit)
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
     for place, text in graph.warnings:
         emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
@@ -119,7 +110,7 @@ def _prepare(
             found = places.named(named[name].value)
             contexts[name] = named_directory(found.directory)
             local = local and found.local
-    _check_network(graph, options)
+    check_allowed(graph, options)
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, options, emit, remotes)
     return Prepared(store, source, graph, bases, contexts, engine, local)
@@ -128,8 +119,12 @@ def _prepare(
 def _agents(options: BuildOptions) -> Mapping[str, Agent]:
     """Return the agents of a build. The user's own one is lent to read the contexts that are named by ssh."""
     texts = [text for text in (options.context, *options.contexts.values()) if not os.path.exists(text)]
-    remotes = [git.remote for text in texts if (git := parse_git_reference(text)) is not None]
-    if "default" in options.agents or all(map(is_web, remotes)) or not os.environ.get("SSH_AUTH_SOCK"):
+    remotes = [git.remote for text in texts if (git := git_reference.parse(text, context=True)) is not None]
+    if (
+        "default" in options.agents
+        or all(map(git_reference.is_web, remotes))
+        or not os.environ.get("SSH_AUTH_SOCK")
+    ):
         return options.agents
     return {**options.agents, **open_agents(("default",))}
 
@@ -140,14 +135,33 @@ def _contexts_of(graph: StepGraph) -> list[str]:
     return list(dict.fromkeys(origin.name for origin in origins if origin.kind == "context" and origin.name))
 
 
-def _check_network(graph: StepGraph, options: BuildOptions) -> None:
-    """Raise BuildError where a Dockerfile asks for more of the network than the options give and allow.
-
-    What the default network gives depends on the machine: the engine looks when it has something to run.
-    """
-    asked = options.run_defaults.network if options.run_defaults is not None else "default"
-    if asked in ("", "default", "host") or "network.host" in options.allow:
-        return
-    for step, op in graph.runs():
-        if op.network == "host":
-            raise network_not_allowed(asked).at(step.source)
+def _bases(
+    instructions: tuple[Instruction, ...],
+    graph_options: GraphOptions,
+    options: BuildOptions,
+    store: Store,
+    emit: Listener,
+) -> dict[str, BaseImage]:
+    """Return the images that the build needs. One found may have ONBUILD triggers that read more of them."""
+    bases: dict[str, BaseImage] = {}
+    while True:
+        configs = {name: base.config for name, base in bases.items()}
+        found = references(instructions, graph_options, configs)
+        missing = {name: where for name, where in found.items() if name not in bases}
+        if not missing:
+            return bases
+        for name, where in missing.items():
+            try:
+                bases[name] = resolve(
+                    store,
+                    name,
+                    platform=graph_options.platform,
+                    pull=options.pull,
+                    report=lambda text: emit(Event("info", data={"text": text})),
+                )
+            except BuildError as error:
+                stages = [item.name for item in instructions if isinstance(item, From) and item.name]
+                near = nearest(name, tuple(stages))
+                raise BuildError(
+                    error.what, where=where, hint=near or error.hint, status=error.status
+                ) from None

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 
 from ..errors import BuildError
-from ..graph import NamedContext
-from ..graph.git_reference import is_http, parse_git_reference, shown
+from ..graph import NamedContext, git_reference
+from ..graph.git_reference import is_http, shown
 
 
 def named_context(name: str, value: str) -> NamedContext:
@@ -23,7 +23,7 @@ def named_context(name: str, value: str) -> NamedContext:
             f"the build context {name}={value}: a target of another build can't be a context",
             hint=f"build it with --output type=oci,tar=false, and give {name}=oci-layout://PATH",
         )
-    if parse_git_reference(value) is not None:
+    if git_reference.parse(value, context=True) is not None:
         return NamedContext("dir", value)
     raise BuildError(
         f"the build context {name}={shown(value)} does not exist",

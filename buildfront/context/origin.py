@@ -7,7 +7,8 @@ import os
 from typing import IO, NamedTuple
 
 from ..errors import BuildError
-from ..graph.git_reference import GitReference, is_http, parse_git_reference, shown
+from ..graph import git_reference
+from ..graph.git_reference import GitReference, is_http, shown
 from ..graph.step_graph import GitTree
 from ..image.compression import Rejoined
 from .archive import is_archive, unpack
@@ -59,7 +60,7 @@ class Places:
             return Place(path.rstrip("/") or "/", local=True)
         if os.path.isfile(path):
             return Place(self._archive(path, f"the context {path}"))
-        if (git := parse_git_reference(path)) is not None:
+        if (git := git_reference.parse(path, context=True)) is not None:
             return Place(
                 self._tree(git, keep_git_dir=self._keep_git_dir, commit_times=self._commit_times),
                 fetched=True,
@@ -74,7 +75,7 @@ class Places:
             return Place(value, local=True)
         if os.path.isfile(value):
             return Place(self._archive(value, f"the build context {value}"))
-        if (git := parse_git_reference(value)) is not None:
+        if (git := git_reference.parse(value, context=True)) is not None:
             return Place(self._tree(git), fetched=True)
         return Place(self._remote.fetch(value, _NAME).directory, fetched=True)
 

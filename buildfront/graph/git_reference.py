@@ -38,7 +38,6 @@ class GitReference:
 
     ``remote`` is a URL as git takes it. ``subdir`` is relative, and empty for the whole tree. ``keep_git_dir`` and
     ``submodules`` are None where the text doesn't say. ``commit_times``: files get the time of the commit.
-    ``looks_local``: the text may be a path as well (``github.com/…``), and stands for a repository only as a context.
     """
 
     remote: str
@@ -49,7 +48,6 @@ class GitReference:
     submodules: bool | None = None
     commit_times: bool = False
     fetch_by_commit: bool = False
-    looks_local: bool = False
 
     @property
     def name(self) -> str:
@@ -63,8 +61,8 @@ def is_commit(text: str) -> bool:
 
 
 def is_http(text: str) -> bool:
-    """Return whether a source is an http or https URL. One that is also a git reference is the latter first."""
-    return text.startswith(("http://", "https://"))
+    """Return whether a text is the URL of a file: an http or https URL that is no git reference."""
+    return text.startswith(("http://", "https://")) and parse(text) is None
 
 
 def is_web(remote: str) -> bool:
@@ -72,48 +70,55 @@ def is_web(remote: str) -> bool:
     return remote.startswith(("http://", "https://", "git://"))
 
 
-def parse_git_reference(text: str) -> GitReference | None:
+def parse(text: str, *, context: bool = False) -> GitReference | None:
     """Return the repository that a text stands for, or None for a text that is no git reference.
 
-    An http or https URL is one if its path ends with ``.git``. Raise BuildError for a git reference whose query or
-    parts are wrong.
+    An http or https URL is one if its path ends with ``.git``. ``github.com/…`` is one for a ``context``, and a path for
+    ADD. Raise BuildError for a git reference whose query or parts are wrong.
     """
     if text.startswith(("./", "../")):
         return None
-    parts = _split(text)
+    parts = _split(text, hub=context and text.startswith("github.com/"))
     if parts is None:
         return None
     remote, query, fragment = parts
-    ref, _, subdir = (fragment or "").partition(":")
+    ref, _, subdir = fragment.partition(":")
     found = _Settings(text, ref, posixpath.normpath("/" + subdir).strip("/"))
     found.load(query)
-    return found.reference(remote, looks_local=text.startswith("github.com/"))
+    return found.reference(remote)
 
 
-def _split(text: str) -> tuple[str, str, str] | None:
+def _split(text: str, *, hub: bool) -> tuple[str, str, str] | None:
     """Return the URL for git, the query and the fragment; None for a text that is no git reference."""
-    if text.startswith("github.com/"):
-        text = f"https://{text}"
-        local = True
-    else:
-        local = False
     if _UNFIT.search(text):
         return None
+    if hub:
+        text = f"https://{text}"
     scheme = _SCHEME.match(text)
     if scheme is None:
         scp = _SCP.fullmatch(text)
-        return None if scp is None else (scp[1], scp[2] or "", scp[3] or "")
-    if scheme[1].lower() not in PROTOCOLS:
+        if scp is None:
+            return None
+        _refuse_option(text, scp[1])
+        return scp[1], scp[2] or "", scp[3] or ""
+    name = scheme[1].lower()
+    if name not in PROTOCOLS:
         return None
     rest, _, fragment = text[scheme.end() :].partition("#")
     rest, _, query = rest.partition("?")
     host, slash, path = rest.partition("/")
     if _HOST.fullmatch(host) is None:
         return None
-    web = scheme[1].lower() in ("http", "https") and not local
-    if web and not unquote(path).endswith(".git"):
+    if name in ("http", "https") and not hub and not unquote(path).endswith(".git"):
         return None
-    return f"{scheme[1].lower()}://{host}{slash}{path.replace(' ', '%20')}", query, unquote(fragment)
+    _refuse_option(text, host)
+    return f"{name}://{host}{slash}{path.replace(' ', '%20')}", query, unquote(fragment)
+
+
+def _refuse_option(text: str, authority: str) -> None:
+    """Raise BuildError for a user or host that ssh could take for an option."""
+    if authority.startswith("-") or "@-" in authority.partition(":")[0]:
+        raise BuildError(f"the git reference {shown(text)!r}: a user or host can't begin with a hyphen")
 
 
 class _Settings:
@@ -149,7 +154,7 @@ class _Settings:
         if get("mtime", "checkout") not in ("checkout", "commit"):
             raise self._wrong(f"mtime={get('mtime')} is neither checkout nor commit")
 
-    def reference(self, remote: str, *, looks_local: bool) -> GitReference:
+    def reference(self, remote: str) -> GitReference:
         checksum = self._values.get("commit") or self._values.get("checksum") or ""
         if checksum and _DIGITS.fullmatch(checksum) is None:
             raise self._wrong(f"the checksum {checksum!r} is not the beginning of a commit hash")
@@ -164,7 +169,6 @@ class _Settings:
             self._flag("submodules"),
             self._values.get("mtime") == "commit",
             bool(self._flag("fetch-by-commit")),
-            looks_local,
         )
 
     def _agreed(self, what: str, one: str, other: str) -> str:

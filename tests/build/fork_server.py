@@ -53,6 +53,8 @@ class ForkServer:
             given.write(input)
             given.seek(0)
             request = {"args": list(args), "env": dict(env), "cwd": os.fspath(cwd) if cwd else os.getcwd()}
+            request["umask"] = os.umask(0o022)
+            os.umask(request["umask"])
             with theirs:
                 fds = array.array("i", [stream.fileno() for stream in (given, out, err, theirs)])
                 with self._lock:
@@ -135,6 +137,7 @@ def _become(request: Mapping[str, Any], fds: list[int], main: Any) -> None:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    os.umask(request["umask"])
     sys.argv = ["buildfront", *request["args"]]
     sys.stdin = os.fdopen(0, "r", closefd=False)
     sys.stdout = os.fdopen(1, "w", closefd=False)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildfront.errors import BuildError
-from buildfront.graph.git_reference import GitReference, is_commit, is_http, parse_git_reference, shown
+from buildfront.graph.git_reference import GitReference, is_commit, is_http, parse, shown
 
 HUB = "https://github.com/moby/buildkit.git"
 
@@ -25,13 +25,9 @@ FOUND = {
     "https://example.com/foo.git#deadbeef": GitReference("https://example.com/foo.git", "deadbeef"),
     "https://example.com/foo.git#release/1.2": GitReference("https://example.com/foo.git", "release/1.2"),
     "git://example.com/foo": GitReference("git://example.com/foo"),
-    "github.com/moby/buildkit": GitReference("https://github.com/moby/buildkit", looks_local=True),
-    "github.com/moby/buildkit#master": GitReference(
-        "https://github.com/moby/buildkit", "master", looks_local=True
-    ),
-    "github.com/moby/buildkit?tag=v1": GitReference(
-        "https://github.com/moby/buildkit", "refs/tags/v1", looks_local=True
-    ),
+    "github.com/moby/buildkit": GitReference("https://github.com/moby/buildkit"),
+    "github.com/moby/buildkit#master": GitReference("https://github.com/moby/buildkit", "master"),
+    "github.com/moby/buildkit?tag=v1": GitReference("https://github.com/moby/buildkit", "refs/tags/v1"),
     "https://foo:bar@github.com/moby/buildkit.git": GitReference(
         "https://foo:bar@github.com/moby/buildkit.git"
     ),
@@ -73,41 +69,44 @@ WRONG = {
     f"{HUB}?checksum=xyz": "'xyz' is not the beginning of a commit hash",
     f"{HUB}#--upload-pack=id": "'--upload-pack=id' is not the name of a branch",
     f"{HUB}?branch=a..b": "not the name of a branch",
+    "ssh://-oProxyCommand=id/x": "can't begin with a hyphen",
+    "ssh://git@-oProxyCommand=id/x": "can't begin with a hyphen",
+    "-oProxyCommand@host:x": "can't begin with a hyphen",
 }
 
 
 @pytest.mark.parametrize("text", NONE)
 def test_a_text_that_is_no_reference_is_none(text: str) -> None:
-    assert parse_git_reference(text) is None
+    assert parse(text) is None
 
 
 @pytest.mark.parametrize("text", FOUND)
 def test_a_reference_has_its_parts(text: str) -> None:
-    assert parse_git_reference(text) == FOUND[text]
+    assert parse(text, context=True) == FOUND[text]
 
 
 @pytest.mark.parametrize("text", WRONG)
 def test_a_broken_reference_is_an_error_that_says_why(text: str) -> None:
     with pytest.raises(BuildError) as error:
-        parse_git_reference(text)
+        parse(text)
     assert WRONG[text] in error.value.what
 
 
 def test_an_unknown_key_gets_a_proposal() -> None:
     with pytest.raises(BuildError) as error:
-        parse_git_reference(f"{HUB}?sub-dir=x")
+        parse(f"{HUB}?sub-dir=x")
     assert error.value.hint == "did you mean subdir?"
 
 
 def test_a_password_is_not_shown() -> None:
     assert shown("https://me:secret@host/x.git") == "https://me:xxxxx@host/x.git"
     with pytest.raises(BuildError) as error:
-        parse_git_reference("https://me:secret@host/x.git?a=b")
+        parse("https://me:secret@host/x.git?a=b")
     assert "secret" not in str(error.value)
 
 
 def test_the_name_is_that_of_the_repository() -> None:
-    reference = parse_git_reference("https://example.com/foo/bar.git#x")
+    reference = parse("https://example.com/foo/bar.git#x")
     assert reference is not None and reference.name == "bar"
 
 
@@ -116,8 +115,18 @@ def test_only_whole_hashes_are_commits() -> None:
     assert not is_commit("A" * 40) and not is_commit("a" * 39) and not is_commit("a" * 40 + "\n")
 
 
-def test_http_is_http_and_https() -> None:
-    assert is_http("http://x") and is_http("https://x") and not is_http("HTTP://x") and not is_http("ftp://x")
+def test_a_path_of_github_is_a_repository_only_as_a_context() -> None:
+    assert parse("github.com/moby/buildkit") is None
+
+
+def test_a_file_is_behind_other_http_and_https_urls() -> None:
+    assert (
+        is_http("http://x")
+        and not is_http("http://x/y.git")
+        and is_http("https://x")
+        and not is_http("HTTP://x")
+        and not is_http("ftp://x")
+    )
 
 
 @given(
@@ -126,7 +135,7 @@ def test_http_is_http_and_https() -> None:
 )
 def test_any_text_gives_an_answer_whose_parts_git_can_take(text: str, start: str) -> None:
     try:
-        reference = parse_git_reference(start + text)
+        reference = parse(start + text)
     except BuildError:
         return
     if reference is not None:
