@@ -73,8 +73,8 @@ def is_web(remote: str) -> bool:
 def parse(text: str, *, context: bool = False) -> GitReference | None:
     """Return the repository that a text stands for, or None for a text that is no git reference.
 
-    An http or https URL is one if its path ends with ``.git``. ``github.com/…`` is one for a ``context``, and a path for
-    ADD. Raise BuildError for a git reference whose query or parts are wrong.
+    An http or https URL is one if its path ends with ``.git``. ``github.com/…`` is one for a ``context``, and a path
+    for ADD. Raise BuildError for a git reference whose query or parts are wrong.
     """
     if text.startswith(("./", "../")):
         return None

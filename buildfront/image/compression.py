@@ -98,7 +98,7 @@ def first_bytes(stream: Any) -> IO[bytes]:
     """
     head = _head(stream)
     name = kind(head)
-    buffered = io.BufferedReader(_Rejoined(head, stream), 1 << 12)
+    buffered = io.BufferedReader(Rejoined(head, stream), 1 << 12)
     raw: io.RawIOBase
     if name == "gzip":
         raw = _Streams(buffered, _Gunzip, b"", 1 << 12)

@@ -95,10 +95,9 @@ class Ready:
 def look(
     op: CopyOp, build: ActiveBuild, origin: Result | None, stack: ExitStack, tell: Callable[[str], None]
 ) -> list[Ready]:
-    """Look at all sources: open trees, select files, fetch what is far away. ``stack`` closes what was opened,
-    ``tell`` is called with lines about transfers that take long.
+    """Look at all sources: open trees, select files, fetch what is far away.
 
-    Raise BuildError for a source that can't be had.
+    ``stack`` closes what was opened, ``tell`` is called with lines about transfers that take long. Raise BuildError for a source that can't be had.
     """
     state = build.state
     out: list[Ready] = []
