@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..context import Context
 from ..context.base_images import resolve
-from ..context.directory import Source, is_archive, open_source
-from ..context.named import named_context, whole_directory
+from ..context.directory import Source, named_directory, open_source
+from ..context.named import named_context
+from ..context.origin import Places
+from ..context.remote import Remote
+from ..context.workplace import Workplace
 from ..dockerfile import parse
 from ..dockerfile.instructions import From, Instruction
 from ..engine.events import Event, Listener
+from ..engine.fetching import Fetching
 from ..engine.ops.run_checks import check_allowed
 from ..engine.walk import Engine
 from ..errors import BuildError, nearest
-from ..graph import GraphOptions, StepGraph, build_graph, references
+from ..graph import GraphOptions, StepGraph, build_graph, git_reference, references
+from ..graph.step_graph import CopyOp
 from ..image import platform as platforms
 from ..image import reference as image_reference
 from ..image.base_image import BaseImage
 from ..options import BuildOptions
-from ..store.image_store import Session, Store
+from ..store.image_store import Store
+from .run_options import open_agents
+
+if TYPE_CHECKING:
+    from run_step.ssh import Agent
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that a build needs to run. ``session`` is open where the context came as an archive."""
+    """Everything that a build needs to run. ``local``: all files of contexts are the user's own."""
 
     store: Store
     source: Source
@@ -33,7 +45,10 @@ class Prepared:
     bases: dict[str, BaseImage]
     contexts: dict[str, Context]
     engine: Engine
-    session: Session | None
+    local: bool
+
+
+_TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
 
 def silent(_: Event) -> None:
@@ -51,10 +66,21 @@ def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = silent) ->
     store = stack.enter_context(Store(options.root))
     for text in store.take_warnings():
         emit(Event("warning", data={"text": text, "line": 0}))
-    session = stack.enter_context(store.session()) if is_archive(options.context) else None
-    source = open_source(options.context, options.dockerfile, options.ignorefile, session)
+    workplace = Workplace(store)
+    stack.callback(workplace.close)
+    remote = Remote(workplace, secrets=options.secrets, agents=_agents(options), fresh=options.no_cache)
+    stack.callback(remote.close)
+    places = Places(
+        workplace,
+        remote,
+        keep_git_dir=options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in _TRUE,
+        commit_times=bool(options.build_args.get("SOURCE_DATE_EPOCH")),
+    )
+    source = open_source(options.context, options.dockerfile, options.ignorefile, places)
+    remotes = Fetching(remote)
+    stack.callback(remotes.close)
     try:
-        return _prepare(options, store, source, platform, session, emit)
+        return _prepare(options, store, source, platform, places, remotes, emit)
     except BuildError as error:
         raise error.in_text(source.text) from None
 
@@ -64,7 +90,8 @@ def _prepare(
     store: Store,
     source: Source,
     platform: str,
-    session: Session | None,
+    places: Places,
+    remotes: Fetching,
     emit: Listener,
 ) -> Prepared:
     instructions = parse(source.text, source.name)
@@ -77,13 +104,35 @@ def _prepare(
     for place, text in graph.warnings:
         emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
     contexts: dict[str, Context] = {"": source.context}
-    contexts.update(
-        {name: whole_directory(value.value) for name, value in named.items() if value.kind == "dir"}
-    )
+    local = source.local
+    for name in _contexts_of(graph):
+        if name in named and named[name].kind == "dir":
+            found = places.named(named[name].value)
+            contexts[name] = named_directory(found.directory)
+            local = local and found.local
     check_allowed(graph, options)
     emit(Event("graph", data={"graph": graph}))
-    engine = Engine(store, graph, bases, contexts, options, emit)
-    return Prepared(store, source, graph, bases, contexts, engine, session)
+    engine = Engine(store, graph, bases, contexts, options, emit, remotes)
+    return Prepared(store, source, graph, bases, contexts, engine, local)
+
+
+def _agents(options: BuildOptions) -> Mapping[str, Agent]:
+    """Return the agents of a build. The user's own one is lent to read the contexts that are named by ssh."""
+    texts = [text for text in (options.context, *options.contexts.values()) if not os.path.exists(text)]
+    remotes = [git.remote for text in texts if (git := git_reference.parse(text, context=True)) is not None]
+    if (
+        "default" in options.agents
+        or all(map(git_reference.is_web, remotes))
+        or not os.environ.get("SSH_AUTH_SOCK")
+    ):
+        return options.agents
+    return {**options.agents, **open_agents(("default",))}
+
+
+def _contexts_of(graph: StepGraph) -> list[str]:
+    """Return the names of the contexts that steps read, each once."""
+    origins = [step.op.origin for step in graph.steps if isinstance(step.op, CopyOp)]
+    return list(dict.fromkeys(origin.name for origin in origins if origin.kind == "context" and origin.name))
 
 
 def _bases(
