@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..context import Context
 from ..context.base_images import resolve
 from ..context.directory import Source, is_archive, open_source
 from ..context.named import named_context, whole_directory
 from ..dockerfile import parse
+from ..dockerfile.lint import LintFinding, lint
+from ..dockerfile.lint.check_settings import BUILD_ARG, settings_of
 from ..engine.events import Event, Listener
 from ..engine.ops.run_checks import network_not_allowed
 from ..engine.walk import Engine
@@ -20,11 +22,15 @@ from ..image import reference as image_reference
 from ..image.base_image import BaseImage
 from ..options import BuildOptions
 from ..store.image_store import Session, Store
+from .check import lint_options_of, refuse_findings
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that a build needs to run. ``session`` is open where the context came as an archive."""
+    """Everything that a build needs to run. ``session`` is open where the context came as an archive.
+
+    ``findings`` are those of a check of the stages that are built.
+    """
 
     store: Store
     source: Source
@@ -33,6 +39,7 @@ class Prepared:
     contexts: dict[str, Context]
     engine: Engine
     session: Session | None
+    findings: tuple[LintFinding, ...] = ()
 
 
 def silent(_: Event) -> None:
@@ -66,6 +73,7 @@ def _prepare(
     session: Session | None,
     emit: Listener,
 ) -> Prepared:
+    settings_of(source.text, source.name, options.build_args.get(BUILD_ARG))
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
     graph_options = GraphOptions(options.build_args, options.target, platform, named, options.labels)
@@ -82,6 +90,10 @@ def _prepare(
         except BuildError as error:
             raise error.at(where) from None
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
+    known = lint_options_of(options, named, {name: base.config for name, base in bases.items()})
+    known = replace(known, all_stages=False, ignore=source.context.ignore)
+    found = lint(source.text, source.name, known, instructions)
+    refuse_findings(found)
     for place, text in graph.warnings:
         emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
     contexts: dict[str, Context] = {"": source.context}
@@ -91,7 +103,7 @@ def _prepare(
     _check_network(graph, options)
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, options, emit)
-    return Prepared(store, source, graph, bases, contexts, engine, session)
+    return Prepared(store, source, graph, bases, contexts, engine, session, found.findings)
 
 
 def _check_network(graph: StepGraph, options: BuildOptions) -> None:

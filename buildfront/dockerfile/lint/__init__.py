@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .findings import Edit, Fix, LintFinding
+from .lint_options import LintOptions, LintResult
 from .linter import lint
-from .options import LintOptions, LintResult
 from .rules import RULES
 
 __all__ = ["RULES", "Edit", "Fix", "LintFinding", "LintOptions", "LintResult", "lint"]

@@ -9,17 +9,17 @@ from ...errors import BuildError
 from ..ignore import has_wildcard
 from ..instructions import Copy, Instruction, Run
 from ..pattern import Pattern
+from .check_settings import CheckSettings
+from .collected import Report
 from .findings import Fix
-from .options import LintOptions
+from .lint_options import LintOptions
 from .package_rules import pip_arguments
-from .report import Report
 from .rules import OWN
 from .run_script import RunScript
 from .scope import Scope
 from .script import ShellCommand
 from .secrets import find_token, is_secret_file
-from .settings import CheckSettings
-from .source import SourceText
+from .source_text import SourceText
 from .stages import expand
 
 _ARCHIVE = re.compile(r"\.(?:tar|tgz|tbz2?|txz|tzst|tlz|gz|bz2|xz|zst|lzma|Z)$", re.IGNORECASE)

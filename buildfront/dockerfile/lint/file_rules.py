@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..instructions import From, Instruction
+from .collected import Report
 from .findings import Fix
-from .report import Report
-from .source import SourceText
+from .source_text import SourceText
 
 _RESERVED = ("context", "scratch")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..instructions import Instruction, Word
+from .check_settings import CheckSettings
+from .collected import Report
+from .lint_options import LintOptions
 from .names import image_name, platform_parts
-from .options import LintOptions
 from .parse_rules import from_words
-from .report import Report
 from .rules import OWN
 from .scope import Scope
-from .settings import CheckSettings
-from .source import SourceText
+from .source_text import SourceText
 from .stages import LintStage
 
 _ROOT = ("root", "0")
@@ -20,7 +20,7 @@ _ROOT = ("root", "0")
 
 def check_platform(stage: LintStage, options: LintOptions, report: Report) -> None:
     """Note a base image that is for another platform than the stage."""
-    config = options.bases.get(stage.image)
+    config = options.base(stage.image)
     if config is None or not config.get("os") or not config.get("architecture"):
         return
     wanted = stage.platform or options.platform

@@ -7,19 +7,19 @@ from dataclasses import replace
 from ...errors import BuildError
 from ..instructions import Arg, Copy, From, Instruction, Pairs, Run
 from ..parse import parse, trigger
+from .check_settings import CheckSettings, settings_of
+from .collected import Report
 from .copy_rules import CopyRules
 from .file_rules import check_casing, check_stage_names
 from .image_rules import check_base_names, check_platform, check_user
-from .options import LintOptions, LintResult
+from .lint_options import LintOptions, LintResult
 from .package_rules import check_packages
 from .parse_rules import check_forms
-from .report import Report
 from .rules import OWN, RULES
 from .run_rules import check_script
 from .run_script import RunScript
 from .scope import Scope, Size, of_image
-from .settings import CheckSettings, settings_of
-from .source import SourceText, comments_above
+from .source_text import SourceText, comments_above
 from .stage_rules import StageRules
 from .stages import SCRATCH, LintStage, Stages
 
@@ -169,7 +169,7 @@ class _Walk:
                 scope = parent.child()
                 scope.onbuild = parent.onbuild
                 return scope
-            config = {} if stage.image == SCRATCH else self._stages.options.bases.get(stage.image)
+            config = {} if stage.image == SCRATCH else self._stages.options.base(stage.image)
             return of_image(config, self._size)
         except BuildError as error:
             raise error.at(stage.head.source) from None

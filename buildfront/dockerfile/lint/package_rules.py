@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .report import Report
+from .check_settings import CheckSettings
+from .collected import Report
 from .rules import OWN
 from .run_script import RunScript
 from .script import ShellCommand
-from .settings import CheckSettings
 
 _LISTS = "/var/lib/apt/lists"
 _WITH_VALUE = ("-o", "-t", "-c", "--option", "--target-release", "--config-file", "-a")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ..instructions import Arg, From, Instruction, Word
+from .check_settings import CheckSettings
+from .collected import Report
 from .findings import Edit, Fix
-from .report import Report
-from .settings import CheckSettings
-from .source import Joined, SourceText, Span
+from .source_text import Joined, SourceText, Span
 
 
 def check_forms(

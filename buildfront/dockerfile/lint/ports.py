@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..instructions import Words
+from .check_settings import CheckSettings
+from .collected import Report
 from .findings import Fix
-from .report import Report
-from .settings import CheckSettings
-from .source import Joined, SourceText
+from .source_text import Joined, SourceText
 from .stages import expand
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from .report import Report
+from .check_settings import CheckSettings
+from .collected import Report
 from .rules import OWN
 from .run_script import RunScript
 from .script import ShellCommand
-from .settings import CheckSettings
 
 _SHELLS = ("sh", "bash", "ash", "dash", "ksh", "zsh", "python", "python3", "perl", "ruby", "node", "php")
 _DOWNLOADS = ("curl", "wget")

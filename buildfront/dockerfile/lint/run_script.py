@@ -6,7 +6,7 @@ from ...errors import SourceRange
 from ..instructions import Run
 from .findings import Fix
 from .script import ShellCommand, Token, commands
-from .source import Joined, SourceText
+from .source_text import Joined, SourceText
 
 _SHELLS = ("sh", "bash", "ash", "dash", "ksh", "zsh", "busybox")
 

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from ...errors import BuildError, SourceRange
 from .. import words
 from ..instructions import Arg, Copy, Entry, Healthcheck, Instruction, Onbuild, Pairs, Run, Shell, Word, Words
+from .check_settings import CheckSettings
+from .collected import Report
 from .findings import Fix
 from .ports import check_ports
-from .report import Report
 from .scope import Scope
-from .settings import CheckSettings
-from .source import SourceText
+from .source_text import SourceText
 from .stages import Stages, expand, renamed
 
 _SECRET = re.compile(

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from ...errors import BuildError
 from .. import words
 from ..instructions import Arg, Copy, From, Instruction, Run
+from .check_settings import CheckSettings
+from .collected import Report
 from .findings import Edit, Fix
+from .lint_options import LintOptions
 from .names import image_name, platform_parts
-from .options import LintOptions
 from .parse_rules import from_words
-from .report import Report
-from .settings import CheckSettings
-from .source import SourceText
+from .source_text import SourceText
 
 SCRATCH = "scratch"
 
@@ -167,20 +167,20 @@ class Stages:
         target = self.find(self.options.target) if self.options.target else len(self.list) - 1
         if (self.options.all_stages and not self.options.target) or target is None:
             return set(range(len(self.list)))
-        todo, needed = [target], set()
+        return self.needed(target)
+
+    def needed(self, target: int) -> set[int]:
+        """Return the numbers of a stage and of all that it needs."""
+        todo, found = [target], set()
         while todo:
             index = todo.pop()
-            if index in needed:
+            if index in found:
                 continue
-            needed.add(index)
+            found.add(index)
             stage = self.list[index]
-            todo += [] if stage.base is None else [stage.base]
-            for item in stage.body:
-                for name in reads(item):
-                    found = self.find(name)
-                    if found is not None:
-                        todo.append(found)
-        return needed
+            names = [self.find(name) for item in stage.body for name in reads(item)]
+            todo += [other for other in (stage.base, *names) if other is not None]
+        return found
 
 
 def reads(item: Instruction) -> list[str]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ...errors import SourceRange
+from .check_settings import CheckSettings
 from .findings import ERROR, WARNING, Fix, LintFinding
 from .rules import RULES
-from .settings import CheckSettings
 
 _MOST_COMPARED = 200_000
 """How many names are compared in all to find the one that was meant: a hostile file may have any number."""

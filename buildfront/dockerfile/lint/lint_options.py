@@ -15,11 +15,13 @@ from .findings import LintFinding
 class LintOptions:
     """What a check needs to know.
 
-    ``all_stages`` checks also stages that the target does not need. ``contexts`` are the names of named build
-    contexts. ``bases`` has the configs of the base images that are known, by the names in FROM with their variables
-    replaced; ``files`` the paths of the build context, None if they are not known. ``check`` takes the place of the
-    ``# check=`` directive; ``skip``, ``enable`` and ``errors`` are names of rules that are switched off, switched on,
-    and made errors, whatever the directive says. ``seconds`` says how long a RUN took the last time, by its first line.
+    ``all_stages`` checks also stages that the target does not need. ``contexts`` are the named build contexts, each
+    with the name of its image, or empty for a directory. ``bases`` has the configs of the base images that are known,
+    by the names in FROM with their variables replaced; ``files`` the paths of the build context, None if they are not
+    known. ``seconds`` says how long a RUN took the last time, by its first line.
+
+    ``check`` takes the place of the ``# check=`` directive. ``skip``, ``enable`` and ``errors`` are names of rules that
+    are switched off, switched on, and made errors, whatever the directive says.
     """
 
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -27,7 +29,7 @@ class LintOptions:
     all_stages: bool = True
     platform: str = "linux/amd64"
     build_platform: str = "linux/amd64"
-    contexts: frozenset[str] = frozenset()
+    contexts: Mapping[str, str] = field(default_factory=dict)
     bases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ignore: Ignore | None = None
     files: tuple[str, ...] | None = None
@@ -36,6 +38,10 @@ class LintOptions:
     skip: frozenset[str] = frozenset()
     enable: frozenset[str] = frozenset()
     errors: frozenset[str] = frozenset()
+
+    def base(self, image: str) -> Mapping[str, Any] | None:
+        """Return the config of a base image; None where it is not known."""
+        return self.bases.get(self.contexts.get(image, image))
 
 
 @dataclass(frozen=True)
