@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from run_step import RunRequest, Secret
     from run_step.ssh import Agent
 
-ENTITLEMENTS = ("network.host",)
-"""The names that ``allow`` takes, as in docker buildx."""
+ENTITLEMENTS = ("network.host", "security.insecure", "device")
+"""The names that ``allow`` takes, as in docker buildx; ``device=NAME`` is one device."""
 
 PULL = ("missing", "always", "never", "newer")
 """The values of ``pull``: when a registry is asked for base images."""
@@ -48,8 +48,8 @@ class EngineOptions:
     ``stdin`` is a descriptor that RUN steps may read, one step at a time. No RUN is answered from the cache then,
     because what it reads is not known. ``secrets`` and ``agents`` are what ``RUN --mount=type=secret`` and ``ssh`` may
     ask for, by id. With ``compat_volumes``, changes of a RUN in a declared VOLUME are dropped after it, as in docker's
-    old builder and buildah; BuildKit keeps them. ``allow`` holds entitlements (:data:`ENTITLEMENTS`): a
-    ``RUN --network=host`` needs ``network.host`` where ``run_defaults`` asks for another network than the host's.
+    old builder and buildah; BuildKit keeps them. ``allow`` holds entitlements (:data:`ENTITLEMENTS`), which a
+    ``RUN --network=host``, ``--security=insecure`` or ``--device`` needs.
     """
 
     jobs: int = 0
@@ -98,8 +98,9 @@ class BuildOptions(EngineOptions):
         secrets: The secrets that ``RUN --mount=type=secret`` may ask for, by id, from :func:`read_secrets`.
         agents: The agents that ``RUN --mount=type=ssh`` may ask for, by id, from :func:`open_agents`.
         compat_volumes: Drop the changes of a RUN step in declared volumes, as docker's old builder and buildah do.
-        allow: Entitlements, of :data:`ENTITLEMENTS`. ``network.host`` allows ``RUN --network=host`` whatever
-            ``run_defaults`` says.
+        allow: Entitlements, of :data:`ENTITLEMENTS`. ``network.host`` allows ``RUN --network=host`` (which needs none
+            where ``run_defaults`` asks for the host's network), ``security.insecure`` allows
+            ``RUN --security=insecure``, ``device`` and ``device=NAME`` allow ``RUN --device``.
 
     Raises:
         BuildError: ``pull``, ``compression``, ``compression_level`` or ``allow`` has an unknown value. The status is 2.
@@ -134,6 +135,6 @@ class BuildOptions(EngineOptions):
                 status=2,
             )
         for name in self.allow:
-            if name not in ENTITLEMENTS:
+            if name not in ENTITLEMENTS and not name.startswith("device="):
                 known = nearest(name, ENTITLEMENTS) or f"known are {', '.join(ENTITLEMENTS)}"
                 raise BuildError(f"--allow {name}: unknown entitlement", hint=known, status=2)

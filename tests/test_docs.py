@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import re
 from pathlib import Path
 
@@ -65,6 +66,18 @@ def test_every_line_of_the_security_page_has_its_test() -> None:
     names = re.findall(r"`(test_\w+)`", text)
     assert len(names) > 20
     assert [name for name in names if name not in TESTS] == []
+
+
+def test_every_line_of_the_dockerfile_page_has_its_cases() -> None:
+    text = (PROJECT / "docs/dockerfile.md").read_text()
+    cases = [path.parent.name.split("-", 1)[1] for path in (PROJECT / "testdata/oracle").glob("*/case.toml")]
+    rows = re.findall(r"^\| (?!part|instruction|---)(.*?) \|.*\|\s*([^|]*?)\s*\|$", text, re.MULTILINE)
+    assert len(rows) > 30
+    for what, shown in rows:
+        names = re.findall(r"`([^`]+)`", shown)
+        assert names, f"nothing shows {what}"
+        for name in names:
+            assert name in TESTS or fnmatch.filter(cases, name), f"{what}: there is no {name}"
 
 
 @pytest.mark.parametrize(

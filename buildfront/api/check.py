@@ -288,7 +288,9 @@ def _graph_error(
 ) -> BuildError | None:
     """Return the error with which the build of the target would begin."""
     platform = platforms.normalise(options.platform) if options.platform else platforms.host()
-    graph_options = GraphOptions(options.build_args, options.target, platform, named, options.labels)
+    graph_options = GraphOptions(
+        options.build_args, options.target, platform, named, options.labels, platforms.host()
+    )
     try:
         build_graph(parse(source.text, source.name), graph_options, bases)
     except BuildError as error:

@@ -20,10 +20,16 @@ def inputs(prepared: Prepared) -> tuple[str, ...] | None:
     if any(os.path.islink(path) for path in prepared.source.looked_at):
         return None  # its target would have to be watched as well
     found = list(prepared.source.looked_at)
-    for name, sources in prepared.engine.state.digests.selected:
+    for name, want in prepared.engine.state.digests.selected:
         top = prepared.contexts[name].path
-        if os.path.islink(top) or any("/" in item.strip("/") and _is_pattern(item) for item in sources):
+        if (
+            os.path.islink(top)
+            or want.parents
+            or any("/" in i.strip("/") and _is_pattern(i) for i in want.sources)
+        ):
             return None  # a pattern's match may appear in a directory that has none yet
+        if any(item.strip().startswith("!") for item in want.left_out):
+            return None  # as may an exception
         found.append(top)
     for path in _selected(prepared):
         if path is None:

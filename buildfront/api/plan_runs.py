@@ -11,8 +11,8 @@ from typing import Any
 from run_step import HostError, HostFacts, LocalExecutor, RequestError, RunPlan, copy_tree, write_bundle
 
 from ..engine.cache_key import key_of
-from ..engine.ops.run import run_request
 from ..engine.ops.run_inputs import planned_mounts
+from ..engine.ops.run_request import run_request
 from ..engine.result import Result
 from ..engine.unpack import Unpacker
 from ..errors import BuildError

@@ -10,12 +10,13 @@ from ..context.base_images import resolve
 from ..context.directory import Source, is_archive, open_source
 from ..context.named import named_context, whole_directory
 from ..dockerfile import parse
+from ..dockerfile.instructions import From, Instruction
 from ..dockerfile.lint import LintFinding, lint
 from ..dockerfile.lint.check_settings import BUILD_ARG, settings_of
 from ..engine.events import Event, Listener
-from ..engine.ops.run_checks import network_not_allowed
+from ..engine.ops.run_checks import check_allowed
 from ..engine.walk import Engine
-from ..errors import BuildError
+from ..errors import BuildError, nearest
 from ..graph import GraphOptions, StepGraph, build_graph, references
 from ..image import platform as platforms
 from ..image import reference as image_reference
@@ -76,19 +77,10 @@ def _prepare(
     settings_of(source.text, source.name, options.build_args.get(BUILD_ARG))
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
-    graph_options = GraphOptions(options.build_args, options.target, platform, named, options.labels)
-    bases: dict[str, BaseImage] = {}
-    for name, where in references(instructions, graph_options).items():
-        try:
-            bases[name] = resolve(
-                store,
-                name,
-                platform=platform,
-                pull=options.pull,
-                report=lambda text: emit(Event("info", data={"text": text})),
-            )
-        except BuildError as error:
-            raise error.at(where) from None
+    graph_options = GraphOptions(
+        options.build_args, options.target, platform, named, options.labels, platforms.host()
+    )
+    bases = _bases(instructions, graph_options, options, store, emit)
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
     known = lint_options_of(options, named, {name: base.config for name, base in bases.items()})
     known = replace(known, all_stages=False, ignore=source.context.ignore)
@@ -100,20 +92,39 @@ def _prepare(
     contexts.update(
         {name: whole_directory(value.value) for name, value in named.items() if value.kind == "dir"}
     )
-    _check_network(graph, options)
+    check_allowed(graph, options)
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, options, emit)
     return Prepared(store, source, graph, bases, contexts, engine, session, found.findings)
 
 
-def _check_network(graph: StepGraph, options: BuildOptions) -> None:
-    """Raise BuildError where a Dockerfile asks for more of the network than the options give and allow.
-
-    What the default network gives depends on the machine: the engine looks when it has something to run.
-    """
-    asked = options.run_defaults.network if options.run_defaults is not None else "default"
-    if asked in ("", "default", "host") or "network.host" in options.allow:
-        return
-    for step, op in graph.runs():
-        if op.network == "host":
-            raise network_not_allowed(asked).at(step.source)
+def _bases(
+    instructions: tuple[Instruction, ...],
+    graph_options: GraphOptions,
+    options: BuildOptions,
+    store: Store,
+    emit: Listener,
+) -> dict[str, BaseImage]:
+    """Return the images that the build needs. One found may have ONBUILD triggers that read more of them."""
+    bases: dict[str, BaseImage] = {}
+    while True:
+        configs = {name: base.config for name, base in bases.items()}
+        found = references(instructions, graph_options, configs)
+        missing = {name: where for name, where in found.items() if name not in bases}
+        if not missing:
+            return bases
+        for name, where in missing.items():
+            try:
+                bases[name] = resolve(
+                    store,
+                    name,
+                    platform=graph_options.platform,
+                    pull=options.pull,
+                    report=lambda text: emit(Event("info", data={"text": text})),
+                )
+            except BuildError as error:
+                stages = [item.name for item in instructions if isinstance(item, From) and item.name]
+                near = nearest(name, tuple(stages))
+                raise BuildError(
+                    error.what, where=where, hint=near or error.hint, status=error.status
+                ) from None

@@ -143,7 +143,7 @@ _STEP = (
         "--allow",
         multiple=True,
         metavar="ENTITLEMENT",
-        help="network.host: RUN --network=host is allowed whatever --network says",
+        help="what RUN may ask for: network.host, security.insecure, device, device=NAME",
     ),
     option(
         "RUN step",

@@ -5,6 +5,7 @@ Source: the Dockerfile reference, https://docs.docker.com/reference/dockerfile/
 
 from __future__ import annotations
 
-from .parse import parse
+from .document import Document
+from .parse import parse, parse_document
 
-__all__ = ["parse"]
+__all__ = ["Document", "parse", "parse_document"]

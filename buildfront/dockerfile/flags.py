@@ -2,87 +2,77 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Sequence
 
 from ..errors import BuildError, nearest
 
-_SPACE = re.compile(r"\s+")
+MOST = 1000
+"""How often a flag that may be repeated can be given."""
 
-LATER = {
-    "RUN": ("security", "device"),
-    "COPY": ("parents", "exclude"),
-    "ADD": ("keep-git-dir", "checksum", "unpack", "exclude"),
-}
-"""Flags of the reference that this version refuses by name."""
+
+class Flags:
+    """The flags that were given, each with its value or values."""
+
+    def __init__(self) -> None:
+        self._texts: dict[str, str] = {}
+        self._lists: dict[str, list[str]] = {}
+        self._truths: dict[str, bool] = {}
+
+    def text(self, name: str, default: str = "") -> str:
+        """Return the value of a flag that is given once."""
+        return self._texts.get(name, default)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """Return the values of a flag that may be repeated."""
+        return tuple(self._lists.get(name, ()))
+
+    def truth(self, name: str) -> bool | None:
+        """Return the value of a boolean flag; None where it was not given."""
+        return self._truths.get(name)
 
 
 def take(
-    rest: str,
-    known: tuple[str, ...],
+    given: Sequence[str],
     instruction: str,
-    escape: str,
-    repeated: dict[str, list[str]] | None = None,
-) -> tuple[dict[str, str], str]:
-    """Return the leading flags and the text after them.
+    known: tuple[str, ...] = (),
+    *,
+    booleans: tuple[str, ...] = (),
+    repeated: tuple[str, ...] = (),
+) -> Flags:
+    """Return the flags of an instruction.
 
-    A flag that is a key of ``repeated`` may be given several times; its values are appended there. Raises BuildError
-    for an unknown, repeated or malformed flag.
+    ``known`` take a value, ``booleans`` need none, ``repeated`` may be given several times. Raises BuildError for an
+    unknown flag, for one that is given twice, and for one with a wrong value or none.
     """
-    many = repeated or {}
-    known = (*known, *many)
-    found: dict[str, str] = {}
-    at = 0  # a place, not the rest: a line may have any number of flags
-    while rest.startswith("--", at):
-        word, at = _first(rest, at, escape)
-        if word == "--":
-            break
+    found = Flags()
+    seen: set[str] = set()
+    for word in given:
         name, equals, value = word[2:].partition("=")
-        if name in LATER.get(instruction, ()):
+        flag = f"--{name}"
+        if name not in (*known, *booleans, *repeated):
+            raise _unknown(flag, word, instruction, (*known, *booleans, *repeated))
+        if name in seen and name not in repeated:
+            raise BuildError(f"{instruction} {flag} is given twice", about=flag)
+        seen.add(name)
+        if name in booleans:
+            if (equals and not value) or value.lower() not in ("", "true", "false"):
+                raise BuildError(f"{instruction} {word}: it is true or false", about=flag)
+            found._truths[name] = value.lower() != "false"
+        elif not equals:
             raise BuildError(
-                f"{instruction} --{name} is not supported yet", hint="it comes in a later version"
+                f"{instruction} {word}: the flag needs a value", hint=f"write {flag}=VALUE", about=flag
             )
-        if name not in known:
-            shown = nearest("--" + name, tuple("--" + item for item in known))
-            raise BuildError(f"unknown flag --{name} for {instruction}", hint=shown or _known(known))
-        if name == "link" and not equals:
-            value = "true"
-        elif not equals or not value:
-            raise BuildError(f"{instruction} {word}: the flag needs a value", hint=f"write --{name}=VALUE")
-        if name in many:
-            many[name].append(value)
-            continue
-        if name in found:
-            raise BuildError(f"{instruction} --{name} is given twice")
-        found[name] = value
-    return found, rest[at:]
-
-
-def _first(rest: str, at: int, escape: str) -> tuple[str, int]:
-    """Return the word at this place without its quotes and escapes, and the place of the next one.
-
-    Variables stay as they are.
-    """
-    word: list[str] = []
-    quote = ""
-    while at < len(rest):
-        char = rest[at]
-        if not quote and char.isspace():
-            break
-        if char == quote:
-            quote = ""
-        elif not quote and char in "'\"":
-            quote = char
-        elif char == escape and quote != "'" and at + 1 < len(rest):
-            at += 1
-            word.append(rest[at])
+        elif name in repeated:
+            values = found._lists.setdefault(name, [])
+            values.append(value)
+            if len(values) > MOST:
+                raise BuildError(f"{instruction} has more than {MOST} of {flag}")
         else:
-            word.append(char)
-        at += 1
-    if quote:
-        raise BuildError(f"a closing {quote} is missing in {rest!r}")
-    space = _SPACE.match(rest, at)
-    return "".join(word), space.end() if space is not None else at
+            found._texts[name] = value
+    return found
 
 
-def _known(known: tuple[str, ...]) -> str:
-    return "known are " + ", ".join("--" + item for item in known) if known else "it takes no flags"
+def _unknown(flag: str, word: str, instruction: str, known: tuple[str, ...]) -> BuildError:
+    names = tuple(f"--{item}" for item in known)
+    hint = nearest(flag, names) or (f"known are {', '.join(names)}" if names else "it takes no flags")
+    return BuildError(f"unknown flag {flag} for {instruction}", hint=hint, about=flag)

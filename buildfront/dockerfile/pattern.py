@@ -235,6 +235,16 @@ class Automaton:
             return -1
         return self._numbers[bisect.bisect_left(self._ends, there.bit_length() - 1)]
 
+    def every(self, state: int) -> list[int]:
+        """Return the numbers of all patterns that match the whole text."""
+        there = state & self._accepting
+        out = []
+        while there:
+            last = there.bit_length() - 1
+            out.append(self._numbers[bisect.bisect_left(self._ends, last)])
+            there ^= 1 << last
+        return out
+
 
 class Pattern:
     """One pattern."""

@@ -1,4 +1,4 @@
-"""Words: quoting and variables, as the Dockerfile reference says under "Environment replacement".
+"""Words: quoting and variables, as BuildKit reads them (Dockerfile reference, "Environment replacement").
 
 Pure functions over strings; the caller gives the variables. The text comes from a stranger: runs of ordinary
 characters are read at once, and variables may add only so much.
@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from ..errors import BuildError
+from . import shell_pattern
+from .arguments import split as split
+from .blanks import BLANK_RUN
 
 LARGEST = 1 << 20
 """The most characters that variables may add to one text: forty lines ``ENV A=$A$A`` would make a terabyte."""
@@ -17,10 +21,25 @@ LARGEST = 1 << 20
 _DEEPEST = 100
 """How deep variables may stand in the defaults of variables."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_IN_BRACES = re.compile(r"[A-Za-z0-9_]+")
-_DIGITS = re.compile(r"[0-9]+")
-_SPACE = re.compile(r"\s+")
+_SPECIAL = "@*#?-$!"
+"""The shell's special parameters: each is a name, and none is ever set."""
+
+_NAME = re.compile(r"\w*")
+_DIGITS = re.compile(r"\d+")
+_DOCUMENT = re.compile(r"<<[\t\r ]*")
+
+
+class Expansion(NamedTuple):
+    """A text whose variables were replaced.
+
+    ``words`` are its parts between unquoted blanks; they are only there if they were asked for. ``matched`` and
+    ``unmatched`` are the names that were looked up, those with a value and those without.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    matched: frozenset[str]
+    unmatched: frozenset[str]
 
 
 class _Runs:
@@ -28,28 +47,45 @@ class _Runs:
 
     def __init__(self, escape: str) -> None:
         mark = re.escape(escape)
-        self.outside = re.compile(rf"[^$'\"{mark}]+")
-        self.in_braces = re.compile(rf"[^$'\"{mark}}}]+")
-        self.in_quotes = re.compile(rf"[^$\"{mark}]+")
-        self.in_word = re.compile(rf"[^\s'\"{mark}]+")
-        self.until_quote = re.compile(rf"[^\"{mark}]+")
+        self.quoted = re.compile(rf"[^$\"{mark}]+")
+        self.until = {stop: re.compile(rf"[^$'\"{mark}{stop}]+") for stop in ("", "<", "}", "/")}
+        self.until_plain = {stop: re.compile(rf"[^${mark}{stop}]+") for stop in ("", "<", "}", "/")}
 
 
 _RUNS = {escape: _Runs(escape) for escape in "\\`"}
 
 
 class _Reader:
+    """Reads one text. The keywords are those of :func:`process`."""
+
     def __init__(
-        self, text: str, escape: str, variables: Mapping[str, str] | None, used: set[str] | None
+        self,
+        text: str,
+        variables: Mapping[str, str],
+        escape: str,
+        *,
+        split: bool = False,
+        raw_quotes: bool = False,
+        raw_escapes: bool = False,
+        plain_quotes: bool = False,
+        keep_unset: bool = False,
     ) -> None:
         self.text = text
-        self.at = 0
+        self.at = 1 if text.startswith("\ufeff") else 0
         self.escape = escape
         self.runs = _RUNS[escape]
         self.variables = variables
-        self.used = used
-        self.added = 0
-        self.depth = 0
+        self.split = split
+        self.raw_quotes = raw_quotes
+        self.raw = raw_escapes
+        self.plain_quotes = plain_quotes
+        self.keep_unset = keep_unset
+        self.matched: set[str] = set()
+        self.unmatched: set[str] = set()
+        self.words: list[str] = []
+        self._word: list[str] = []
+        self._added = 0
+        self._depth = 0
 
     def peek(self) -> str:
         return self.text[self.at : self.at + 1]
@@ -67,194 +103,281 @@ class _Reader:
         self.at = found.end()
         return found[0]
 
-    def variable(self) -> str:
-        """Return the value of the variable after ``$``, or the text itself where it is not a variable."""
-        char = self.peek()
-        if char == "{":
+    def whole(self) -> str:
+        """Return the whole text, replaced."""
+        out = []
+        plain = self._plain_run("<" if self.split else "")
+        while self.at < len(self.text):
+            run = self.take(plain)
+            out.append(run)
+            if self.split:
+                self._add(run)
+            if self.at >= len(self.text):
+                break
+            char = self.peek()
+            document = self.take(_DOCUMENT) if self.split and char == "<" else ""
+            piece = document or self.piece()
+            out.append(piece)
+            if not self.split:
+                continue
+            if char == "$":
+                self._add(piece)
+            elif piece:
+                self._word.append(piece)
+        self._end_word()
+        return "".join(out)
+
+    def _plain_run(self, stop: str) -> re.Pattern[str]:
+        return (self.runs.until_plain if self.plain_quotes else self.runs.until)[stop]
+
+    def _add(self, text: str) -> None:
+        """Add text to the words; its blanks end words."""
+        for number, part in enumerate(BLANK_RUN.split(text)):
+            if number:
+                self._end_word()
+            if part:
+                self._word.append(part)
+
+    def _end_word(self) -> None:
+        if self._word:
+            self.words.append("".join(self._word))
+            self._word = []
+
+    def until(self, stop: str, *, raw: bool) -> str:
+        """Return what stands before ``stop``, replaced. With ``raw`` escape characters stay."""
+        before, self.raw = self.raw, raw
+        self._word = []  # as in BuildKit: what stands directly before ${name:-word} is lost where words are split
+        out = []
+        plain = self._plain_run(stop)
+        while True:
+            out.append(self.take(plain))
+            char = self.peek()
+            if char == stop:
+                self.at += 1
+                self.raw = before
+                return "".join(out)
+            if char == "":
+                form = "the closing } is missing" if stop == "}" else "the form is ${name/pattern/text}"
+                raise BuildError(f"bad substitution in {self.text!r}", hint=form, about=self.text)
+            out.append(self.piece())
+
+    def piece(self) -> str:
+        """Return one quotation, escape or variable, replaced."""
+        char = self.next()
+        if char == "'" and not self.plain_quotes:
+            start, end = self.at, self.text.find("'", self.at)
+            if end < 0:
+                raise self._open_quote("'", start)
+            self.at = end + 1
+            return self.text[start - 1 : end + 1] if self.raw_quotes else self.text[start:end]
+        if char == '"' and not self.plain_quotes:
+            return self._double_quotes()
+        if char == "$":
+            return self._variable()
+        if char == self.escape:
+            following = self.next()
+            return char + following if self.raw else following
+        return char
+
+    def _double_quotes(self) -> str:
+        start = self.at
+        out = ['"'] if self.raw_quotes else []
+        while True:
+            out.append(self.take(self.runs.quoted))
+            char = self.next()
+            if char == "":
+                raise self._open_quote('"', start)
+            if char == '"':
+                return "".join(out) + ('"' if self.raw_quotes else "")
+            if char == "$":
+                out.append(self._variable())
+                continue
+            if self.raw:
+                out.append(char)
+            if self.peek() and self.peek() in ('"', "$", self.escape):
+                char = self.next()
+            out.append(char)
+
+    def _open_quote(self, quote: str, start: int) -> BuildError:
+        about = self.text[start - 1 :]
+        return BuildError(
+            f"unexpected end in {self.text!r}", hint=f"a closing {quote} is missing", about=about
+        )
+
+    def _variable(self) -> str:
+        """Return the value of the variable after ``$``, or ``$`` where no name follows."""
+        if self.peek() == "{":
             self.at += 1
-            self.depth += 1
-            if self.depth > _DEEPEST:
+            self._depth += 1
+            if self._depth > _DEEPEST:
                 raise BuildError(
                     f"more than {_DEEPEST} variables in each other's defaults",
                     hint="set a variable of its own in between",
                 )
-            value = self._braced()
-            self.depth -= 1
+            value = self._braced(self.at - 2)
+            self._depth -= 1
             return value
+        name = self._name()
+        if not name:
+            return "$"
+        found = self._value(name)
+        if found is None:
+            return f"${name}" if self.keep_unset else ""
+        return self._grown(found)
+
+    def _name(self) -> str:
+        char = self.peek()
+        if char and char in _SPECIAL:
+            return self.next()
+        if char.isdecimal():
+            return self.take(_DIGITS)
         name = self.take(_NAME)
-        if name:
-            return self._grown(self._value(name) or "")
-        if self.take(_DIGITS):
-            return ""
-        if char and char in "@*#?-!$":
-            self.at += 1  # the shell's special parameters: none here
-            return ""
-        return "$"
+        if not name.isascii():  # letters and digits of any script, but no other character that \w has
+            for number, char in enumerate(name):
+                if not (char.isalpha() or char.isdecimal() or char == "_"):
+                    self.at -= len(name) - number
+                    return name[:number]
+        return name
+
+    def _value(self, name: str) -> str | None:
+        value = self.variables.get(name)
+        (self.unmatched if value is None else self.matched).add(name)
+        return value
 
     def _grown(self, value: str) -> str:
-        self.added += len(value)
-        if self.added > LARGEST:
+        self._added += len(value)
+        if self._added > LARGEST:
             raise BuildError(
                 f"the variables in one value come to more than {LARGEST} characters",
                 hint="does a variable hold itself, as in ENV A=$A$A?",
             )
         return value
 
-    def _value(self, name: str) -> str | None:
-        if self.used is not None:
-            self.used.add(name)
-        return None if self.variables is None else self.variables.get(name)
+    def _bad(self, start: int, hint: str) -> BuildError:
+        about = self.text[start : self.at]
+        return BuildError(f"bad substitution in {self.text!r}", hint=hint, about=about)
 
-    def _braced(self) -> str:
-        name = self.take(_IN_BRACES)
-        if not name:
-            raise BuildError(
-                f"bad substitution in {self.text!r}", hint="a variable's name is missing after ${"
-            )
-        value = self._value(name)
+    def _braced(self, start: int) -> str:
+        char = self.peek()
+        if char in ("{", "}", ":"):
+            raise self._bad(start, "a variable's name is missing after ${")
+        name = self._name()
         char = self.next()
         if char == "}":
-            return self._grown(value or "")
+            value = self._value(name)
+            if value is None:
+                return f"${{{name}}}" if self.keep_unset else ""
+            return self._grown(value)
+        if char == "/":
+            return self._replaced(name)
         colon = char == ":"
         operator = self.next() if colon else char
-        if operator in ("-", "+", "?") and operator:
-            word = self._until_brace()
-            unset = value is None or (colon and value == "")
-            if operator == "-":
-                return word if unset else self._grown(value or "")
-            if operator == "+":
-                return "" if unset else word
-            if unset:
-                raise BuildError(
-                    f"{name}: {word or 'the variable is not set'}", hint="give it with --build-arg or ENV"
-                )
-            return self._grown(value or "")
+        pattern = operator in ("#", "%")
         if operator == "":
-            raise BuildError(f"bad substitution in {self.text!r}", hint="the closing } is missing")
-        raise BuildError(
-            f"the modifier {char + (operator if colon else '')!r} in {self.text!r} is not supported yet",
-            hint="known are :- - :+ + :? ?",
+            raise self._bad(start, "the closing } is missing")
+        known = operator in ("-", "+", "?", "#", "%")
+        wrong = (
+            pattern if colon else not known
+        )  # any other one after a colon is refused below, as in BuildKit
+        if wrong:
+            raise self._unknown(start, name, char + (operator if colon else ""))
+        word = self.until("}", raw=pattern)
+        value = self._value(name)
+        if value is None and self.keep_unset:
+            return f"${{{name}{char}{operator if colon else ''}{word}}}"
+        if not known:
+            raise self._unknown(start, name, char + operator)
+        if pattern:
+            longest = word.startswith(operator)
+            without = shell_pattern.without_suffix if operator == "%" else shell_pattern.without_prefix
+            return self._grown(without(word[longest:], value or "", longest=longest))
+        unset = value is None or (colon and value == "")
+        if operator == "-":
+            return word if unset else self._grown(value or "")
+        if operator == "+":
+            return "" if unset else word
+        if unset:
+            state = "the variable is not set" if value is None else "the variable is empty"
+            raise BuildError(
+                f"{name}: {word or state}",
+                hint="give it with --build-arg or ENV",
+                about=self.text[start : self.at],
+            )
+        return self._grown(value or "")
+
+    def _unknown(self, start: int, name: str, modifier: str) -> BuildError:
+        return BuildError(
+            f"unknown modifier {modifier!r} after ${{{name} in {self.text!r}",
+            hint="known are :- - :+ + :? ? # ## % %% / and //",
+            about=self.text[start : self.at],
         )
 
-    def _until_brace(self) -> str:
-        out = []
-        while True:
-            out.append(self.take(self.runs.in_braces))
-            char = self.peek()
-            if char == "":
-                raise BuildError(f"bad substitution in {self.text!r}", hint="the closing } is missing")
-            if char == "}":
-                self.at += 1
-                return "".join(out)
-            out.append(self.piece())
+    def _replaced(self, name: str) -> str:
+        every = self.peek() == "/"
+        self.at += every
+        pattern = self.until("/", raw=True)
+        replacement = self.until("}", raw=True)
+        value = self._value(name)
+        if value is None and self.keep_unset:
+            return f"${{{name}/{pattern}/{replacement}}}"
+        left = LARGEST - self._added
+        return self._grown(shell_pattern.replaced(pattern, value or "", replacement, every=every, most=left))
 
-    def piece(self) -> str:
-        """Return one quotation, escape or variable, replaced, or one ordinary character."""
-        char = self.next()
-        if char == "'":
-            start, end = self.at, self.text.find("'", self.at)
-            if end < 0:
-                raise BuildError(f"unexpected end in {self.text!r}", hint="a closing ' is missing")
-            self.at = end + 1
-            return self.text[start:end]
-        if char == '"':
-            out = []
-            while True:
-                out.append(self.take(self.runs.in_quotes))
-                inner = self.next()
-                if inner == "":
-                    raise BuildError(f"unexpected end in {self.text!r}", hint='a closing " is missing')
-                if inner == '"':
-                    return "".join(out)
-                if inner == "$":
-                    out.append(self.variable())
-                elif inner == self.escape and self.peek() in ('"', "$", self.escape):
-                    out.append(self.next())
-                else:
-                    out.append(inner)
-        if char == "$":
-            return self.variable()
-        if char == self.escape:
-            return self.next()
-        return char
+
+def process(
+    text: str,
+    variables: Mapping[str, str],
+    escape: str = "\\",
+    *,
+    split: bool = False,
+    raw_quotes: bool = False,
+    raw_escapes: bool = False,
+    plain_quotes: bool = False,
+    keep_unset: bool = False,
+) -> Expansion:
+    """Return ``text`` with variables replaced and quotes removed.
+
+    ``split`` also gives its words, divided after variables were replaced. ``raw_quotes`` keeps quotation marks,
+    ``raw_escapes`` keeps escape characters, ``keep_unset`` keeps variables without a value. With ``plain_quotes``
+    quotation marks mean nothing, as in the content of a here-document.
+
+    Raises BuildError for an open quote or brace, an unknown modifier, ``${name:?message}``, and for variables that
+    add more than LARGEST characters.
+    """
+    reader = _Reader(
+        text,
+        variables,
+        escape,
+        split=split,
+        raw_quotes=raw_quotes,
+        raw_escapes=raw_escapes,
+        plain_quotes=plain_quotes,
+        keep_unset=keep_unset,
+    )
+    whole = reader.whole()
+    return Expansion(whole, tuple(reader.words), frozenset(reader.matched), frozenset(reader.unmatched))
 
 
 def expand(text: str, variables: Mapping[str, str], escape: str = "\\", used: set[str] | None = None) -> str:
     """Return ``text`` with variables replaced and quotes removed; names that are looked up are added to ``used``.
 
-    Raises BuildError for an open quote or brace, an unknown modifier, ``${name:?message}``, and for variables that
-    add more than LARGEST characters.
+    Raises BuildError as :func:`process` does.
     """
-    reader = _Reader(text, escape, variables, used)
-    out = []
-    while reader.at < len(text):
-        out.append(reader.take(reader.runs.outside))
-        if reader.at < len(text):
-            out.append(reader.piece())
-    return "".join(out)
+    reader = _Reader(text, variables, escape)
+    whole = reader.whole()
+    if used is not None:
+        used |= reader.matched | reader.unmatched
+    return whole
 
 
-def split(text: str, escape: str = "\\") -> list[str]:
-    """Return the blank-separated words of ``text``, with quotes and escapes as written."""
-    runs = _RUNS[escape]
-    words: list[str] = []
-    at, start = 0, -1
-    while at < len(text):
-        if (space := _SPACE.match(text, at)) is not None:
-            if start >= 0:
-                words.append(text[start:at])
-            at, start = space.end(), -1
-            continue
-        start = at if start < 0 else start
-        if (run := runs.in_word.match(text, at)) is not None:
-            at = run.end()
-        elif text[at] in "'\"":
-            at = after_quote(text, at, escape)
-        else:
-            at = min(at + 2, len(text))  # the escape character and what it escapes
-    if start >= 0:
-        words.append(text[start:])
-    return words
+def expand_words(text: str, variables: Mapping[str, str], escape: str = "\\") -> tuple[str, ...]:
+    """Return the words of ``text`` after its variables were replaced. Raises BuildError as :func:`process` does."""
+    return process(text, variables, escape, split=True).words
 
 
-def after_quote(text: str, at: int, escape: str) -> int:
-    """Return the place after the quotation that begins at ``at``. Raises BuildError where it does not end."""
-    quote, place = text[at], at + 1
-    if quote == "'":
-        place = text.find("'", place) + 1
-        if place > 0:
-            return place
-    run = _RUNS[escape].until_quote
-    while quote == '"' and place < len(text):
-        found = run.match(text, place)
-        place = found.end() if found is not None else place
-        if text.startswith('"', place):
-            return place + 1
-        place += 2
-    raise BuildError(f"a closing {quote} is missing in {text!r}")
+def expand_document(content: str, variables: Mapping[str, str]) -> str:
+    """Return the content of a here-document with its variables replaced; quotation marks stay.
 
-
-def pairs(text: str, instruction: str, escape: str = "\\") -> list[tuple[str, str]]:
-    """Return the pairs of ``a=1 b="2 3"``, or of the old form ``name rest of the line``.
-
-    Values keep their quotes and variables. Raises BuildError.
+    The escape character is the backslash, whatever the file says. Raises BuildError as :func:`process` does.
     """
-    words = split(text, escape)
-    if not words:
-        raise BuildError(f"{instruction} needs at least one NAME=VALUE")
-    if "=" not in words[0]:
-        if len(words) < 2:
-            raise BuildError(f"{instruction} {words[0]!r}: the form is NAME=VALUE")
-        name, rest = text.strip().split(None, 1)
-        return [(name, rest)]
-    out = []
-    for word in words:
-        name, equals, value = word.partition("=")
-        if not equals:
-            raise BuildError(
-                f"{instruction} {word!r}: the form is NAME=VALUE", hint="quote a value with blanks"
-            )
-        if not name:
-            raise BuildError(f"{instruction} {word!r}: the name before = is empty")
-        out.append((name, value))
-    return out
+    return process(content, variables, plain_quotes=True).text

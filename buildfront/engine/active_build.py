@@ -6,13 +6,13 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from types import TracebackType
 
 from run_step import Root
 
 from ..graph.step_graph import Step
+from ..image.descriptor import Layer
 from ..image.diff import EntryLog
 from ..store.image_store import Session
 from . import redact
@@ -22,7 +22,7 @@ from .layers import LayerWriter
 from .report import Report
 from .result import Result
 from .state import State
-from .unpack import Unpacker
+from .unpack import Unpacker, apply_layer
 
 
 class ActiveBuild:
@@ -77,13 +77,12 @@ class ActiveBuild:
         key: Key,
         act: Callable[[Root], object],
         *,
-        keep_empty: bool = True,
         layer: bool = True,
     ) -> Result:
         """Call ``act`` with a copy of the parent's root filesystem, and return what came of it as the step's result.
 
-        Without ``keep_empty``, an ``act`` that changed nothing makes no layer and no snapshot. Without ``layer`` the
-        snapshot is kept, and no layer is written.
+        An ``act`` that changed nothing makes an empty layer. Without ``layer`` the snapshot is kept, and no layer is
+        written.
         """
         before = self.state.parent(step)
         parent = self.snapshot(before)
@@ -94,12 +93,6 @@ class ActiveBuild:
             with Root(active.path) as root:
                 act(root)
             self._compare(active.finish(), parent, entries)
-            if not entries.count and not keep_empty:
-                active.discard()
-                entries.close()
-                self.layers.record(step, key, parent, changed=False)
-                self.report.done(step)
-                return replace(before, key=key.digest, changed=False, cached=False)
             number = self.session.commit(active, parent, empty=not entries.count)
             self.layers.made(number, parent)
         except BaseException:
@@ -113,6 +106,44 @@ class ActiveBuild:
             entries.close()
             self.layers.record(step, key, number, changed=True)
         return Result(key.digest, number)
+
+    def add(self, step: Step, key: Key, content: Key, act: Callable[[Root], object]) -> Result:
+        """Put on the parent's root filesystem the layer of what ``act`` makes in an empty one, as the step's result.
+
+        ``content`` is the key of that layer, which does not depend on the parent: where the layer is known, ``act``
+        is not called.
+        """
+        options = self.state.options
+        cached = not (options.no_cache or step.stage in self.state.no_cache_stages)
+        layer = self.layers.known(content) if cached else None
+        if layer is None:
+            layer = self._layer_of(step, act)
+        parent = self.snapshot(self.state.parent(step))
+        self.session.store.catalogue.forget_contents(key.digest)
+        number = apply_layer(layer, parent, self.session, self.check)
+        self.layers.made(number, parent)
+        self.layers.set_layer(number, layer)
+        self.report.done(step)
+        self.layers.record(step, key, number, changed=True)
+        self.layers.record_content(content, number)
+        return Result(key.digest, number)
+
+    def _layer_of(self, step: Step, act: Callable[[Root], object]) -> Layer:
+        """Return the layer of what ``act`` makes in an empty root filesystem."""
+        active = self.session.prepare(None)
+        try:
+            with Root(active.path) as root:
+                act(root)
+            directory = active.finish()
+            entries = EntryLog(self.session.path)
+            try:
+                self._compare(directory, None, entries)
+            except BaseException:
+                entries.close()
+                raise
+            return self.layers.layer_of(step, directory, entries, self.check)
+        finally:
+            active.discard()
 
     def _compare(self, directory: str, parent: int | None, entries: EntryLog) -> None:
         """Write down how a finished root filesystem differs from its parent's."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from run_step import RunRequest
 
-VERSION = "3"
+VERSION = "4"
 """The version of the keys. Increase it when the same parts no longer give the same result."""
 
 RUN_OPTIONS = (
@@ -97,9 +97,21 @@ def make_key(parts: Mapping[str, Any]) -> Key:
     return Key(key_of(parts), parts)
 
 
-def selector(sources: tuple[str, ...]) -> str:
+def selector(
+    sources: tuple[str, ...],
+    parents: bool = False,
+    left_out: tuple[str, ...] = (),
+    required: bool = True,
+) -> str:
     """Return the identity of a selection of files from a step's result."""
-    return digest({"sources": list(sources)})
+    parts: dict[str, Any] = {"sources": list(sources)}
+    if parents:
+        parts["parents"] = True
+    if left_out:
+        parts["left_out"] = list(left_out)
+    if not required:
+        parts["optional"] = True
+    return digest(parts)
 
 
 def _plain(value: Any) -> Any:

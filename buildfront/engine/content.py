@@ -12,11 +12,11 @@ from run_step import Root
 
 from ..context import Context
 from ..errors import BuildError
-from ..graph.step_graph import CopyOp
+from ..graph.step_graph import Origin
 from ..store.image_store import Store
 from . import cache_key
 from .result import Result
-from .selection import Changed, Selection, is_same, select
+from .selection import Changed, Selection, Wanted, is_same, select
 from .selection_digest import digest, hash_fd
 
 _RACY_NS = 50_000_000
@@ -44,60 +44,60 @@ class ContentDigests:
         """Called often while files are hashed; may raise to end it."""
         self._lock = threading.Lock()
         self._fresh: list[tuple[int, int, int, int, int, str]] = []
-        self._digests: dict[tuple[str, tuple[str, ...]], Found] = {}
+        self._digests: dict[tuple[str, Wanted], Found] = {}
 
     @property
-    def selected(self) -> Mapping[tuple[str, tuple[str, ...]], list[Selection]]:
-        """The selected files, by the name of the context and the sources."""
+    def selected(self) -> Mapping[tuple[str, Wanted], list[Selection]]:
+        """The selected files, by the name of the context and what was wanted of it."""
         return {place: found[1] for place, found in self._digests.items()}
 
-    def known(self, op: CopyOp, source: Result | None) -> str | None:
+    def known(self, origin: Origin, want: Wanted, source: Result | None) -> str | None:
         """Return the digest where it is known.
 
         For a context (``source`` None) it always is, for the result of a stage when it was kept.
         """
         if source is not None:
-            return self.of_step(op.paths, source)
-        return self.of_context(op)[0]
+            return self.of_step(want, source)
+        return self.of_context(origin.name, want)[0]
 
-    def of_step(self, sources: tuple[str, ...], result: Result) -> str | None:
-        """Return the digest of the files that ``sources`` select from a step's result, where it was kept."""
-        return self._store.catalogue.content(result.key, result.snapshot, cache_key.selector(sources))
+    def of_step(self, want: Wanted, result: Result) -> str | None:
+        """Return the digest of the files that are wanted of a step's result, where it was kept."""
+        return self._store.catalogue.content(result.key, result.snapshot, cache_key.selector(*want))
 
-    def of_context(self, op: CopyOp) -> Found:
+    def of_context(self, name: str, want: Wanted) -> Found:
         """Return the digest of the files that a COPY from a context reads, and the files.
 
         These are the files to copy. Both are as they were at the first look, until :meth:`look_again`.
 
         Raise BuildError for a source that is not in the context, that can't be read, or that keeps changing.
         """
-        place = (op.origin.name, op.paths)
+        place = (name, want)
         with self._lock:
             found = self._digests.get(place)
         left = _TRIES
         while found is None:
             left -= 1
             try:
-                found = self._look(op)
+                found = self._look(name, want)
             except Changed:
                 if not left:
                     raise
         with self._lock:
             return self._digests.setdefault(place, found)
 
-    def look_again(self, op: CopyOp, found: Found) -> None:
+    def look_again(self, name: str, want: Wanted, found: Found) -> None:
         """Forget what :meth:`of_context` returned, because some of it has changed since."""
-        place = (op.origin.name, op.paths)
+        place = (name, want)
         with self._lock:
             if self._digests.get(place) is found:
                 del self._digests[place]
 
-    def _look(self, op: CopyOp) -> Found:
-        context = self._contexts[op.origin.name]
-        what = f"build context {op.origin.name!r}" if op.origin.name else "build context"
+    def _look(self, name: str, want: Wanted) -> Found:
+        context = self._contexts[name]
+        what = f"build context {name!r}" if name else "build context"
         try:
             with Root(context.path) as root:
-                selections = select(root, op.paths, excludes=context.excludes, prune=context.prune, what=what)
+                selections = select(root, want, excludes=context.excludes, prune=context.prune, what=what)
                 value = digest(root, selections, self._hash, owners=False, known=self._known)
                 return value, selections
         except OSError as error:
@@ -109,12 +109,12 @@ class ContentDigests:
             ) from None
 
     def of_tree(
-        self, sources: tuple[str, ...], root: Root, result: Result, what: str = "stage it is copied from"
+        self, want: Wanted, root: Root, result: Result, what: str = "stage it is copied from"
     ) -> Found:
-        """Return the digest of the files that ``sources`` select from a step's result, and keep it."""
-        selections = select(root, sources, what=what)
+        """Return the digest of the files that are wanted of a step's result, and keep it."""
+        selections = select(root, want, what=what)
         value = digest(root, selections, partial(hash_fd, check=self.check), owners=True)
-        self._store.catalogue.set_content(result.key, result.snapshot, cache_key.selector(sources), value)
+        self._store.catalogue.set_content(result.key, result.snapshot, cache_key.selector(*want), value)
         return value, selections
 
     def _known(self, status: os.stat_result) -> str | None:

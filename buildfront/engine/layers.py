@@ -6,18 +6,20 @@ import concurrent.futures
 import io
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 
 from ..errors import BuildError
 from ..graph.step_graph import Step
 from ..image.compression import writer
+from ..image.descriptor import Layer
 from ..image.diff import EntryLog
 from ..image.hashed import HashedWriter
 from ..image.layer import write_tar
 from ..image.media_types import LAYER, LAYER_GZIP, LAYER_ZSTD
 from ..store.image_store import Session
-from ..store.verified import remember
+from ..store.verified import is_whole, remember
 from ..text import visible
 from .cache_key import Key, canonical
 from .cancellation import Cancellation
@@ -100,12 +102,19 @@ class LayerWriter:
 
     def _write(self, step: Step, key: Key, number: int, entries: EntryLog) -> None:
         store = self._session.store
-        tree, _ = store.driver(self._session.path).comparison(store.snapshot_path(number))
+        layer = self.layer_of(step, store.snapshot_path(number), entries, self._cancel.check_layer)
+        self.set_layer(number, layer)
+        self.record(step, key, number, changed=True)
+
+    def layer_of(self, step: Step, directory: str, entries: EntryLog, check: Callable[[], None]) -> Layer:
+        """Write the layer of a finished root filesystem now. Closes ``entries``."""
+        store = self._session.store
+        tree, _ = store.driver(self._session.path).comparison(directory)
         blob = self._session.blob()
         lists: list[str] = []
         try:
             compressed = writer(blob, self._compression, self._level)
-            hashed = HashedWriter(compressed, self._cancel.check_layer)
+            hashed = HashedWriter(compressed, check)
             root = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             try:
                 with io.BufferedWriter(hashed, _BUFFER) as out:
@@ -125,10 +134,31 @@ class LayerWriter:
             more = f" and {len(lists) - 1} more" if len(lists) > 1 else ""
             text = f"{visible(lists[0], 200)}{more} lost the access control list that the step left: no image has one"
             self._report.warn(step, (text,))
-        store.catalogue.set_layer(
-            number, hashed.digest, descriptor.digest, descriptor.size, descriptor.media_type
+        return Layer(descriptor, hashed.digest)
+
+    def set_layer(self, number: int, layer: Layer) -> None:
+        """Note the layer of a snapshot."""
+        blob = layer.descriptor
+        catalogue = self._session.store.catalogue
+        catalogue.set_layer(number, layer.diff_id, blob.digest, blob.size, blob.media_type)
+
+    # layers that do not depend on the parent
+
+    def known(self, content: Key) -> Layer | None:
+        """Return the layer that was made for this key, if it is still there and whole."""
+        store = self._session.store
+        row = store.catalogue.step(content.digest)
+        snapshot = None if row is None or row.snapshot is None else store.catalogue.snapshot(row.snapshot)
+        layer = None if snapshot is None else snapshot.layer
+        if layer is None or not is_whole(store, layer.descriptor.digest, layer.descriptor.size):
+            return None
+        return layer
+
+    def record_content(self, content: Key, number: int) -> None:
+        """Note that the layer of a snapshot is the one for this key, whatever it lies on."""
+        self._session.store.catalogue.set_step(
+            content.digest, "link", number, True, canonical(content.parts), 0, int(time.time())
         )
-        self.record(step, key, number, changed=True)
 
     def _drop_unfinished(self) -> None:
         """Drop the snapshots whose layer could not be written, and those that lie on them: no build can use them."""

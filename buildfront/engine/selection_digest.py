@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from run_step import Root
 
 from ..image.diff import xattrs
-from .selection import Selection, reading
+from .selection import Item, Selection, reading
 
 Hasher = Callable[[int, os.stat_result], str]
 """Returns the digest of the content of an open file, which has this status."""
@@ -29,7 +29,8 @@ def digest(
 ) -> str:
     """Return the SHA-256 of everything that makes the result of a copy.
 
-    That is names, types, modes, link targets, contents, and which files are one file with several names; not times.
+    That is names, types, modes, link targets, contents, and which files of a source are one file with several names;
+    not times.
     ``owners`` adds uid, gid and extended attributes, for a copy that keeps them. The parts are JSON, so no name or
     content can look like another part. A file whose digest is ``known`` by its status is not opened.
 
@@ -50,37 +51,47 @@ def describe(
     root: Root, selections: list[Selection], hasher: Hasher, *, owners: bool, known: Known | None = None
 ) -> Iterator[list[object]]:
     """Yield the parts that :func:`digest` counts: one for each source, followed by one for each of its items."""
-    files: dict[tuple[int, int], tuple[int, str, dict[str, str]]] = {}
-    count = 0
+    contents: dict[tuple[int, int], tuple[str, dict[str, str]]] = {}
     for selection in selections:
         yield _head(selection)
-        for item in selection.items:
-            count += 1
+        names: dict[tuple[int, int], int] = {}
+        for count, item in enumerate(selection.items, 1):
             mode = item.status.st_mode
             parts: list[object] = ["item", item.name, mode]
+            if item.passage:
+                parts.append("passage")
             if owners:
                 parts.append([item.status.st_uid, item.status.st_gid])
             if stat.S_ISLNK(mode):
                 parts.append(item.target)
             elif stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
                 parts.append(item.status.st_rdev)
+            elif stat.S_ISDIR(mode) and owners:
+                with reading(root, item) as fd:
+                    parts.append(_attributes(fd))
             elif stat.S_ISREG(mode):
                 identity = (item.status.st_dev, item.status.st_ino)
-                seen = files.get(identity)
-                if seen is None:
-                    content = known(item.status) if known is not None else None
-                    attributes: dict[str, str] = {}
-                    if content is None:
-                        with reading(root, item) as fd:
-                            content = hasher(fd, item.status)
-                            if owners:
-                                attributes = {key: value.hex() for key, value in xattrs(fd).items()}
-                    files[identity] = count, content, attributes
-                    parts += (content, 0, attributes)
-                else:
-                    # A file with one name that two sources lead to becomes two files: see Copier.
-                    parts += (seen[1], seen[0] if item.status.st_nlink > 1 else 0, seen[2])
+                if identity not in contents:
+                    contents[identity] = _content(root, item, hasher, owners, known)
+                content, attributes = contents[identity]
+                # A file with one name, or one that two sources lead to, becomes two files: see Copier.
+                first = names.setdefault(identity, count) if item.status.st_nlink > 1 else count
+                parts += (content, first if first != count else 0, attributes)
             yield parts
+
+
+def _content(
+    root: Root, item: Item, hasher: Hasher, owners: bool, known: Known | None
+) -> tuple[str, dict[str, str]]:
+    content = known(item.status) if known is not None else None
+    if content is not None:
+        return content, {}
+    with reading(root, item) as fd:
+        return hasher(fd, item.status), _attributes(fd) if owners else {}
+
+
+def _attributes(fd: int) -> dict[str, str]:
+    return {key: value.hex() for key, value in xattrs(fd).items()}
 
 
 def _head(selection: Selection) -> list[object]:

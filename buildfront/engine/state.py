@@ -14,6 +14,7 @@ from ..store.image_store import Store
 from .cancellation import Cancellation
 from .content import ContentDigests
 from .events import Listener
+from .remote_sources import NoRemoteSources, RemoteSources
 from .result import Result
 
 
@@ -23,7 +24,8 @@ class State:
 
     ``bases`` are images by the references of the graph, ``contexts`` are directories by name (the build context has
     the empty name). ``run_options`` are the options of every RUN that are part of its key; ``no_cache_stages`` are the
-    numbers of stages that are not answered from the cache. ``results`` are by the ids of steps.
+    numbers of stages that are not answered from the cache. ``results`` are by the ids of steps. ``remotes`` fetches
+    what ADD reads from the network.
     """
 
     store: Store
@@ -37,6 +39,7 @@ class State:
     no_cache_stages: frozenset[int] = frozenset()
     results: dict[int, Result] = field(default_factory=dict)
     cancel: Cancellation = field(default_factory=Cancellation)
+    remotes: RemoteSources = field(default_factory=NoRemoteSources)
 
     def parent(self, step: Step) -> Result:
         """Return the result of the step's parent, which is known."""

@@ -66,7 +66,7 @@ def unpack(base: BaseImage, session: Session, check: Callable[[], None] = _go_on
                 break
     for index in range(done, len(diff_ids)):
         layer = base.layers[index]
-        parent = number = _layer(layer, parent, session, check)
+        parent = number = apply_layer(layer, parent, session, check)
         try:
             blob = layer.descriptor
             catalogue.set_layer(number, layer.diff_id, blob.digest, blob.size, blob.media_type)
@@ -78,7 +78,11 @@ def unpack(base: BaseImage, session: Session, check: Callable[[], None] = _go_on
     return parent
 
 
-def _layer(layer: Layer, parent: int | None, session: Session, check: Callable[[], None]) -> int:
+def apply_layer(layer: Layer, parent: int | None, session: Session, check: Callable[[], None]) -> int:
+    """Return a new snapshot: a layer, whose blob the store has, on top of another snapshot.
+
+    Raise BuildError for a damaged layer.
+    """
     active = session.prepare(parent)
     try:
         with open(session.store.blob_path(layer.descriptor.digest), "rb") as blob, Root(active.path) as root:

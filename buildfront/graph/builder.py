@@ -10,28 +10,32 @@ from ..errors import SourceRange
 from .limits import Budget
 from .outline import Outline
 from .settings import GraphOptions
-from .stage_builder import StageBuilder, Steps
+from .stage_builder import StageBuilder
 from .step_graph import StepGraph
+from .steps import Steps
+
+Bases = Mapping[str, Mapping[str, Any]]
 
 
-def references(instructions: Iterable[Instruction], options: GraphOptions) -> dict[str, SourceRange]:
+def references(
+    instructions: Iterable[Instruction], options: GraphOptions, bases: Bases | None = None
+) -> dict[str, SourceRange]:
     """Return the images that the target needs, variables replaced, with the place of the first use.
 
-    ``scratch`` is not among them. Raises BuildError.
+    ``bases`` are the configs of the images that are known so far: their ONBUILD triggers may read more images. Call it
+    again until it returns no new one. ``scratch`` is not among them. Raises BuildError.
     """
-    return Outline(instructions, options, Budget()).references()
+    return Outline(instructions, options, Budget(), bases or {}).references()
 
 
-def build_graph(
-    instructions: Iterable[Instruction], options: GraphOptions, bases: Mapping[str, Mapping[str, Any]]
-) -> StepGraph:
+def build_graph(instructions: Iterable[Instruction], options: GraphOptions, bases: Bases) -> StepGraph:
     """Return the graph of all that the target needs.
 
     ``bases`` maps each reference of :func:`references` to its OCI image config. Equal inputs give equal graphs.
     Raises BuildError with the place of what is wrong.
     """
     budget = Budget()
-    outline = Outline(instructions, options, budget)
+    outline = Outline(instructions, options, budget, bases)
     steps = Steps(budget)
     for index in outline.needed:
         steps.stages[index] = StageBuilder(outline, outline.stages[index], bases, steps).build()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from typing import Any
 
 from ..dockerfile.instructions import Command, Healthcheck
@@ -11,7 +10,6 @@ from ..errors import BuildError
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PORT = re.compile(r"0*(\d{1,5})(?:-0*(\d{1,5}))?(?:/(tcp|udp|sctp))?", re.IGNORECASE | re.ASCII)
 
 Config = dict[str, Any]
 
@@ -55,42 +53,46 @@ class Environment:
 
 def env_of(config: Config) -> dict[str, str]:
     """Return the environment as a mapping, in order."""
-    return dict(entry.split("=", 1) for entry in config.get("Env") or [] if "=" in entry)
+    return {name: value for name, _, value in (entry.partition("=") for entry in config.get("Env") or [])}
+
+
+def clean(path: str) -> str:
+    """Return an absolute path in its shortest spelling."""
+    return posixpath.normpath("/" + path.lstrip("/"))
 
 
 def workdir(config: Config, value: str) -> str:
-    """Apply WORKDIR, relative to the one before; return the new absolute, clean path."""
-    path = posixpath.normpath(posixpath.join("/", config.get("WorkingDir") or "/", value))
-    config["WorkingDir"] = "/" + path.lstrip("/")
-    return str(config["WorkingDir"])
+    """Apply WORKDIR and return the new path.
+
+    A relative one counts from the one before and is clean; an absolute one stays as written, as in BuildKit.
+    """
+    before = str(config.get("WorkingDir") or "/")
+    if not value.startswith("/"):
+        value = clean(f"{before}/{value}") if value else before
+    config["WorkingDir"] = value
+    return value
 
 
 def command_words(command: Command, shell: tuple[str, ...]) -> list[str]:
     """Return the argument list: a shell form gets the stage's SHELL in front."""
-    return [*shell, *command.words] if command.shell else list(command.words)
+    return [*shell, " ".join(command.words)] if command.shell else list(command.words)
 
 
-def expose(config: Config, words: list[str]) -> None:
-    """Apply EXPOSE: ``80``, ``80/udp``, ``8000-8010``. Raises BuildError."""
-    ports = config["ExposedPorts"] = config.get("ExposedPorts") or {}
-    for word in words:
-        match = _PORT.fullmatch(word)
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, -1)
-        if not match or not 0 < first <= last <= 65535:
-            raise BuildError(f"EXPOSE {word!r}: the form is PORT[-PORT][/tcp|/udp|/sctp]")
-        for port in range(first, last + 1):
-            ports[f"{port}/{(match[3] or 'tcp').lower()}"] = {}
+def expose(config: Config, ports: list[str]) -> None:
+    """Apply EXPOSE to ports of the form ``80/tcp``."""
+    known = config["ExposedPorts"] = config.get("ExposedPorts") or {}
+    known.update({port: {} for port in ports})
 
 
 def volume(config: Config, paths: list[str]) -> None:
     """Apply VOLUME. Raises BuildError for an empty path."""
-    if any(not path.strip() for path in paths):
+    if not all(paths):
         raise BuildError("VOLUME has an empty path")
     volumes = config["Volumes"] = config.get("Volumes") or {}
     volumes.update({path: {} for path in paths})
 
 
-def healthcheck(config: Config, item: Healthcheck, shell: tuple[str, ...]) -> None:
+def healthcheck(config: Config, item: Healthcheck) -> None:
     """Apply HEALTHCHECK, in Docker's form; times are nanoseconds."""
     if item.command is None:
         config["Healthcheck"] = {"Test": ["NONE"]}

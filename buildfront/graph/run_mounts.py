@@ -15,6 +15,9 @@ from .step_graph import Mount
 
 _VARIABLE = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 
+_MAY_BE_EMPTY = ("from", "source", "target", "id", "relabel")
+"""The keys of which an empty one is as none."""
+
 _MODES = {"cache": 0o7777}
 """The bits of a mode that count, by type; for a secret and a socket only the permissions, as in BuildKit."""
 
@@ -26,21 +29,25 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     """
     text = flag.text
     fields = {key: expand(value) for key, value in flag.fields}
-    empty = next((key for key, value in fields.items() if not value and key != "relabel"), None)
+    kind = syntax.checked_kind(text, expand(flag.kind), tuple(fields))
+    for key in [key for key, value in fields.items() if not value and key in _MAY_BE_EMPTY]:
+        del fields[key]
+    empty = next((key for key, value in fields.items() if not value), None)
     if empty is not None:
         raise BuildError(f"RUN --mount={text}: {empty} is empty after its variables were replaced")
     if any("\0" in value for value in fields.values()):
         raise BuildError(f"RUN --mount={text}: a value has a null byte")
-    kind = flag.kind
-    if "env" in fields and not _VARIABLE.fullmatch(fields["env"]):
+    if kind == "secret" and "env" in fields and not _VARIABLE.fullmatch(fields["env"]):
         raise BuildError(
             f"RUN --mount={text}: env={fields['env']!r} of a secret is not the name of a variable"
         )
     target = fields.get("target", "")
-    if not target and kind in ("bind", "cache", "tmpfs"):
-        raise BuildError(f"RUN --mount={text}: target=PATH is missing")
-    if target:
+    if target or kind in ("bind", "cache", "tmpfs"):
         target = posixpath.normpath("/" + posixpath.join(cwd, target).lstrip("/"))
+        if target == "/" and not fields.get("target"):
+            raise BuildError(
+                f"RUN --mount={text}: target=PATH is missing", hint="without it, the mount is on the WORKDIR"
+            )
         problem = wrong_target(target)
         if problem:
             raise BuildError(f"RUN --mount={text}: {problem}")
@@ -63,7 +70,7 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
         read_only=read_only and kind in ("bind", "cache", "tmpfs"),
         id=_identity(text, kind, fields),
         sharing=sharing,
-        env=fields.get("env", ""),
+        env=fields.get("env", "") if kind == "secret" else "",
         required=syntax.flag(text, "required", fields.get("required", "false")),
         size=syntax.size(text, fields["size"]) if "size" in fields else 0,
         mode=syntax.mode(text, fields["mode"]) & _MODES.get(kind, 0o777) if "mode" in fields else None,
@@ -77,6 +84,10 @@ def _identity(text: str, kind: str, fields: dict[str, str]) -> str:
     if kind in ("bind", "tmpfs"):
         return ""
     if kind == "secret" and "source" in fields:
+        if "id" in fields:
+            raise BuildError(
+                f"RUN --mount={text}: id and source are both the id of the secret", hint="give one"
+            )
         return fields["source"]
     if "id" in fields:
         return fields["id"]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+from ..errors import BuildError
+from ..image import reference as references
 
 PROXY_ARGS = frozenset(
     name
@@ -11,6 +15,32 @@ PROXY_ARGS = frozenset(
     for name in (base, base.upper())
 )
 """Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
+
+EPOCH = "SOURCE_DATE_EPOCH"
+"""The time that the image is to have, in seconds (reproducible-builds.org)."""
+
+BUILDKIT_ARGS = frozenset(
+    (
+        "BUILDKIT_BUILD_NAME",
+        "BUILDKIT_CACHE_MOUNT_NS",
+        "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+        "BUILDKIT_DOCKERFILE_CHECK",
+        "BUILDKIT_INLINE_CACHE",
+        "BUILDKIT_MULTI_PLATFORM",
+        "BUILDKIT_SANDBOX_HOSTNAME",
+        "BUILDKIT_SBOM_SCAN_CONTEXT",
+        "BUILDKIT_SBOM_SCAN_STAGE",
+        "BUILDKIT_SYNTAX",
+        EPOCH,
+    )
+)
+"""Build arguments that are for the builder itself (Dockerfile reference, "BuildKit built-in build args").
+
+An ARG may ask for them as for any other.
+"""
+
+NOT_EXPORTED = frozenset(("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"))
+"""Arguments that an ARG declares for the builder, and that no instruction sees as a variable."""
 
 SCRATCH = "scratch"
 """The name of the empty image (Dockerfile reference, FROM)."""
@@ -22,7 +52,7 @@ MOUNT_FROM = "RUN --mount from="
 
 @dataclass(frozen=True)
 class NamedContext:
-    """``--build-context NAME=...``: ``dir`` (a directory), or ``image`` (a reference or an image layout)."""
+    """``--build-context NAME=...``: ``image`` (a reference or an image layout), or files: ``dir`` and other kinds."""
 
     kind: str
     value: str
@@ -30,22 +60,60 @@ class NamedContext:
 
 @dataclass(frozen=True)
 class GraphOptions:
-    """The options of the command line that change the graph. ``platform`` is ``os/arch[/variant]``."""
+    """The options of the command line that change the graph.
+
+    Platforms are ``os/arch[/variant]``; ``build_platform`` is the machine's, empty for the same one.
+    """
 
     build_args: Mapping[str, str] = field(default_factory=dict)
     target: str = ""
     platform: str = "linux/amd64"
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
+    build_platform: str = ""
+
+    def context(self, name: str) -> str | None:
+        """Return the name of the named context that takes the place of the stage or image ``name``, or None.
+
+        The names of images that mean the same are one: ``alpine`` is also for ``docker.io/library/alpine:latest``.
+        """
+        if not self.contexts or name in self.contexts:
+            return name if name in self.contexts else None
+        try:
+            familiar = references.parse(name).familiar.removesuffix(":latest")
+        except BuildError:
+            return None
+        return familiar if familiar in self.contexts and familiar != SCRATCH else None
 
 
-def platform_args(platform: str) -> dict[str, str]:
-    """Return the automatic platform arguments of the Dockerfile reference."""
-    system, _, rest = platform.partition("/")
-    arch, _, variant = rest.partition("/")
-    values = {"": platform, "OS": system, "ARCH": arch, "VARIANT": variant}
-    out = {}
-    for side in ("TARGET", "BUILD"):
-        for suffix, value in values.items():
-            out[f"{side}{suffix or 'PLATFORM'}"] = value
+def checked_args(args: Mapping[str, str]) -> dict[str, str]:
+    """Return build arguments with SOURCE_DATE_EPOCH as a plain number, or without it where it is empty.
+
+    Raises BuildError where it is anything else.
+    """
+    out = dict(args)
+    text = out.pop(EPOCH, "")
+    if text:
+        if not re.fullmatch("[+-]?[0-9]{1,18}", text, re.ASCII):
+            raise BuildError(f"{EPOCH}={text}: a whole number of seconds is wanted")
+        out[EPOCH] = str(int(text))
     return out
+
+
+def predefined_args(options: GraphOptions, last_stage: str) -> dict[str, str]:
+    """Return the arguments that the Dockerfile reference predefines for FROM, and for an ARG that asks for them.
+
+    ``last_stage`` is the name of the last stage, which is built where no target was given. A build argument of the
+    same name replaces a value.
+    """
+    out = {}
+    for side, platform in (
+        ("BUILD", options.build_platform or options.platform),
+        ("TARGET", options.platform),
+    ):
+        system, _, rest = platform.partition("/")
+        arch, _, variant = rest.partition("/")
+        parts = {"PLATFORM": platform, "OS": system, "OSVERSION": "", "ARCH": arch, "VARIANT": variant}
+        out.update({f"{side}{name}": value for name, value in parts.items()})
+    out["TARGETSTAGE"] = options.target or last_stage or "default"
+    return {name: options.build_args.get(name, value) for name, value in out.items()}

@@ -89,6 +89,51 @@ def reader(stream: Any) -> IO[bytes]:
     return _opened(kind(head), io.BufferedReader(_Rejoined(head, stream), 1 << 18))
 
 
+def first_bytes(stream: Any) -> IO[bytes]:
+    """Return a reader of the uncompressed bytes of ``stream``, which gives all there are before damage or the end.
+
+    It is slower than :func:`reader`, and meant for the beginning of a stream. It reads like :func:`reader`.
+    """
+    head = _head(stream)
+    name = kind(head)
+    buffered = io.BufferedReader(_Rejoined(head, stream), 1 << 12)
+    raw: io.RawIOBase
+    if name == "gzip":
+        raw = _Streams(buffered, _Gunzip, b"", 1 << 12)
+    elif name == "zstd":
+        from .zstd_frames import Frames
+
+        raw = Frames(buffered, at_once=1)
+    else:
+        return _opened(name, buffered)
+    opened: Any = _Uncompressed(name, io.BufferedReader(raw, BLOCK))
+    return opened  # type: ignore[no-any-return]
+
+
+class _Gunzip:
+    """A member of a gzip stream, with the methods of the decompressors of bz2 and lzma."""
+
+    def __init__(self) -> None:
+        import zlib
+
+        self._decompressor = zlib.decompressobj(31)
+
+    @property
+    def eof(self) -> bool:
+        return self._decompressor.eof
+
+    @property
+    def unused_data(self) -> bytes:
+        return self._decompressor.unused_data
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._decompressor.unconsumed_tail
+
+    def decompress(self, data: bytes, limit: int) -> bytes:
+        return self._decompressor.decompress(self._decompressor.unconsumed_tail + data, limit)
+
+
 def layer_reader(stream: Any, media_type: str) -> IO[bytes]:
     """Return a reader of the tar of a layer, whose media type says how it is compressed.
 
@@ -140,10 +185,13 @@ def _opened(name: str, buffered: Any) -> IO[bytes]:
 
 
 class _Streams(io.RawIOBase):
-    """Streams of xz or bzip2, one after the other, with ``padding`` between them."""
+    """Streams of one kind, one after the other, with ``padding`` between them."""
 
-    def __init__(self, stream: IO[bytes], new: Callable[[], Any], padding: bytes) -> None:
+    def __init__(
+        self, stream: IO[bytes], new: Callable[[], Any], padding: bytes, chunk: int = 1 << 16
+    ) -> None:
         self._stream = stream
+        self._chunk = chunk
         self._new = new
         self._padding = padding
         self._decompressor = new()
@@ -161,7 +209,7 @@ class _Streams(io.RawIOBase):
                 self._begun = False
             data = b""
             if self._decompressor.needs_input or not self._begun:
-                data = self._rest or self._stream.read(1 << 16)
+                data = self._rest or self._stream.read(self._chunk)
                 self._rest = b""
                 if not self._begun and self._padding:
                     more = data.lstrip(self._padding)

@@ -46,15 +46,12 @@ _NO_ID = (1 << 32) - 1  # (uid_t) -1, which chown(2) takes for "as it is"
 class Applier:
     """Applies one tar to a root filesystem, which must not be changed by others meanwhile.
 
-    ``whiteouts``: read ``.wh.`` names as removals, as in a layer. ``base``: the directory that the tar's paths
-    count from. ``owner``: give everything to this (uid, gid) instead of what the tar says.
+    ``whiteouts``: read ``.wh.`` names as removals, as in a layer. ``owner``: give everything to this (uid, gid)
+    instead of what the tar says.
     """
 
-    def __init__(
-        self, root: Root, *, base: str = "/", whiteouts: bool = True, owner: tuple[int, int] | None = None
-    ) -> None:
+    def __init__(self, root: Root, *, whiteouts: bool = True, owner: tuple[int, int] | None = None) -> None:
         self.root = root
-        self.base = base
         self.whiteouts = whiteouts
         self.owner = owner
         self._written = Marks()
@@ -128,17 +125,24 @@ class Applier:
         fd = self.root.open(above, _PATH)
         try:
             stamp = self._stamp_of(fd) if stat.S_ISDIR(os.fstat(fd).st_mode) else None
-            self.root.make_dirs(head, 0o755, *(self.owner or (0, 0)))
+            self.root.make_dirs(head, 0o755, *self._implied_owner())
             if stamp is not None:
                 os.utime(f"/proc/self/fd/{fd}", ns=(stamp, stamp))
         finally:
             os.close(fd)
 
+    def _implied_owner(self) -> tuple[int, int]:
+        """Return the owner of directories that have no entries."""
+        return self.owner or (0, 0)
+
     # entries
 
+    def _top(self, member: Member) -> None:
+        """Apply the entry of the directory that the tar is unpacked into."""
+        self._attributes(member, self.root.fd, ".")
+
     def _member(self, reader: TarReader, member: Member) -> None:
-        path = posixpath.normpath("/" + member.name).lstrip("/")
-        path = "/" + posixpath.normpath(posixpath.join("/", self.base, path)).lstrip("/")
+        path = "/" + posixpath.normpath("/" + member.name).lstrip("/")
         head, name = posixpath.split(path)
         directory = member.kind is DIRECTORY
         if self.whiteouts and WHITEOUT in path:
@@ -151,13 +155,7 @@ class Applier:
                 return
         if path == "/":
             if directory:
-                self._attributes(member, self.root.fd, ".")
-            return
-        if path == self.base and directory and (place := self._directory_at(path)) is not None:
-            try:  # the place to unpack into, and where a link of the image leads to it, that stays
-                self._attributes(member, place, ".")
-            finally:
-                os.close(place)
+                self._top(member)
             return
         fd = self._enter(head)
         there = self._lstat(fd, name)
@@ -237,9 +235,8 @@ class Applier:
         return True
 
     def _link(self, member: Member, fd: int, name: str) -> None:
-        source = posixpath.join("/", self.base, member.link.lstrip("/"))
         try:
-            with self.root.parent(source) as (other, original):
+            with self.root.parent(member.link) as (other, original):
                 os.link(original, name, src_dir_fd=other, dst_dir_fd=fd, follow_symlinks=False)
         except OSError as error:
             what = f"the tar has a hard link {shown(member.name)} to {shown(member.link)}: {error.strerror}"

@@ -21,13 +21,15 @@ _RAW, _RLE, _COMPRESSED = range(3)
 class Frames(io.RawIOBase):
     """The content of all frames.
 
-    Reading raises EOFError if the stream is cut off or is not zstd, or the error of the library.
+    Reading raises EOFError if the stream is cut off or is not zstd, or the error of the library. ``at_once`` is the
+    number of blocks that are decompressed together.
     """
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], at_once: int = _AT_ONCE) -> None:
         import zstandard
 
         self._stream = stream
+        self._at_once = at_once
         self._decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_WINDOW)
         self._frame: Any = None
         self._last = 0
@@ -90,7 +92,7 @@ class Frames(io.RawIOBase):
     def _blocks(self) -> bytes:
         """Return the next few blocks, with their headers, and after the last one the checksum of the frame."""
         parts = []
-        for _ in range(_AT_ONCE):
+        for _ in range(self._at_once):
             head = self._take(3)
             value = int.from_bytes(head, "little")
             kind, size = value >> 1 & 3, value >> 3

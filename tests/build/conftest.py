@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fork_server import ForkServer
 from mount_builds import Place, Way
 from program import BUILDFRONT
 
@@ -87,8 +88,23 @@ def debian_tar() -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _program() -> Iterator[None]:
+    """Ends the fork server of :class:`Builds` with the session."""
+    yield
+    if Builds.program is not None:
+        Builds.program.close()
+        Builds.program = None
+
+
 class Builds:
-    """One store and one place for contexts."""
+    """One store and one place for contexts.
+
+    Calls of the console script are forks of one process (see fork_server), unless ``subprocess`` has to do more than to
+    give it an environment, a directory and input.
+    """
+
+    program: ForkServer | None = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -98,8 +114,17 @@ class Builds:
     def __call__(self, *args: Any, check: bool = True, **more: Any) -> subprocess.CompletedProcess[str]:
         env = {**os.environ, "BUILDFRONT_ROOT": str(self.store), **more.pop("env", {})}
         env.pop("BUILDFRONT_ISOLATION", None)
-        command = [BUILDFRONT, *map(str, args)]
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, **more)
+        if set(more) <= {"cwd", "input"}:
+            if Builds.program is None:
+                Builds.program = ForkServer()
+            given = more.pop("input", "").encode()
+            raw = Builds.program.run([*map(str, args)], env=env, input=given, **more)
+            done = subprocess.CompletedProcess(
+                raw.args, raw.returncode, raw.stdout.decode(), raw.stderr.decode()
+            )
+        else:
+            command = [BUILDFRONT, *map(str, args)]
+            done = subprocess.run(command, env=env, capture_output=True, text=True, check=False, **more)
         if check:
             assert done.returncode == 0, done.stderr
         return done

@@ -16,10 +16,10 @@ from .lint_options import LintOptions
 from .package_rules import pip_arguments
 from .rules import OWN
 from .run_script import RunScript
-from .scope import Scope
 from .script import ShellCommand
 from .secrets import find_token, is_secret_file
 from .source_text import SourceText
+from .stage_state import Scope
 from .stages import expand
 
 _ARCHIVE = re.compile(r"\.(?:tar|tgz|tbz2?|txz|tzst|tlz|gz|bz2|xz|zst|lzma|Z)$", re.IGNORECASE)

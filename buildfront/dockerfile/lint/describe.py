@@ -18,9 +18,9 @@ from .check_settings import CheckSettings
 from .collected import Report
 from .described import BuildOutline, BuildTarget, OutlineItem, TargetList
 from .lint_options import LintOptions
-from .scope import Scope, Size, of_image
-from .source_text import SourceText, comments_above
+from .source_text import SourceText
 from .stage_rules import StageRules
+from .stage_state import Scope, Size, of_image
 from .stages import SCRATCH, LintStage, Stages, expand
 
 
@@ -39,12 +39,11 @@ def list_targets(text: str, file: str) -> TargetList:
         items = list(parse(text, file))
     except BuildError as error:
         raise error.in_text(text) from None
-    comments = comments_above(items, SourceText(text, file))
     heads = [item for item in items if isinstance(item, From)]
     found = tuple(
         BuildTarget(
             item.name,
-            description(comments.get(item.source.start, ()), item.name),
+            description(item.comments, item.name),
             item.image,
             item.platform,
             item is heads[-1],
@@ -79,7 +78,6 @@ class _Outliner:
         self._text, self._options = text, options
         items = list(parse(text, file))
         self._source = SourceText(text, file)
-        self._comments = comments_above(items, self._source)
         if not any(isinstance(item, From) for item in items):
             raise BuildError("the Dockerfile has no FROM", hint="start it with FROM IMAGE or FROM scratch")
         self._report = Report(CheckSettings(skip_all=True))
@@ -98,9 +96,8 @@ class _Outliner:
                 if name in self._options.build_args:
                     values[name] = self._options.build_args[name]
                 elif default is not None:
-                    used: set[str] = set()
-                    value = words.expand(default, values, item.escape, used)
-                    deps = used & values.keys()
+                    found = words.process(default, values, item.escape)
+                    value, deps = found.text, set(found.matched)
                     if name in deps:
                         deps = (deps - {name}) | self._deps.get(name, set())
                     values[name] = value
@@ -109,8 +106,7 @@ class _Outliner:
         return out
 
     def _item(self, name: str, item: Instruction, value: str) -> OutlineItem:
-        above = self._comments.get(item.source.start, ())
-        return OutlineItem(name, item.source, value, description(above, name))
+        return OutlineItem(name, item.source, value, description(item.comments, name))
 
     def outline(self) -> BuildOutline:
         stages = self._stages
@@ -145,7 +141,7 @@ class _Outliner:
         head = stages.list[target].head
         return BuildOutline(
             head.name,
-            description(self._comments.get(head.source.start, ()), head.name),
+            description(head.comments, head.name),
             _by_line(args),
             _by_line(merged.secrets),
             _by_line(merged.ssh),
@@ -156,7 +152,7 @@ class _Outliner:
     def _stage(self, stage: LintStage, scopes: dict[int, Scope], size: Size) -> _Asked:
         asked = _Asked(dict(self._globals))
         for text in (stage.head.image, stage.head.platform):
-            words.expand(text, self._stages.globals, stage.head.escape, asked.used)
+            asked.used |= words.process(text, self._stages.globals, stage.head.escape).matched
         if stage.base is not None and stage.base in scopes:
             scope = scopes[stage.base].child()
         else:

@@ -11,8 +11,8 @@ from .lint_options import LintOptions
 from .names import image_name, platform_parts
 from .parse_rules import from_words
 from .rules import OWN
-from .scope import Scope
 from .source_text import SourceText
+from .stage_state import Scope
 from .stages import LintStage
 
 _ROOT = ("root", "0")

@@ -18,9 +18,9 @@ from .parse_rules import check_forms
 from .rules import OWN, RULES
 from .run_rules import check_script
 from .run_script import RunScript
-from .scope import Scope, Size, of_image
-from .source_text import SourceText, comments_above
+from .source_text import SourceText
 from .stage_rules import StageRules
+from .stage_state import Scope, Size, of_image
 from .stages import SCRATCH, LintStage, Stages
 
 
@@ -73,8 +73,7 @@ def _check(
             failed = error
             instructions = _before(text, file, source, error)
     items = list(instructions)
-    comments = comments_above(items, source)
-    check_forms(items, source, comments, report)
+    check_forms(items, source, report)
     if failed is not None:
         raise failed
     for item in items:
@@ -90,7 +89,7 @@ def _check(
         raise BuildError("the Dockerfile has no FROM", hint="start it with FROM IMAGE or FROM scratch")
     check_stage_names(items, report)
     check_casing(items, source, report)
-    special = {line: report.settings.above(lines) for line, lines in comments.items()}
+    special = {item.source.start: report.settings.above(item.comments) for item in items if item.comments}
     stages = Stages(items, options, source, special, report)
     _Walk(stages, special, source, report).check()
 

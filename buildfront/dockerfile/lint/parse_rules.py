@@ -9,9 +9,7 @@ from .findings import Edit, Fix
 from .source_text import Joined, SourceText, Span
 
 
-def check_forms(
-    items: list[Instruction], source: SourceText, comments: dict[int, tuple[str, ...]], report: Report
-) -> None:
+def check_forms(items: list[Instruction], source: SourceText, report: Report) -> None:
     """Note empty continuation lines, names and keywords in the wrong case, MAINTAINER, and misleading comments."""
     for item in items:
         joined = source.joined(item)
@@ -19,7 +17,7 @@ def check_forms(
             place = item.source._replace(start=joined.last, end=joined.last)
             report.add("NoEmptyContinuation", "Empty continuation line", place, fix=_without(joined, source))
     for item in items:
-        above = comments.get(item.source.start, ())
+        above = item.comments
         settings = report.settings.above(above)
         if isinstance(item, Word) and item.kind == "MAINTAINER":
             message = "Maintainer instruction is deprecated in favor of using label"

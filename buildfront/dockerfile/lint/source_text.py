@@ -120,31 +120,3 @@ class SourceText:
         """Return the lines ``first`` to ``last`` as they are, with their ends."""
         start = self.start(first)
         return Joined(self.text[start : self.start(last + 1)], ((0, start),), last)
-
-
-_DIRECTIVE = re.compile(r"#\s*(syntax|escape|check)\s*=\s*\S", re.IGNORECASE)
-
-
-def comments_above(items: list[Instruction], source: SourceText) -> dict[int, tuple[str, ...]]:
-    """Return the comments right above instructions, without ``#``, by the instruction's first line.
-
-    A line that has only ``#`` separates them from what stands above it; an empty line does not, as in BuildKit.
-    """
-    out = {}
-    line = 1
-    while line <= source.count and _DIRECTIVE.match(source.line(line).removeprefix("\ufeff")):
-        line += 1
-    for item in items:
-        found: list[str] = []
-        for number in range(line, item.source.start):
-            text = source.line(number).removeprefix("\ufeff").lstrip()
-            if text.startswith("#"):
-                comment = text[1:].strip()
-                if comment:
-                    found.append(comment)
-                else:
-                    found.clear()
-        if found:
-            out[item.source.start] = tuple(found)
-        line = item.source.end + 1
-    return out

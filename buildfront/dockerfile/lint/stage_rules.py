@@ -11,10 +11,10 @@ from .. import words
 from ..instructions import Arg, Copy, Entry, Healthcheck, Instruction, Onbuild, Pairs, Run, Shell, Word, Words
 from .check_settings import CheckSettings
 from .collected import Report
+from .exposed import check_ports
 from .findings import Fix
-from .ports import check_ports
-from .scope import Scope
 from .source_text import SourceText
+from .stage_state import Scope
 from .stages import Stages, expand, renamed
 
 _SECRET = re.compile(
@@ -22,8 +22,8 @@ _SECRET = re.compile(
 )
 _NO_SECRET = re.compile(r"(?:_|^)(?:public|file|version)(?:_|$)", re.IGNORECASE)
 _NOT_VARIABLES = ("BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE")
-_IN_DOCUMENT = re.compile(r"\\.|\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*))", re.DOTALL)
 _REMOTE = ("http://", "https://", "git@", "git://", "ssh://")
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _PLAIN_WORD = re.compile(r"[A-Za-z0-9_./:=@%+,-]+")
 
 
@@ -99,14 +99,10 @@ class StageRules:
         return self._later.get(name, 0) > item.source.start or bool(near and len(name) > 3)
 
     def _documents(self, item: Copy, settings: CheckSettings) -> None:
-        missing = {
-            match[1] or match[2]
-            for document in item.documents
-            if document.expand
-            for match in _IN_DOCUMENT.finditer(document.content)
-            if match[1] or match[2]
-        }
-        self._undefined(sorted(missing - self.scope.env.keys()), item, settings)
+        for document in item.documents:
+            if document.expand:
+                found = words.process(document.content, self.scope.env, plain_quotes=True)
+                self._undefined(sorted(found.unmatched), item, settings)
 
     def _pairs(self, item: Pairs, settings: CheckSettings) -> None:
         env = self.scope.env
@@ -247,21 +243,19 @@ def _with_equals(item: Pairs, source: SourceText) -> Fix | None:
     if len(found) < 3 or not item.pairs or found[1].text != item.pairs[0][0]:
         return None
     name, value = found[1], text[found[2].start :]
-    if not re.fullmatch(r"[A-Za-z0-9_.-]+", name.text):
+    if value != item.pairs[0][1] or not _PLAIN_NAME.fullmatch(name.text):
         return None
     if len(found) > 3:
         if any(char in value for char in "\"'`\\"):
             return None
         value = f'"{value}"'
-    edit = joined.edit(name.start, len(text), f"{name.text}={value}")
-    if edit is None:
-        return None
+    pair = f"{name.text}={value}"
+    edit = joined.edit(name.start, len(text), pair)
     try:
-        if words.pairs(f"{name.text}={value}", item.kind, item.escape) != [(name.text, value)]:
-            return None
+        is_one = words.split(pair, item.escape) == [pair]
     except BuildError:
         return None
-    return Fix((edit,))
+    return Fix((edit,)) if edit is not None and is_one else None
 
 
 def _as_json(item: Entry, source: SourceText) -> Fix | None:

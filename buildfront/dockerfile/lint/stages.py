@@ -128,9 +128,7 @@ class Stages:
             )
 
     def _platform(self, item: From, value: str, missing: list[str], settings: CheckSettings | None) -> None:
-        used: set[str] = set()
-        words.expand(item.platform, self.globals, item.escape, used)
-        matched = used - set(missing)
+        matched = words.process(item.platform, self.globals, item.escape).matched
         if matched == {"TARGETPLATFORM"} and not missing and value == self.globals["TARGETPLATFORM"]:
             fix = None
             if "TARGETPLATFORM" not in self.declared and "TARGETPLATFORM" not in self.options.build_args:
@@ -144,7 +142,7 @@ class Stages:
                 fix=fix,
             )
         parts = platform_parts(value, self.options.build_platform)
-        if used or parts is None or any(part in item.name for part in parts):
+        if matched or missing or parts is None or any(part in item.name for part in parts):
             return
         self._report.add(
             "FromPlatformFlagConstDisallowed",
@@ -192,12 +190,11 @@ def reads(item: Instruction) -> list[str]:
 
 def expand(text: str, variables: Mapping[str, str], item: Instruction) -> tuple[str, list[str]]:
     """Return the text with its variables replaced, and the names that are not among them. Raises BuildError."""
-    used: set[str] = set()
     try:
-        value = words.expand(text, variables, item.escape, used)
+        found = words.process(text, variables, item.escape)
     except BuildError as error:
         raise error.at(item.source) from None
-    return value, sorted(name for name in used if name not in variables)
+    return found.text, sorted(found.unmatched)
 
 
 def renamed(name: str, near: str, item: Instruction, source: SourceText) -> Fix | None:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import run_step
-from run_step import Root
+from run_step import HostError, RequestError, Root
 
 from ...dockerfile.ignore import literal
 from ...errors import BuildError
 from ...graph.step_graph import Mount, RunOp, Step
-from ...options import EngineOptions
 from .. import redact
 from ..active_build import ActiveBuild
 from ..cache_key import Key
@@ -23,8 +21,11 @@ from ..cancellation import Cancelled
 from ..operation import Reads
 from ..report import Report
 from ..result import Result
+from ..selection import Wanted
 from ..state import State
+from .run_checks import require_device
 from .run_inputs import RunInputs, mount_content, planned_mounts
+from .run_request import run_request
 
 _TAIL = 4000
 """Bytes of a command's output that an error quotes."""
@@ -61,6 +62,12 @@ class RunOperation:
         }
         if run_options.get("compat_volumes") and op.volumes:
             parts["volumes"] = sorted(op.volumes)
+        if op.script is not None:
+            parts["script"] = [op.script.name, op.script.content]
+        if op.security == "insecure":
+            parts["security"] = op.security
+        if op.devices:
+            parts["devices"] = [[device.name, device.required] for device in op.devices]
         if op.mounts:
             pairs = zip(op.mounts, reads, strict=True)
             parts["mounts"] = [_mount_parts(mount, content) for mount, content in pairs]
@@ -86,10 +93,14 @@ class RunOperation:
     def _run(self, build: ActiveBuild, root: Root, key: Key, mounts: tuple[run_step.RunMount, ...]) -> None:
         report = build.report
         output = _StepOutput(report, self.step, build.secret_words)
-        plan = build.executor.plan(run_request(build.state.options, self.op, root.path, key.digest, mounts))
+        devices = self._devices(build, root, key)
+        plan = build.executor.plan(
+            run_request(build.state.options, self.op, root.path, key.digest, mounts, devices)
+        )
         report.warn(self.step, plan.warnings)
         with RunInputs(build) as opened:
-            inputs = opened.open(self.op, plan.destinations) if mounts else None
+            needed = mounts or self.op.script is not None
+            inputs = opened.open(self.op, plan.destinations) if needed else None
             result = self._execute(build, plan, root, output, inputs)
         output.end()
         report.used(self.step, result.usage())
@@ -103,6 +114,24 @@ class RunOperation:
                 output=output.tail.decode("utf-8", "replace"),
                 status=result.exit_status or 1,
             )
+
+    def _devices(self, build: ActiveBuild, root: Root, key: Key) -> tuple[str, ...]:
+        """Return the CDI devices of the step. One that is not required and that the machine lacks is left out.
+
+        Raise BuildError for one that the machine has and that the caller did not allow.
+        """
+        found = []
+        for device in self.op.devices:
+            if not device.required:
+                trial = run_request(build.state.options, self.op, root.path, key.digest, (), (device.name,))
+                try:
+                    build.executor.plan(trial)
+                except (HostError, RequestError) as error:
+                    build.report.warn(self.step, [f"the step goes on without a device: {error}"])
+                    continue
+                require_device(build.state.options, device.name)
+            found.append(device.name)
+        return tuple(found)
 
     def _execute(
         self,
@@ -163,7 +192,7 @@ def _content(build: ActiveBuild, mount: Mount) -> str:
     result = state.results[mount.origin]
     with build.session.view(build.snapshot(result)) as view, Root(view.path) as source:
         what = "stage it is mounted from"
-        return state.digests.of_tree((literal(mount.source),), source, result, what)[0]
+        return state.digests.of_tree(Wanted((literal(mount.source),)), source, result, what)[0]
 
 
 def _mount_parts(mount: Mount, content: str) -> dict[str, Any]:
@@ -174,27 +203,3 @@ def _mount_parts(mount: Mount, content: str) -> dict[str, Any]:
     left_out = {"origin", "required", "sharing"}
     parts = {name: value for name, value in dataclasses.asdict(mount).items() if name not in left_out}
     return {**parts, "content": content}
-
-
-def run_request(
-    options: EngineOptions, op: RunOp, rootfs: str, identity: str, mounts: tuple[run_step.RunMount, ...]
-) -> run_step.RunRequest:
-    """Return the request for one RUN in ``rootfs``, with the options that every RUN gets."""
-    defaults = options.run_defaults or run_step.RunRequest(
-        args=("",), rootfs="/", terminal="without", http_proxy=True
-    )
-    return replace(
-        defaults,
-        args=op.command,
-        rootfs=rootfs,
-        image=run_step.ImageDefaults(
-            env=op.env,
-            user=op.user,
-            working_dir=op.cwd,
-            volumes=op.volumes if options.compat_volumes else (),
-        ),
-        env=op.args + op.proxy,
-        container_id=identity,
-        network=op.network if op.network not in ("", "default") else defaults.network,
-        run_mounts=mounts,
-    )

@@ -1,4 +1,4 @@
-"""Checks of all RUN steps together, before the first step runs."""
+"""Checks of all RUN steps together: what a Dockerfile may ask for, and what no step can have."""
 
 from __future__ import annotations
 
@@ -8,17 +8,48 @@ import run_step
 from run_step import HostError, RequestError
 
 from ...errors import BuildError
-from ...graph.step_graph import RunOp
+from ...graph.step_graph import RunOp, StepGraph
 from ...options import EngineOptions
 from ..active_build import ActiveBuild
-from .run import run_request
+from .run_request import run_request
+
+
+def check_allowed(graph: StepGraph, options: EngineOptions) -> None:
+    """Raise BuildError, with the place, for a RUN that asks for more of the machine than the caller allowed.
+
+    The machine and its defaults make no difference: what a Dockerfile may do is known before anything runs.
+    """
+    asked = options.run_defaults.network if options.run_defaults is not None else ""
+    for step, op in graph.runs():
+        try:
+            if op.network == "host" and asked != "host":
+                require(options, "network.host", "RUN --network=host")
+            if op.security == "insecure":
+                require(options, "security.insecure", "RUN --security=insecure")
+            for device in op.devices:
+                if device.required:
+                    require_device(options, device.name)
+        except BuildError as error:
+            raise error.at(step.source) from None
+
+
+def require(options: EngineOptions, entitlement: str, what: str) -> None:
+    """Raise BuildError where the caller did not allow ``entitlement``."""
+    if entitlement not in options.allow:
+        raise BuildError(
+            f"{what} is not allowed",
+            hint=f"allow it with --allow {entitlement}, if you trust the Dockerfile",
+        )
+
+
+def require_device(options: EngineOptions, name: str) -> None:
+    """Raise BuildError where the caller did not allow a device, by its name or all of them."""
+    if "device" not in options.allow and f"device={name}" not in options.allow:
+        require(options, f"device={name}", f"RUN --device={name}")
 
 
 def check_runs(build: ActiveBuild) -> None:
-    """Raise BuildError for what no step can have: a volume whose source is missing, an unknown device.
-
-    Also for a RUN --network=host where the default is a network of the step's own, which depends on the machine.
-    """
+    """Raise BuildError for what no step can have: a volume whose source is missing, an unknown device."""
     state = build.state
     options = state.options
     runs = [(step, op) for step, op in state.graph.runs() if step.id not in state.results]
@@ -28,17 +59,6 @@ def check_runs(build: ActiveBuild) -> None:
             _trial(build, runs[0][1])
         except (RequestError, HostError) as error:
             raise BuildError(str(error)) from error
-    if "network.host" in options.allow or not is_default_network(options):
-        return
-    hosts = [(step, op) for step, op in runs if op.network == "host"]
-    if hosts:
-        step, op = hosts[0]
-        try:
-            mode = _trial(build, op, with_host=False)
-        except (RequestError, HostError) as error:
-            raise BuildError(str(error), where=step.source) from error
-        if mode not in ("", "host"):
-            raise network_not_allowed(mode).at(step.source)
 
 
 def _names_the_host(defaults: run_step.RunRequest) -> bool:
@@ -46,27 +66,10 @@ def _names_the_host(defaults: run_step.RunRequest) -> bool:
     return any((defaults.volumes, defaults.mounts, defaults.devices, defaults.hooks_dirs))
 
 
-def _trial(build: ActiveBuild, op: RunOp, *, with_host: bool = True) -> str:
-    """Plan a RUN with the build's options in an empty root filesystem, and return the mode of its network.
-
-    It is empty where the executor does not know.
-    """
-    op = replace(op, network="default", user="", cwd="/", mounts=(), volumes=())
-    request = run_request(build.state.options, op, build.session.directory("none"), "0" * 64, ())
-    request = replace(request, group_add=())
-    if not with_host:
-        request = replace(request, volumes=(), mounts=(), devices=(), hooks_dirs=())
-    return build.executor.plan(request).network_mode
-
-
-def is_default_network(options: EngineOptions) -> bool:
-    """Whether the build asks for no network."""
-    return options.run_defaults is None or options.run_defaults.network in ("", "default")
-
-
-def network_not_allowed(mode: str) -> BuildError:
-    """Return the error for RUN --network=host where the build's network is another one."""
-    return BuildError(
-        f"RUN --network=host is not allowed: the build's network is {mode}",
-        hint="allow it with --allow network.host, if you trust the Dockerfile",
+def _trial(build: ActiveBuild, op: RunOp) -> None:
+    """Plan a RUN with the build's options in an empty root filesystem."""
+    op = replace(
+        op, network="default", user="", cwd="/", mounts=(), volumes=(), script=None, security="", devices=()
     )
+    request = run_request(build.state.options, op, build.session.directory("none"), "0" * 64, ())
+    build.executor.plan(replace(request, group_add=()))

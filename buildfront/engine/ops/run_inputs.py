@@ -18,12 +18,14 @@ from run_step import Root
 from ...dockerfile.ignore import literal
 from ...dockerfile.mount_flags import SHARING
 from ...errors import BuildError
-from ...graph.step_graph import Mount, RunOp
+from ...graph.step_graph import Inline, Mount, RunOp
 from ...image.owner import own
 from ..active_build import ActiveBuild
 from ..cache_key import canonical
 from ..cancellation import Cancelled
+from ..selection import Wanted
 from ..state import State
+from .run_request import SCRIPT
 
 
 def planned_mounts(
@@ -86,7 +88,7 @@ def mount_content(state: State, mount: Mount) -> str | None:
         return f"step:{result.key}"
     if mount.source == "/":
         return f"step:{result.key}:{result.snapshot}"
-    return state.digests.of_step((literal(mount.source),), result)
+    return state.digests.of_step(Wanted((literal(mount.source),)), result)
 
 
 def cache_base(state: State, mount: Mount) -> str:
@@ -127,6 +129,8 @@ class RunInputs:
             for number, mount in enumerate(op.mounts)
             if mount.kind == "bind"
         }
+        if op.script is not None:
+            sources[SCRIPT] = self._script(op.script)
         by_cache: dict[tuple[str, str], list[tuple[int, Mount]]] = {}
         for number, mount in enumerate(op.mounts):
             if mount.kind == "cache":
@@ -155,6 +159,16 @@ class RunInputs:
                 shared.update(names)
         options = self._state.options
         return run_step.Inputs(sources, options.secrets, options.agents, tuple(locks), frozenset(shared))
+
+    def _script(self, script: Inline) -> str:
+        """Write a script into a directory of its own, and return the directory. It goes with the session."""
+        directory = self._session.directory("script")
+        os.chmod(directory, 0o755)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with open(os.open(f"{directory}/{script.name}", flags, 0o700), "wb") as file:
+            file.write(script.content.encode("utf-8", "surrogateescape"))
+            os.fchmod(file.fileno(), 0o755)  # whatever our umask
+        return directory
 
     def _bind(self, mount: Mount) -> str:
         """Return the path of what is mounted: in a view, or where it may be written to in a copy that is dropped."""

@@ -15,11 +15,11 @@ from ..cache_lookup import key_for, recall
 from ..operation import Reads
 from ..result import Result
 from ..state import State
-from .copier import owner
+from .owners import find_owner
 
 
 class WorkdirOperation:
-    """One WORKDIR. Where the directory exists already, the step has no layer."""
+    """One WORKDIR. It has a layer, as in BuildKit; an empty one where the directory exists already."""
 
     def __init__(self, step: Step, op: WorkdirOp) -> None:
         self.step = step
@@ -33,8 +33,8 @@ class WorkdirOperation:
         return ()
 
     def key_parts(self, reads: Reads, run_options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the directory and its owner."""
-        return {"path": self.op.path, "user": self.op.user}
+        """Return the directory and its owner; and that there is a layer, which older versions made only of a change."""
+        return {"path": self.op.path, "user": self.op.user, "layer": True}
 
     def recall(self, state: State, key: str) -> Result | None:
         """Return the result that the catalogue has for this key."""
@@ -44,7 +44,7 @@ class WorkdirOperation:
         """Make the directory."""
         build.report.start(self.step)
         key = key_for(build.state, self, ())
-        return build.change(self.step, key, partial(make_directory, self.op), keep_empty=False)
+        return build.change(self.step, key, partial(make_directory, self.op))
 
 
 def make_directory(op: WorkdirOp, root: Root) -> bool:
@@ -54,7 +54,8 @@ def make_directory(op: WorkdirOp, root: Root) -> bool:
     way.
     """
     try:
-        uid, gid = owner(root, op.user) or (0, 0)
+        found, _ = find_owner(root, op.user)
+        uid, gid = found or (0, 0)
     except BuildError:
         uid = gid = 0
     try:

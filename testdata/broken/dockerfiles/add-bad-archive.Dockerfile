@@ -1,0 +1,2 @@
+FROM base
+ADD broken.tar.gz /

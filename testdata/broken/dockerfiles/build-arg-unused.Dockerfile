@@ -1,0 +1,4 @@
+# options: --build-arg VERSOIN=1
+FROM base
+ARG VERSION
+RUN false

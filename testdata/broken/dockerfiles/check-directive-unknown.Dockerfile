@@ -1,0 +1,2 @@
+# check=nope=1
+FROM scratch

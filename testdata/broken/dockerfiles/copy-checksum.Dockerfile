@@ -1,0 +1,2 @@
+FROM base
+COPY --checksum=sha256:00 f /

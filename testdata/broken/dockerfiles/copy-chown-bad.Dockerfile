@@ -1,0 +1,2 @@
+FROM base
+COPY --chown=app:app:app f /

@@ -1,0 +1,2 @@
+FROM base AS me
+COPY --from=me /f /

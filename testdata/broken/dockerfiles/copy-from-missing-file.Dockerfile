@@ -1,0 +1,3 @@
+FROM base AS build
+FROM base
+COPY --from=build /nope /

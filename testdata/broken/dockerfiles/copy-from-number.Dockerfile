@@ -1,0 +1,2 @@
+FROM base
+COPY --from=7 /f /

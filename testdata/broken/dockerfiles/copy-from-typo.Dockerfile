@@ -1,0 +1,4 @@
+FROM base AS build
+RUN true
+FROM base
+COPY --from=biuld /f /

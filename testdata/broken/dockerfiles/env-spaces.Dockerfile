@@ -1,0 +1,3 @@
+FROM base
+ENV A = 1
+ENV B=2 = 3

@@ -1,0 +1,1 @@
+FROM base@sha256:1234

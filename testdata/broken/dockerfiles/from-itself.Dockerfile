@@ -1,0 +1,1 @@
+FROM me AS me

@@ -1,0 +1,1 @@
+FROM --platform=linus/amd64 base

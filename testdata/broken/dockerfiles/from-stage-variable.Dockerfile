@@ -1,0 +1,3 @@
+FROM base
+ARG V=base
+FROM $W

@@ -1,0 +1,2 @@
+FROM base
+HEALTHCHECK --intreval=5s CMD true

@@ -1,0 +1,4 @@
+FROM base
+ENV A=<<EOF
+text
+EOF

@@ -1,0 +1,5 @@
+FROM base
+COPY <<a <<b /d/
+one
+a
+two

@@ -1,0 +1,3 @@
+FROM base
+RUN <<EOF
+echo a

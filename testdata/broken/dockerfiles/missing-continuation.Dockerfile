@@ -1,0 +1,3 @@
+FROM base
+RUN echo a &&
+    echo b

@@ -1,0 +1,3 @@
+# Title
+
+Some text about the project.

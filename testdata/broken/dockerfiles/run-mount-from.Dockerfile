@@ -1,0 +1,3 @@
+FROM base AS build
+FROM base
+RUN --mount=from=biuld,target=/m true

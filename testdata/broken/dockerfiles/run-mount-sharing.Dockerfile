@@ -1,0 +1,2 @@
+FROM base
+RUN --mount=type=cache,target=/a,sharing=exclusive true

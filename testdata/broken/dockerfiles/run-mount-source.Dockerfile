@@ -1,0 +1,2 @@
+FROM base
+RUN --mount=type=bind,source=nope.txt,target=/a true

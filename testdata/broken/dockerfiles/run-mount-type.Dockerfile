@@ -1,0 +1,2 @@
+FROM base
+RUN --mount=type=chache,target=/a true

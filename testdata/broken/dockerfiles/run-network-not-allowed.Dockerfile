@@ -1,0 +1,3 @@
+# options: --network none
+FROM base
+RUN --network=host true

@@ -1,0 +1,2 @@
+FROM base
+RUN --netwrok=none true

@@ -1,0 +1,6 @@
+FROM base
+RUNN true
+COPY f
+ENV A
+EXPOSE 80
+LABEL a=${b

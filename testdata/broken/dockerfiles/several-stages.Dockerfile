@@ -1,0 +1,4 @@
+FROM base AS one
+COPY --chwon=app f /
+FROM base AS two
+WORKDIR

@@ -1,0 +1,3 @@
+# options: --target biuld
+FROM base AS build
+FROM base AS final

@@ -1,0 +1,4 @@
+# options: --target first
+FROM base
+FROM base AS final
+FROM base

@@ -1,0 +1,4 @@
+# options: --target 5
+FROM base
+RUN true
+FROM base

@@ -1,0 +1,4 @@
+FROM base
+RUNN true
+COPPY f /
+WORKDIR /a

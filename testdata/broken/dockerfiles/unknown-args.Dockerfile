@@ -1,0 +1,2 @@
+FROM base
+ARGS a=1

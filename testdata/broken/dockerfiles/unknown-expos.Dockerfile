@@ -1,0 +1,2 @@
+FROM base
+EXPOS 80

@@ -1,0 +1,2 @@
+FORM base
+RUN true

@@ -1,0 +1,2 @@
+FROM base
+LABLE a=1

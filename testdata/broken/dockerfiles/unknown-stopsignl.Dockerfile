@@ -1,0 +1,2 @@
+FROM base
+STOPSIGNL 9

@@ -1,0 +1,2 @@
+FROM base
+USERS app

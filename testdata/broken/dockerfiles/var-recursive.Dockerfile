@@ -1,0 +1,11 @@
+FROM base
+ENV A=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A
+ENV A=$A$A$A$A

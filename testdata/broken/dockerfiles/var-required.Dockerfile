@@ -1,0 +1,3 @@
+FROM base
+ARG VERSION
+ENV A=${VERSION:?give a version}
