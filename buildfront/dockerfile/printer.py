@@ -31,6 +31,8 @@ def instruction_text(item: ast.Instruction, escape: str = "\\") -> str:
     keyword = item.keyword or type(item).__name__.upper()
     if isinstance(item, ast.Onbuild):
         line, *documents = item.trigger.split("\n")
+        if line.endswith("\r"):  # which is a part of it only where the text ends within a continuation
+            line += escape
         return "\n".join([_cut(f"{keyword} {line}", escape), *documents]) + "\n"
     flags, rest = _parts(item, escape)
     words = [keyword, *(_flag(name, value, escape) for name, value in flags)]

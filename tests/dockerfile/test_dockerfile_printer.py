@@ -140,6 +140,7 @@ DOCKERFILE = st.builds(
 @example("COPY <<E <<E /b\n1\nE\n2\nE\n")
 @example('COPY ["<<E", "a b", "/c"]\n')
 @example("RUN a \\\xa0\n")
+@example("ONBUILD RUN \r\\\n# c\n\n")
 @example("COPY <<a\\'b /c\nx\na'b\n")
 @given(DOCKERFILE)
 def test_what_is_printed_is_read_as_the_same(text: str) -> None:
