@@ -104,8 +104,10 @@ def _parts(item: ast.Instruction, escape: str) -> tuple[_Flags, str]:
         case ast.Copy():
             return _copy_flags(item), _copy(item)
         case ast.Pairs():
-            equals = " " if item.legacy else "="
-            return flags, " ".join(f"{name}{equals}{value}" for name, value in item.pairs)
+            if item.legacy:
+                name, value = item.pairs[0]
+                return flags, f"{name}{'  ' if name.endswith(escape) else ' '}{value}"  # one may be escaped
+            return flags, " ".join(f"{name}={value}" for name, value in item.pairs)
         case ast.Arg():
             return flags, " ".join(name if value is None else f"{name}={value}" for name, value in item.args)
         case ast.Word():

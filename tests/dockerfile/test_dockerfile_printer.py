@@ -140,6 +140,7 @@ DOCKERFILE = st.builds(
 @example("COPY <<E <<E /b\n1\nE\n2\nE\n")
 @example('COPY ["<<E", "a b", "/c"]\n')
 @example("RUN a \\\xa0\n")
+@example("ENV \\  = a\n")
 @example("ONBUILD RUN \r\\\n# c\n\n")
 @example("COPY <<a\\'b /c\nx\na'b\n")
 @given(DOCKERFILE)
