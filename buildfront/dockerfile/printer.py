@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from ..errors import BuildError
 from . import instructions as ast
 from .blanks import ASCII_RUN, BLANKS
 from .heredocs import delimiter, delimiters
@@ -146,18 +147,27 @@ def _words(words: tuple[str, ...]) -> str:
     """Return words with blanks between them where they can be read so, else a JSON array."""
     line = " ".join(words)
     plain = all(words) and ASCII_RUN.split(line) == list(words) and line.strip(BLANKS) == line
-    return line if plain and not line.startswith(("[", "--")) and "\n" not in line else _array(words)
+    return line if plain and "\n" not in line and not _is_array(line) else _array(words)
 
 
 def _copy(item: ast.Copy) -> str:
     """Return the sources and the destination of a COPY or ADD."""
     named = tuple(_delimiter(document) for document in item.documents)
     words = (*item.sources, *named, item.dest)
-    if all(_is_word(word) for word in words) and not words[0].startswith("["):
+    if named and words[0].startswith("["):
+        words = (*named, *item.sources, item.dest)
+    if all(_is_word(word) for word in words):
         line = " ".join(words)
-        if line.strip(BLANKS) == line and json_array(line) is None:
+        if line.strip(BLANKS) == line and not _is_array(line):
             return line
-    return _array(words)
+    return _array((*item.sources, *named, item.dest))
+
+
+def _is_array(line: str) -> bool:
+    try:
+        return json_array(line) is not None
+    except BuildError:
+        return True
 
 
 def _is_word(word: str) -> bool:

@@ -141,6 +141,8 @@ DOCKERFILE = st.builds(
 @example('COPY ["<<E", "a b", "/c"]\n')
 @example("RUN a \\\xa0\n")
 @example("ENV \\  = a\n")
+@example("COPY <<E [c a\n\tF\nE\n")
+@example("COPY [1, <<E 2]\nE\n")
 @example("ONBUILD RUN \r\\\n# c\n\n")
 @example("COPY <<a\\'b /c\nx\na'b\n")
 @given(DOCKERFILE)
