@@ -154,7 +154,8 @@ def _copy(item: ast.Copy) -> str:
     """Return the sources and the destination of a COPY or ADD."""
     named = tuple(_delimiter(document) for document in item.documents)
     words = (*item.sources, *named, item.dest)
-    if named and words[0].startswith("["):
+    if named and any(char in "".join(item.sources) for char in "['\"\\$"):
+        # Nothing before a delimiter may make it a part of a quotation, or of an array.
         words = (*named, *item.sources, item.dest)
     if all(_is_word(word) for word in words):
         line = " ".join(words)
