@@ -141,6 +141,7 @@ DOCKERFILE = st.builds(
 @example('COPY ["<<E", "a b", "/c"]\n')
 @example("RUN a \\\xa0\n")
 @example("ENV \\  = a\n")
+@example("COPY <<E \xa0f a\n\tF\nE\n")
 @example('COPY <<E a="b c"\nd\nE\n')
 @example("COPY <<E [c a\n\tF\nE\n")
 @example("COPY [1, <<E 2]\nE\n")
