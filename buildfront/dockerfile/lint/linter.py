@@ -10,7 +10,7 @@ from ..parse import parse, trigger
 from .check_settings import CheckSettings, settings_of
 from .collected import Report
 from .copy_rules import CopyRules
-from .file_rules import check_casing, check_stage_names
+from .file_rules import check_casing, check_other_readers, check_stage_names
 from .image_rules import check_base_names, check_platform, check_user
 from .lint_options import LintOptions, LintResult
 from .package_rules import check_packages
@@ -89,6 +89,7 @@ def _check(
         raise BuildError("the Dockerfile has no FROM", hint="start it with FROM IMAGE or FROM scratch")
     check_stage_names(items, report)
     check_casing(items, source, report)
+    check_other_readers(text, file, report)
     special = {item.source.start: report.settings.above(item.comments) for item in items if item.comments}
     stages = Stages(items, options, source, special, report)
     _Walk(stages, special, source, report).check()
