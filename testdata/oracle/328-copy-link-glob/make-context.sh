@@ -1,0 +1,2 @@
+ln -s x l1
+ln -s d l2

@@ -1,0 +1,2 @@
+ln -s real l
+ln -s real/f l2
