@@ -93,15 +93,15 @@ def _prepare(
     known = replace(known, all_stages=False, ignore=source.context.ignore)
     found = lint(source.text, source.name, known, instructions)
     refuse_findings(found)
-    for found_place, text in graph.warnings:
-        emit(Event("warning", data={"text": text, "line": found_place.start if place else 0}))
+    for where, text in graph.warnings:
+        emit(Event("warning", data={"text": text, "line": where.start if where else 0}))
     contexts: dict[str, Context] = {"": source.context}
     local = source.local
     for name in _contexts_of(graph):
         if name in named and named[name].kind == "dir":
-            found_place = places.named(named[name].value)
-            contexts[name] = named_directory(found_place.directory)
-            local = local and found_place.local
+            place = places.named(named[name].value)
+            contexts[name] = named_directory(place.directory)
+            local = local and place.local
     check_allowed(graph, options)
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, options, emit, remotes)
