@@ -97,7 +97,8 @@ def look(
 ) -> list[Ready]:
     """Look at all sources: open trees, select files, fetch what is far away.
 
-    ``stack`` closes what was opened, ``tell`` is called with lines about transfers that take long. Raise BuildError for a source that can't be had.
+    ``stack`` closes what was opened, ``tell`` is called with lines about transfers that take long. Raise BuildError
+    for a source that can't be had.
     """
     state = build.state
     out: list[Ready] = []
