@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -225,7 +226,7 @@ def test_the_command_of_a_submodule_is_not_run(
         out.write(f"\tupdate = !touch {mark}\n")
     git(work, "commit", "-q", "-a", "-m", "worse")
     git(work, "push", "-q", "origin", "HEAD:main")
-    with pytest.raises(BuildError, match="can't be checked out"):
+    with suppress(BuildError):  # of newer versions of git
         tree(remote(), GitTree(url))
     assert not mark.exists()
 
@@ -271,9 +272,8 @@ def test_configuration_and_hooks_of_the_user_do_not_count(
     mark = tmp_path / "mark"
     home = tmp_path / "home"
     home.mkdir()
-    (home / ".gitconfig").write_text(
-        f'[core]\n\tfsmonitor = "touch {mark}"\n[url "http://127.0.0.1:9/"]\n\tinsteadOf = http\n'
-    )
+    settings = f'[core]\n\tfsmonitor = "touch {mark}"\n[url "http://127.0.0.1:9/"]\n\tinsteadOf = http\n'
+    (home / ".gitconfig").write_text(settings)
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("GIT_DIR", "/nowhere")
     assert files(tree(remote(), GitTree(url))) == MAIN
