@@ -14,8 +14,7 @@ from ..context.directory import Source, is_archive, open_source
 from ..context.named import named_context
 from ..context.rewrite import rewrite
 from ..dockerfile import parse
-from ..dockerfile.lint import RULES, LintFinding, LintOptions, LintResult, lint
-from ..dockerfile.lint.check_settings import BUILD_ARG
+from ..dockerfile.lint import RULES, LintFinding, LintOptions, lint
 from ..dockerfile.lint.findings import ERROR, apply
 from ..dockerfile.lint.render_json import github_annotations, lint_json, sarif
 from ..dockerfile.lint.render_text import count_text, error_text, findings_text
@@ -27,6 +26,7 @@ from ..options import BuildOptions
 from ..store.image_store import Store
 from ..store.location import default_root
 from ..store.lookup import find, read_image
+from .build_findings import lint_options_of
 
 CHECK_FORMATS = ("text", "json", "sarif", "github")
 _ROUNDS = 10
@@ -177,22 +177,6 @@ def _check_name(option: str, name: str) -> None:
         raise BuildError(f"{option} {name}: there is no such rule", hint=hint, status=2)
 
 
-def lint_options_of(
-    options: BuildOptions, named: Mapping[str, NamedContext], bases: Mapping[str, Mapping[str, Any]]
-) -> LintOptions:
-    """Return what the rules need to know of a build."""
-    here = platforms.host()
-    return LintOptions(
-        build_args=options.build_args,
-        target=options.target,
-        platform=platforms.normalise(options.platform) if options.platform else here,
-        build_platform=here,
-        contexts={name: context.value if context.kind == "image" else "" for name, context in named.items()},
-        bases=bases,
-        check=options.build_args.get(BUILD_ARG),
-    )
-
-
 def path_of(options: BuildOptions, source: Source) -> str:
     """Return the path of the Dockerfile, as short as it can be given; ``-`` for standard input."""
     if source.name == "-" or is_archive(options.context):
@@ -200,19 +184,6 @@ def path_of(options: BuildOptions, source: Source) -> str:
     if options.dockerfile and os.path.exists(options.dockerfile):
         return options.dockerfile
     return os.path.normpath(os.path.join(options.context, source.name))
-
-
-def refuse_findings(result: LintResult) -> None:
-    """Raise BuildError where the Dockerfile says that its findings are errors, and there are some."""
-    if not result.fails or not result.findings:
-        return
-    names = ", ".join(dict.fromkeys(found.rule for found in result.findings))
-    first = result.findings[0]
-    raise BuildError(
-        f"lint violation found for rules: {names}",
-        where=first.where,
-        hint=f"{first.message}; --check shows all",
-    )
 
 
 def open_for_check(options: BuildOptions, stack: ExitStack) -> tuple[Store | None, Source]:
