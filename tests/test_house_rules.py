@@ -32,6 +32,8 @@ BORDER = {
     ): "rules that are off by default",
     ("buildfront.image.compression", "buildfront.image.zstd_frames"): "it loads zstandard",
     ("buildfront.progress.display", "buildfront.progress.tty"): "it loads rich",
+    ("buildfront.context.remote", "buildfront.context.git_trees"): "it loads subprocess",
+    ("buildfront.context.remote", "buildfront.context.http_file"): "it loads httpcore",
     ("buildfront.registry.pull", "buildfront.registry.client"): "it loads httpcore",
     ("buildfront.registry.push", "buildfront.registry.client"): "it loads httpcore",
     ("buildfront.__main__", "buildfront.replay_cache"): "only a build may have an answer there",

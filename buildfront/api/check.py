@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..context.directory import Source, is_archive, open_source
+from ..context.directory import Source, open_source
 from ..context.named import named_context
 from ..context.rewrite import rewrite
 from ..dockerfile import parse
@@ -27,6 +27,7 @@ from ..store.image_store import Store
 from ..store.location import default_root
 from ..store.lookup import find, read_image
 from .build_findings import lint_options_of
+from .places import places_of
 
 CHECK_FORMATS = ("text", "json", "sarif", "github")
 _ROUNDS = 10
@@ -54,6 +55,7 @@ class CheckReport:
     error: BuildError | None
     text: str = field(repr=False)
     path: str
+    _local: bool = field(default=True, repr=False)
     _options: LintOptions = field(default_factory=LintOptions, repr=False, compare=False)
 
     @property
@@ -119,9 +121,9 @@ class CheckReport:
         mended = self.fixed(unsafe=unsafe)
         if mended == self.text:
             return False
-        if self.path == "-":
+        if self.path == "-" or not self._local:
             raise BuildError(
-                "a Dockerfile on standard input can't be changed", hint="show the changes with --diff"
+                "this Dockerfile is no file that can be changed", hint="show the changes with --diff"
             )
         rewrite(self.path, self.text, mended)
         return True
@@ -168,7 +170,14 @@ def check(
         result = lint(source.text, source.name, lint_options)
         if result.error is None:
             result = replace(result, error=_graph_error(source, options, named, lint_options.bases))
-        return CheckReport(result.findings, result.error, source.text, path_of(options, source), lint_options)
+        return CheckReport(
+            result.findings,
+            result.error,
+            source.text,
+            path_of(options, source),
+            source.local,
+            lint_options,
+        )
 
 
 def _check_name(option: str, name: str) -> None:
@@ -179,7 +188,7 @@ def _check_name(option: str, name: str) -> None:
 
 def path_of(options: BuildOptions, source: Source) -> str:
     """Return the path of the Dockerfile, as short as it can be given; ``-`` for standard input."""
-    if source.name == "-" or is_archive(options.context):
+    if source.name == "-" or not os.path.isdir(options.context):
         return source.name
     if options.dockerfile and os.path.exists(options.dockerfile):
         return options.dockerfile
@@ -188,12 +197,11 @@ def path_of(options: BuildOptions, source: Source) -> str:
 
 def open_for_check(options: BuildOptions, stack: ExitStack) -> tuple[Store | None, Source]:
     """Return the store and the sources. The store is None where there is none yet, and none is needed."""
-    archive = is_archive(options.context)
-    if not archive and not os.path.isdir(options.root or default_root()):
-        return None, open_source(options.context, options.dockerfile, options.ignorefile, None)
-    store = stack.enter_context(Store(options.root))
-    session = stack.enter_context(store.session()) if archive else None
-    return store, open_source(options.context, options.dockerfile, options.ignorefile, session)
+    store: Store | None = None
+    if not os.path.isdir(options.context) or os.path.isdir(options.root or default_root()):
+        store = stack.enter_context(Store(options.root))
+    places, _ = places_of(options, store, stack)
+    return store, open_source(options.context, options.dockerfile, options.ignorefile, places)
 
 
 class KnownImages(Mapping[str, Mapping[str, Any]]):

@@ -12,8 +12,8 @@ from ..dockerfile.ignore import literal
 from ..errors import BuildError, SourceRange
 from . import config as fold
 from . import history, metadata
-from .copy_sources import copy_op
-from .documents import run_words
+from .copy_step import copy_op
+from .document_files import run_words
 from .limits import refuse_null_bytes, whole_characters
 from .outline import Outline, RawStage
 from .run_mounts import resolve

@@ -188,6 +188,9 @@ COPY: dict[str, In | Out] = {
     "chmod": In("600"),
     "unpack": In(True),
     "for_mount": In(True),
+    "parents": Out(True, "which files it selects counts, by their digest"),
+    "excludes": Out(("x",), "which files are left counts, by their digest"),
+    "link": In(True),
 }
 
 WORKDIR: dict[str, In | Out] = {"path": In("/y"), "user": In("bob")}
@@ -510,4 +513,10 @@ def test_names_of_caches_are_never_mistaken():
 
 def test_selectors_are_never_mistaken():
     sources = [("a", "b"), ("a b",), ('a","b',), ("a", "b", ""), ("b", "a"), ("\udcff",), ("\\udcff",)]
-    assert len({cache_key.selector(item) for item in sources}) == len(sources)
+    found = {cache_key.selector(item) for item in sources}
+    found |= {
+        cache_key.selector(("a",), *more)
+        for more in itertools.product((False, True), ((), ("b",)), (False, True))
+    }
+    found |= {cache_key.selector(("a",), False, item) for item in sources}
+    assert len(found) == len(sources) + 8 + len(sources)

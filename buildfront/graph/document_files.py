@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from ..dockerfile import words
+from ..dockerfile.heredocs import delimiter, without_tabs
 from ..dockerfile.instructions import Command, Heredoc
 from ..errors import BuildError
 from .step_graph import Inline
@@ -13,29 +13,16 @@ from .step_graph import Inline
 PIPES = "/dev/pipes"
 """The directory in which a step finds its script; BuildKit's name."""
 
-_TABS = re.compile("^\t+", re.MULTILINE)
-_ONLY = re.compile(r"[0-9]*<<-?\s*([^<]*)")
-_QUOTE = re.compile(r"""\\.|['"]""", re.DOTALL)
-
 
 def text_of(document: Heredoc) -> str:
     """Return the content of a document, without the tabs that ``<<-`` removes."""
-    return _TABS.sub("", document.content) if document.strip_tabs else document.content
-
-
-def expand(text: str, variables: Mapping[str, str]) -> str:
-    """Return the content of a document with its variables replaced. Quotes stay; the backslash escapes, always.
-
-    Raises BuildError.
-    """
-    plain = _QUOTE.sub(lambda match: match[0] if len(match[0]) > 1 else f"\\{match[0]}", text)
-    return words.expand(plain, variables, "\\")
+    return without_tabs(document.content) if document.strip_tabs else document.content
 
 
 def file_of(document: Heredoc, variables: Mapping[str, str]) -> Inline:
     """Return the file that COPY and ADD make of a document, variables replaced. Raises BuildError."""
     text = text_of(document)
-    return Inline(_file_name(document), expand(text, variables) if document.expand else text)
+    return Inline(_file_name(document), words.expand_document(text, variables) if document.expand else text)
 
 
 def _file_name(document: Heredoc) -> str:
@@ -68,8 +55,7 @@ def run_words(command: Command) -> tuple[tuple[str, ...], Inline | None]:
 
 
 def _is_only_a_document(line: str) -> bool:
-    match = _ONLY.fullmatch(line)
     try:
-        return match is not None and len(words.split(match[1], "\\")) == 1
+        return delimiter(line) is not None
     except BuildError:
         return False

@@ -227,13 +227,17 @@ class Network(httpcore.NetworkBackend):
     """Makes connections for requests to one ``url``'s origin, which something at ``reach`` has led us to.
 
     ``judge`` is false for a proxy: its address is the user's choice, and what it connects to it looks up itself.
+    ``plain``: plain http may go to other machines.
     """
 
-    def __init__(self, lines: Lines, scheme: str, reach: Where | None, *, judge: bool = True) -> None:
+    def __init__(
+        self, lines: Lines, scheme: str, reach: Where | None, *, judge: bool = True, plain: bool = False
+    ) -> None:
         self._lines = lines
         self._scheme = scheme
         self._reach = reach
         self._judge = judge
+        self._plain = plain
 
     def connect_tcp(
         self,
@@ -247,7 +251,7 @@ class Network(httpcore.NetworkBackend):
         addresses = look_up(host, port, self._lines.cut)
         if self._judge:
             url = Url(self._scheme, host, port, "/")
-            refusal = check_addresses(self._reach, url, [text for _, text, _ in addresses])
+            refusal = check_addresses(self._reach, url, [text for _, text, _ in addresses], plain=self._plain)
             if refusal is not None:
                 raise refusal
         deadline = time.monotonic() + _CONNECT

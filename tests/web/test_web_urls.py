@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from buildfront.errors import BuildError
-from buildfront.registry.urls import Url, Where, check_addresses, check_redirect, join, literal, parse, where
+from buildfront.web.urls import Url, Where, check_addresses, check_redirect, join, literal, parse, where
 
 
 @pytest.mark.parametrize(

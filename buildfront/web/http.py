@@ -16,7 +16,7 @@ from ..errors import BuildError
 from ..text import visible
 from ..version import __version__
 from .connect import PATIENCE, Lines, Network, Stream
-from .urls import Url, Where, check_addresses, literal
+from .urls import Url, Where, check_addresses, literal, where
 
 TRIES = 4
 BACKOFF = 0.2
@@ -154,9 +154,13 @@ def _decoder(encoding: str, what: str, limit: int) -> Callable[[bytes, int], byt
 
 
 class Http:
-    """Connections to a registry and to where it leads. Requests may come from several threads."""
+    """Connections to servers and to where they lead. Requests may come from several threads.
 
-    def __init__(self) -> None:
+    ``plain``: plain http may go to other machines than this one.
+    """
+
+    def __init__(self, *, plain: bool = False) -> None:
+        self._plain = plain
         self._lines = Lines()
         self._pools: dict[tuple[str, Where | None, str], httpcore.ConnectionPool] = {}
         self._lock = threading.Lock()
@@ -178,7 +182,7 @@ class Http:
         proxy = proxy_for(url)
         if proxy:
             known = literal(url.host)
-            refusal = check_addresses(reach, url, [known] if known else [])
+            refusal = check_addresses(reach, url, [known] if known else [], plain=self._plain)
             if refusal is not None:
                 raise refusal
         fields = {
@@ -251,7 +255,7 @@ class Http:
                 if proxy:
                     found = _by_proxy(proxy, self._lines, more)
                 else:
-                    more["network_backend"] = Network(self._lines, scheme, reach)
+                    more["network_backend"] = Network(self._lines, scheme, reach, plain=self._plain)
                     found = httpcore.ConnectionPool(**more)
                 self._pools[scheme, reach, proxy] = found
             return found
@@ -283,7 +287,7 @@ def proxy_for(url: Url) -> str:
     from urllib.request import getproxies, proxy_bypass
 
     known = literal(url.host)
-    if known and check_addresses(None, url._replace(scheme="http"), [known]) is None:
+    if known and where(known) == Where.LOOPBACK:
         return ""
     proxies: dict[str, str] = getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""

@@ -9,7 +9,7 @@ from dataclasses import replace
 from ..dockerfile import instructions as ast
 from ..errors import BuildError
 from . import git_reference
-from .documents import file_of
+from .document_files import file_of
 from .scope import Scope
 from .step_graph import CopyOp, CopySource, GitTree, HttpFile, Origin
 
@@ -69,6 +69,8 @@ def _source(text: str, item: ast.Copy) -> CopySource:
         return HttpFile(text, item.checksum, bool(item.unpack))
     if "\0" in text:
         raise BuildError(f"the source {text!r} has a null byte")
+    if not text:  # as a WORKDIR does, an empty path names the directory that it counts from
+        return "."
     if item.parents or not _CLIMBS.search(text):
         return text
     return posixpath.normpath("/" + text).lstrip("/") or "."  # ".." ends at the root of the context

@@ -1,4 +1,4 @@
-"""URLs and addresses that a registry names: read strictly, and judged before anything is sent there.
+"""URLs and addresses that a server names: read strictly, and judged before anything is sent there.
 
 A URL is parsed here, once. Connections are made to these parts, and no other parser sees the text.
 """
@@ -183,16 +183,18 @@ def literal(host: str) -> str | None:
         return None
 
 
-def check_addresses(reach: Where | None, to: Url, addresses: Sequence[str]) -> BuildError | None:
+def check_addresses(
+    reach: Where | None, to: Url, addresses: Sequence[str], *, plain: bool = False
+) -> BuildError | None:
     """Return why none of ``addresses`` may be connected to for ``to``, or None.
 
     ``reach`` is the farthest place that had a say in the target, None if only the user had: then every address is
-    allowed, but plain http is spoken to this machine only. Otherwise a place may not lead to one that is nearer than
-    itself, and only neighbours may lead to neighbours.
+    allowed, but plain http is spoken to this machine only, unless ``plain``. Otherwise a place may not lead to one
+    that is nearer than itself, and only neighbours may lead to neighbours.
     """
     for address in addresses:
         kind = where(address)
-        if to.scheme == "http" and kind != Where.LOOPBACK:
+        if to.scheme == "http" and kind != Where.LOOPBACK and not plain:
             return BuildError(
                 f"{to.authority} is at {address}, and plain http is spoken to this machine only",
                 hint="the registry has to offer https",
@@ -205,13 +207,18 @@ def check_addresses(reach: Where | None, to: Url, addresses: Sequence[str]) -> B
                 f"a redirect to {to.authority} is refused: {address} is "
                 f"{what.get(kind, 'a private address' if kind == Where.PRIVATE else 'no address of a server')},"
                 " and what sent us there is elsewhere",
-                hint="a registry must not lead into the network of its users",
+                hint="a server must not lead into the network of its users",
             )
     return None
 
 
 def check_redirect(
-    source: Url, to: Url, addresses: Sequence[str] = (), reach: Where | None = Where.PUBLIC
+    source: Url,
+    to: Url,
+    addresses: Sequence[str] = (),
+    reach: Where | None = Where.PUBLIC,
+    *,
+    plain: bool = False,
 ) -> BuildError | None:
     """Return why a redirect from ``source`` to ``to``, which has ``addresses``, is not followed, or None.
 
@@ -220,7 +227,7 @@ def check_redirect(
     if source.scheme == "https" and to.scheme == "http":
         return BuildError(
             f"a redirect from https to {to.scheme}://{to.authority} is refused: others could change what comes",
-            hint="the registry, or the proxy before it, has to name itself with https",
+            hint="the server, or the proxy before it, has to name itself with https",
         )
     known = literal(to.host)
-    return check_addresses(reach, to, addresses or ([known] if known else ()))
+    return check_addresses(reach, to, addresses or ([known] if known else ()), plain=plain)
