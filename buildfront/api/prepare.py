@@ -2,42 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 from ..context import Context
 from ..context.base_images import resolve
 from ..context.directory import Source, named_directory, open_source
 from ..context.named import named_context
 from ..context.origin import Places
-from ..context.remote import Remote
-from ..context.workplace import Workplace
 from ..dockerfile import parse
 from ..dockerfile.instructions import From, Instruction
+from ..dockerfile.lint import LintFinding, lint
+from ..dockerfile.lint.check_settings import BUILD_ARG, settings_of
 from ..engine.events import Event, Listener
 from ..engine.fetching import Fetching
 from ..engine.ops.run_checks import check_allowed
 from ..engine.walk import Engine
 from ..errors import BuildError, nearest
-from ..graph import GraphOptions, StepGraph, build_graph, git_reference, references
+from ..graph import GraphOptions, StepGraph, build_graph, references
 from ..graph.step_graph import CopyOp
 from ..image import platform as platforms
 from ..image import reference as image_reference
 from ..image.base_image import BaseImage
 from ..options import BuildOptions
 from ..store.image_store import Store
-from .run_options import open_agents
-
-if TYPE_CHECKING:
-    from run_step.ssh import Agent
+from .check import lint_options_of, refuse_findings
+from .places import places_of
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that a build needs to run. ``local``: all files of contexts are the user's own."""
+    """Everything that a build needs to run.
+
+    ``local``: all files of contexts are the user's own. ``findings`` are those of a check of the stages that are built.
+    """
 
     store: Store
     source: Source
@@ -46,9 +44,7 @@ class Prepared:
     contexts: dict[str, Context]
     engine: Engine
     local: bool
-
-
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
+    findings: tuple[LintFinding, ...] = ()
 
 
 def silent(_: Event) -> None:
@@ -66,16 +62,7 @@ def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = silent) ->
     store = stack.enter_context(Store(options.root))
     for text in store.take_warnings():
         emit(Event("warning", data={"text": text, "line": 0}))
-    workplace = Workplace(store)
-    stack.callback(workplace.close)
-    remote = Remote(workplace, secrets=options.secrets, agents=_agents(options), fresh=options.no_cache)
-    stack.callback(remote.close)
-    places = Places(
-        workplace,
-        remote,
-        keep_git_dir=options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in _TRUE,
-        commit_times=bool(options.build_args.get("SOURCE_DATE_EPOCH")),
-    )
+    places, remote = places_of(options, store, stack)
     source = open_source(options.context, options.dockerfile, options.ignorefile, places)
     remotes = Fetching(remote)
     stack.callback(remotes.close)
@@ -94,6 +81,7 @@ def _prepare(
     remotes: Fetching,
     emit: Listener,
 ) -> Prepared:
+    settings_of(source.text, source.name, options.build_args.get(BUILD_ARG))
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
     graph_options = GraphOptions(
@@ -101,32 +89,23 @@ def _prepare(
     )
     bases = _bases(instructions, graph_options, options, store, emit)
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
-    for place, text in graph.warnings:
-        emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
+    known = lint_options_of(options, named, {name: base.config for name, base in bases.items()})
+    known = replace(known, all_stages=False, ignore=source.context.ignore)
+    found = lint(source.text, source.name, known, instructions)
+    refuse_findings(found)
+    for where, text in graph.warnings:
+        emit(Event("warning", data={"text": text, "line": where.start if where else 0}))
     contexts: dict[str, Context] = {"": source.context}
     local = source.local
     for name in _contexts_of(graph):
         if name in named and named[name].kind == "dir":
-            found = places.named(named[name].value)
-            contexts[name] = named_directory(found.directory)
-            local = local and found.local
+            place = places.named(named[name].value)
+            contexts[name] = named_directory(place.directory)
+            local = local and place.local
     check_allowed(graph, options)
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, options, emit, remotes)
-    return Prepared(store, source, graph, bases, contexts, engine, local)
-
-
-def _agents(options: BuildOptions) -> Mapping[str, Agent]:
-    """Return the agents of a build. The user's own one is lent to read the contexts that are named by ssh."""
-    texts = [text for text in (options.context, *options.contexts.values()) if not os.path.exists(text)]
-    remotes = [git.remote for text in texts if (git := git_reference.parse(text, context=True)) is not None]
-    if (
-        "default" in options.agents
-        or all(map(git_reference.is_web, remotes))
-        or not os.environ.get("SSH_AUTH_SOCK")
-    ):
-        return options.agents
-    return {**options.agents, **open_agents(("default",))}
+    return Prepared(store, source, graph, bases, contexts, engine, local, found.findings)
 
 
 def _contexts_of(graph: StepGraph) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from buildfront.dockerfile import ignore
 from buildfront.dockerfile.pattern import LARGEST
-from buildfront.engine.selection import select
+from buildfront.engine.selection import Wanted, select
 from buildfront.errors import BuildError
 from run_step import Root
 
@@ -80,6 +80,6 @@ def test_a_wildcard_of_copy_does_not_go_round_in_links(tmp_path) -> None:
     (tmp_path / "dir/file").write_text("x")
     with Root(str(tmp_path)) as root, within(20):
         with pytest.raises(BuildError, match="is not in the context"):
-            select(root, ("*/" * 40 + "file",))
-        assert [found.path for found in select(root, ("*/file",))] == ["dir/file"]
-        assert [found.path for found in select(root, ("a/*/file",))] == ["a/dir/file"]
+            select(root, Wanted(("*/" * 40 + "file",)))
+        assert [found.path for found in select(root, Wanted(("*/file",)))] == ["dir/file"]
+        assert [found.path for found in select(root, Wanted(("a/*/file",)))] == ["a/dir/file"]

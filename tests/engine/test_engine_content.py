@@ -17,12 +17,12 @@ from buildfront.engine import content as module
 from buildfront.engine import selection
 from buildfront.engine.content import ContentDigests, _unsettled
 from buildfront.engine.result import Result
+from buildfront.engine.selection import Wanted
 from buildfront.errors import BuildError
-from buildfront.graph import CopyOp, Origin
 from buildfront.store.image_store import Store
 from run_step import Root
 
-OP = CopyOp((".",), "/d", Origin("context"))
+WANT = Wanted((".",))
 MS = 1_000_000
 
 
@@ -60,7 +60,7 @@ def count(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def again(store: Store, top: Path) -> str:
     """The digest of a builder that has just been started."""
     made = digests(store, top)
-    value = made.of_context(OP)[0]
+    value = made.of_context("", WANT)[0]
     made.save()
     return value
 
@@ -187,18 +187,17 @@ def test_what_goes_while_it_is_looked_at(store, top, monkeypatch, kind, when):
 
         monkeypatch.setattr(module, "digest", digest)
     found = digests(store, top)
-    value, selections = found.of_context(OP)
+    value, selections = found.of_context("", WANT)
     assert done
     with Root(str(top)) as root:
-        now = module.digest(root, module.select(root, (".",)), module.hash_fd, owners=False)
+        now = module.digest(root, module.select(root, WANT), module.hash_fd, owners=False)
     paths = {item.path for item in selections[0].items}
     assert value == now or paths == {"", "dir", "dir/file", "dir/link", "dir/sub"}
-    found.look_again(OP, (value, selections))
+    found.look_again("", WANT, (value, selections))
     assert again(store, top) == now
 
 
 def test_a_source_that_goes_is_told_as_missing(store, top, monkeypatch):
-    op = CopyOp(("dir/file",), "/d", Origin("context"))
     original = module.digest
 
     def digest(*args: Any, **more: Any) -> str:
@@ -207,7 +206,7 @@ def test_a_source_that_goes_is_told_as_missing(store, top, monkeypatch):
 
     monkeypatch.setattr(module, "digest", digest)
     with pytest.raises(BuildError, match="'dir/file' is not in the build context"):
-        digests(store, top).of_context(op)
+        digests(store, top).of_context("", Wanted(("dir/file",)))
 
 
 def test_a_file_that_never_rests_is_an_error(store, top, monkeypatch):
@@ -221,21 +220,21 @@ def test_a_file_that_never_rests_is_an_error(store, top, monkeypatch):
 
     monkeypatch.setattr(module, "hash_fd", hash_fd)
     with pytest.raises(BuildError, match="'dir/file' changed while it was copied") as caught:
-        digests(store, top).of_context(OP)
+        digests(store, top).of_context("", WANT)
     assert "build again" in caught.value.hint
     assert next(number) < 10
 
 
 def test_the_first_look_counts_until_it_is_given_up(store, top):
     found = digests(store, top)
-    first = found.of_context(OP)
+    first = found.of_context("", WANT)
     (top / "dir/file").write_text("2")
-    assert found.of_context(OP) is first
-    found.look_again(OP, first)
-    second = found.of_context(OP)
+    assert found.of_context("", WANT) is first
+    found.look_again("", WANT, first)
+    second = found.of_context("", WANT)
     assert second[0] != first[0]
-    found.look_again(OP, first)  # somebody else's, given up already
-    assert found.of_context(OP) is second
+    found.look_again("", WANT, first)  # somebody else's, given up already
+    assert found.of_context("", WANT) is second
 
 
 def test_what_can_not_be_read_says_why(store, top, monkeypatch):
@@ -244,18 +243,19 @@ def test_what_can_not_be_read_says_why(store, top, monkeypatch):
 
     monkeypatch.setattr(module, "digest", refused)
     with pytest.raises(BuildError, match="'dir/file' in the build context can't be read: Input/output error"):
-        digests(store, top).of_context(OP)
+        digests(store, top).of_context("", WANT)
 
 
 def test_a_stages_digest_is_of_one_run(store, top):
     """Another build may have run the step again meanwhile: the key is the same, the files are not."""
     found = digests(store, top)
     with Root(str(top)) as root:
-        first = found.of_tree(("dir",), root, Result("key", 1))[0]
+        first = found.of_tree(Wanted(("dir",)), root, Result("key", 1))[0]
         (top / "dir/file").write_text("2")
-        second = found.of_tree(("dir",), root, Result("key", 2))[0]
+        second = found.of_tree(Wanted(("dir",)), root, Result("key", 2))[0]
     assert first != second
-    assert found.of_step(("dir",), Result("key", 1)) == first
-    assert found.of_step(("dir",), Result("key", 2)) == second
-    assert found.of_step(("dir",), Result("key", 3)) is found.of_step(("dir",), Result("key", None)) is None
-    assert found.of_step(("dir", ""), Result("key", 1)) is None
+    assert found.of_step(Wanted(("dir",)), Result("key", 1)) == first
+    assert found.of_step(Wanted(("dir",)), Result("key", 2)) == second
+    for number in (3, None):
+        assert found.of_step(Wanted(("dir",)), Result("key", number)) is None
+    assert found.of_step(Wanted(("dir", "")), Result("key", 1)) is None

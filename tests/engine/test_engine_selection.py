@@ -5,7 +5,7 @@ import os
 import pytest
 
 from buildfront.dockerfile import ignore
-from buildfront.engine.selection import select
+from buildfront.engine.selection import Wanted, is_pattern, select
 from buildfront.engine.selection_digest import digest, hash_fd
 from buildfront.errors import BuildError
 from run_step import Root
@@ -26,11 +26,11 @@ def top(tmp_path):
     return place
 
 
-def find(top, *sources, rules="", prune=None, what="build context"):
+def find(top, *sources, rules="", prune=None, what="build context", **more):
     patterns = ignore.parse(rules)
     prune = not patterns.has_exceptions if prune is None else prune
     with Root(str(top)) as root:
-        return select(root, sources, excludes=patterns.excludes, prune=prune, what=what)
+        return select(root, Wanted(sources, **more), excludes=patterns.excludes, prune=prune, what=what)
 
 
 def paths(selections):
@@ -87,27 +87,52 @@ def test_missing(top, source):
     assert repr(source) in str(caught.value) and "count from the root" in caught.value.hint
 
 
-def test_a_pattern_without_a_match_beside_another_source(top):
-    assert [item.path for item in find(top, "a.txt", "package-lock.json*")] == ["a.txt"]
-    with pytest.raises(BuildError, match="'none'"):
-        find(top, "a.txt", "none")
+def test_a_pattern_without_a_match_selects_nothing(top):
+    for sources in (("*.none",), ("*.none", "none?"), ("dir/*.none",), ("a.txt/*",), ("*/none",)):
+        assert find(top, *sources, required=False) == []
+    assert [item.path for item in find(top, "a.txt", "lock.json*", required=False)] == ["a.txt"]
+    for source in ("none", "none/*", "a\\*"):
+        with pytest.raises(BuildError, match="is not in the build context"):
+            find(top, "a.txt", source, required=False)
 
 
-@pytest.mark.parametrize("source", ["..", "../a", "dir/../../a", "/../a"])
-def test_leaving(top, source):
-    with pytest.raises(BuildError, match="leads out of the build context"):
-        find(top, source)
+@pytest.mark.parametrize("source", ["../a.txt", "dir/../../a.txt", "/../a.txt", "../../dir/../a.txt"])
+def test_a_path_that_leads_above_the_top_begins_at_the_top(top, source):
+    assert paths(find(top, source)) == [("a.txt", [""])]
+    assert find(top, "..")[0].path == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a", False),
+        ("a*", True),
+        ("?", True),
+        ("[a]", True),
+        ("a]", False),
+        ("a\\*b", False),
+        ("a\\\\*", True),
+        ("\\", False),
+    ],
+)
+def test_a_wildcard_after_a_backslash_is_none(text, expected):
+    assert is_pattern(text) is expected
+
+
+def test_an_escaped_character_below_a_wildcard_stands_for_itself(top):
+    (top / "other/x*").write_text("")
+    assert paths(find(top, "o*/x\\*")) == [("other/x*", [""])]
 
 
 def test_links_out_of_the_context_end_inside(top):
     (top / "etc").mkdir()
     (top / "etc/passwd").write_text("inside")
     with Root(str(top)) as root:
-        (found,) = select(root, ("out",))
+        (found,) = select(root, Wanted(("out",)))
         fd = root.open(found.path)
         assert os.read(fd, 100) == b"inside"
         os.close(fd)
-        assert paths(select(root, ("host",))) == [("host", ["", "passwd"])]
+        assert paths(select(root, Wanted(("host",)))) == [("host", ["", "passwd"])]
 
 
 def test_links_inside_a_directory_are_taken_as_links(top):
@@ -140,12 +165,87 @@ def test_exceptions_inside_an_ignored_directory(top):
         find(top, "dir/one", rules=rules)
 
 
+# --exclude and --parents
+
+
+def names(selections):
+    return [[item.name + "+" * item.passage for item in found.items] for found in selections]
+
+
+@pytest.mark.parametrize(
+    ("source", "left_out", "expected"),
+    [
+        ("dir", ("one",), [["", "sub", "sub/two.txt"]]),
+        ("dir", ("sub",), [["", "one"]]),
+        ("dir", ("**/*.txt",), [["", "one", "sub"]]),
+        ("dir", ("sub", "!sub/two.txt"), [["", "one", "sub+", "sub/two.txt"]]),
+        ("dir", ("sub", "!sub"), [["", "one", "sub", "sub/two.txt"]]),
+        ("dir", ("sub", "!other"), [["", "one"]]),
+        ("dir", ("dir", "/one"), [["", "one", "sub", "sub/two.txt"]]),
+        ("dir", ("**",), [[""]]),
+        ("d*", ("one",), [["", "sub", "sub/two.txt"]]),
+        ("a.txt", ("a.txt",), [[""]]),
+        ("*.txt", ("a.txt", "b.txt"), [[""], [""]]),
+    ],
+)
+def test_files_that_are_left_out(top, source, left_out, expected):
+    assert names(find(top, source, left_out=left_out, required=False))[: len(expected)] == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "expected"),
+    [
+        ("dir/one", "", ["", "dir+", "dir/one"]),
+        ("/dir/sub/", "", ["", "dir+", "dir/sub", "dir/sub/two.txt"]),
+        ("./dir/../dir/one", "", ["", "dir+", "dir/one"]),
+        ("dir/./sub/two.txt", "dir", ["", "sub+", "sub/two.txt"]),
+        ("./dir/./one", "dir", ["", "one"]),
+        ("dir/./*", "dir", ["", "one", "sub", "sub/two.txt"]),
+        ("*/one", "", ["", "dir+", "dir/one"]),
+        (
+            "**/*.txt",
+            "",
+            ["", "a.txt", "b.txt", "dir+", "dir/sub+", "dir/sub/two.txt", "other+", "other/x.txt"],
+        ),
+        ("none*", "", [""]),
+        ("d*/./one", "dir", ["", "one"]),
+        ("to-file", "", ["", "to-file"]),
+        ("to-dir/./one", "to-dir", ["", "one"]),
+    ],
+)
+def test_parents(top, source, path, expected):
+    found = find(top, source, parents=True)
+    assert (found[0].path, names(found)[0]) == (path, expected)
+
+
+@pytest.mark.parametrize(
+    "source", ["none", "dir/none", "to-dir/one", "dir/./none", "none/./one", "none/./*", "."]
+)
+def test_parents_of_what_is_missing(top, source):
+    with pytest.raises(BuildError, match="is not in the build context"):
+        find(top, source, parents=True)
+
+
+def test_parents_with_files_that_are_left_out(top):
+    assert names(find(top, "dir", parents=True, left_out=("**/one",))) == [
+        ["", "dir", "dir/sub", "dir/sub/two.txt"]
+    ]
+    with pytest.raises(BuildError, match="is not in the build context"):
+        find(top, "dir/one", parents=True, left_out=("dir/one",))
+
+
+def test_patterns_that_are_malformed(top):
+    for more in ({"left_out": ("[",)}, {"parents": True}):
+        with pytest.raises(BuildError, match="bad pattern"):
+            find(top, "d[", **more)
+
+
 # the digest
 
 
 def value(top, *sources, owners=False):
     with Root(str(top)) as root:
-        return digest(root, select(root, sources), hash_fd, owners=owners)
+        return digest(root, select(root, Wanted(sources)), hash_fd, owners=owners)
 
 
 def test_times_do_not_count(top):
