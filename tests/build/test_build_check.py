@@ -104,14 +104,14 @@ def test_a_secret_in_the_context_is_found_where_it_is_asked_for(box) -> None:
 def test_fix_mends_the_file_and_keeps_what_it_does_not_mend(box) -> None:
     context = box.context(BAD, a="1")
     file = context / "Dockerfile"
-    file.write_bytes(b"# caf\xe9\r\n" + BAD.replace("\n", "\r\n").encode())
+    file.write_bytes(b"# caf\xe9\r\n#\r\n#\r\n#\r\n" + BAD.replace("\n", "\r\n").encode())
     file.chmod(0o640)
     shown = box("check", "--diff", context)
     assert "-FROM box as Base" in shown.stdout and "+FROM box AS base" in shown.stdout
     assert file.read_bytes().endswith(b"ENV x y z\r\n")
     done = box("check", "--fix", context)
     assert done.stdout == "Check complete, no warnings found.\n" and "is mended" in done.stderr
-    assert file.read_bytes() == b"# caf\xe9\r\n" + GOOD.replace("\n", "\r\n").encode()
+    assert file.read_bytes() == b"# caf\xe9\r\n#\r\n#\r\n#\r\n" + GOOD.replace("\n", "\r\n").encode()
     assert stat.S_IMODE(file.stat().st_mode) == 0o640
     again = box("check", "--fix", context)
     assert again.stderr == ""
@@ -157,7 +157,8 @@ def test_unsafe_fixes_must_be_asked_for(box) -> None:
 
 MENDED = [
     BAD,
-    "from box as Base\nrun echo \\\n\n  # c\n  1 > /one\nFROM Base\nExpose 80/TCP 127.0.0.1:8080:81/udp 9000:9000\nEXPOSE 1/TCP 2:2/Udp\n",
+    "from box as Base\nrun echo \\\n\n  # c\n  1 > /one\nFROM Base\n"
+    "Expose 80/TCP 127.0.0.1:8080:81/udp 9000:9000\nEXPOSE 1/TCP 2:2/Udp\n",
     "FROM --platform=$TARGETPLATFORM box\nLABEL a $HOME x\nENV b c\nLABEL d 'e f'\nWORKDIR x/../y\nWORKDIR z\n",
     "# escape=`\nFROM box\nCOPY a `\n\n /b\nWorkDir /c\nCMD a b\nMAINTAINER me\n",
     "FROM box AS Stage\r\nRUN echo 1 > /a \\\r\n\r\n && echo 2 >> /a\r\nFROM box\r\nCOPY --from=STAGE /a /b\r\n",
