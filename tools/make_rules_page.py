@@ -32,7 +32,9 @@ def _section(rule: Rule) -> str:
         f"Mend: {rule.mend}\n",
     ]
     if rule.bad:
-        parts += [f"```dockerfile\n{rule.bad}```\n", f"Better:\n\n```dockerfile\n{rule.good}```\n"]
+        # Pygments does not know empty lines within an instruction.
+        language = "" if "\\\n\n" in rule.bad else "dockerfile"
+        parts += [f"```{language}\n{rule.bad}```\n", f"Better:\n\n```dockerfile\n{rule.good}```\n"]
     return "\n".join(parts)
 
 

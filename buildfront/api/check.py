@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -56,7 +56,7 @@ class CheckReport:
     text: str = field(repr=False)
     path: str
     _local: bool = field(default=True, repr=False)
-    _options: LintOptions = field(default_factory=LintOptions, repr=False, compare=False)
+    _lint: Callable[[str], tuple[LintFinding, ...]] = field(default=lambda _: (), repr=False, compare=False)
 
     @property
     def failed(self) -> bool:
@@ -99,7 +99,7 @@ class CheckReport:
             if mended == text:
                 break
             text = mended
-            found = lint(text, self.path, self._options).findings
+            found = self._lint(text)
         return text
 
     def diff(self, *, unsafe: bool = False) -> str:
@@ -176,7 +176,7 @@ def check(
             source.text,
             path_of(options, source),
             source.local,
-            lint_options,
+            lambda text: lint(text, source.name, lint_options).findings,
         )
 
 
