@@ -297,3 +297,13 @@ def test_the_functions_behind_it(box) -> None:
         report.render("xml")
     assert buildfront.targets(options).targets[0].name == "base"
     assert buildfront.outline(options).name == "base"
+
+
+def test_the_seconds_that_a_late_list_of_dependencies_costs(box) -> None:
+    context = box.context("FROM box\nCOPY . /src\nRUN npm ci || true\n")
+    args = ("check", "--format", "json", "--enable", "buildfront/CopyBeforeDependencies", context)
+    (before,) = json.loads(box(*args).stdout)["warnings"]
+    assert "(line 3): copy package.json" in before["detail"]
+    box.build(context)
+    (after,) = json.loads(box(*args).stdout)["warnings"]
+    assert "(line 3, " in after["detail"] and " s the last time): copy package.json" in after["detail"]
