@@ -99,9 +99,9 @@ def _prepare(
     local = source.local
     for name in _contexts_of(graph):
         if name in named and named[name].kind == "dir":
-            found_place = places.named(named[name].value)
-            contexts[name] = named_directory(found_place.directory)
-            local = local and found_place.local
+            place = places.named(named[name].value)
+            contexts[name] = named_directory(place.directory)
+            local = local and place.local
     check_allowed(graph, options)
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, options, emit, remotes)
