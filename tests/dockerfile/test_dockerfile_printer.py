@@ -18,7 +18,7 @@ NOWHERE = SourceRange("Dockerfile", 0, 0)
 TESTDATA = Path(__file__).parents[2] / "testdata"
 TEXTS = sorted(
     path
-    for pattern in ("fuzz/dockerfile/*.Dockerfile", "broken/dockerfiles/*", "oracle/*/Dockerfile", "dockerfiles/*/Dockerfile")
+    for pattern in ("fuzz/dockerfile/*", "broken/dockerfiles/*", "oracle/*/Dockerfile", "dockerfiles/*/Dockerfile")
     for path in TESTDATA.glob(pattern)
 )  # fmt: skip
 
