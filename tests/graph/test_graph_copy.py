@@ -111,7 +111,7 @@ def _with_arg(fields):
         (["https://h/f", "https://h/g"], {"add": True, "checksum": DIGEST}, "exactly one source"),
         ([f"{REPO}?checksum=a"], {"add": True, "checksum": "b"}, "otherwise than the URL"),
         ([f"{REPO}?keep-git-dir=1"], {"add": True, "keep_git_dir": False}, "otherwise than the URL"),
-        ([f"{REPO}?x=1"], {"add": True}, "unknown query 'x'"),
+        ([f"{REPO}?x=1"], {"add": True}, "unknown key 'x'"),
         (["a\0b"], {}, "null byte"),
     ],
 )
