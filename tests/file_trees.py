@@ -40,6 +40,8 @@ def seen(top: str) -> object:
             content: object = None
             if stat.S_ISLNK(status.st_mode):
                 content = os.readlink(path)
+            elif stat.S_ISDIR(status.st_mode):
+                content = {key: os.getxattr(path, key) for key in os.listxattr(path)} or None
             elif stat.S_ISREG(status.st_mode):
                 attributes = {key: os.getxattr(path, key) for key in os.listxattr(path)}
                 shown = first.setdefault(status.st_ino, os.path.relpath(path, top))

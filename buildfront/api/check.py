@@ -14,8 +14,7 @@ from ..context.directory import Source, open_source
 from ..context.named import named_context
 from ..context.rewrite import rewrite
 from ..dockerfile import parse
-from ..dockerfile.lint import RULES, LintFinding, LintOptions, LintResult, lint
-from ..dockerfile.lint.check_settings import BUILD_ARG
+from ..dockerfile.lint import RULES, LintFinding, LintOptions, lint
 from ..dockerfile.lint.findings import ERROR, apply
 from ..dockerfile.lint.render_json import github_annotations, lint_json, sarif
 from ..dockerfile.lint.render_text import count_text, error_text, findings_text
@@ -27,6 +26,7 @@ from ..options import BuildOptions
 from ..store.image_store import Store
 from ..store.location import default_root
 from ..store.lookup import find, read_image
+from .build_findings import lint_options_of
 from .places import places_of
 
 CHECK_FORMATS = ("text", "json", "sarif", "github")
@@ -55,6 +55,7 @@ class CheckReport:
     error: BuildError | None
     text: str = field(repr=False)
     path: str
+    _local: bool = field(default=True, repr=False)
     _options: LintOptions = field(default_factory=LintOptions, repr=False, compare=False)
 
     @property
@@ -120,9 +121,9 @@ class CheckReport:
         mended = self.fixed(unsafe=unsafe)
         if mended == self.text:
             return False
-        if self.path == "-":
+        if self.path == "-" or not self._local:
             raise BuildError(
-                "a Dockerfile on standard input can't be changed", hint="show the changes with --diff"
+                "this Dockerfile is no file that can be changed", hint="show the changes with --diff"
             )
         rewrite(self.path, self.text, mended)
         return True
@@ -169,29 +170,20 @@ def check(
         result = lint(source.text, source.name, lint_options)
         if result.error is None:
             result = replace(result, error=_graph_error(source, options, named, lint_options.bases))
-        return CheckReport(result.findings, result.error, source.text, path_of(options, source), lint_options)
+        return CheckReport(
+            result.findings,
+            result.error,
+            source.text,
+            path_of(options, source),
+            source.local,
+            lint_options,
+        )
 
 
 def _check_name(option: str, name: str) -> None:
     if name not in RULES and name not in ("all", OWN + "all"):
         hint = nearest(name, tuple(RULES)) or "docs/check.md lists the rules"
         raise BuildError(f"{option} {name}: there is no such rule", hint=hint, status=2)
-
-
-def lint_options_of(
-    options: BuildOptions, named: Mapping[str, NamedContext], bases: Mapping[str, Mapping[str, Any]]
-) -> LintOptions:
-    """Return what the rules need to know of a build."""
-    here = platforms.host()
-    return LintOptions(
-        build_args=options.build_args,
-        target=options.target,
-        platform=platforms.normalise(options.platform) if options.platform else here,
-        build_platform=here,
-        contexts={name: context.value if context.kind == "image" else "" for name, context in named.items()},
-        bases=bases,
-        check=options.build_args.get(BUILD_ARG),
-    )
 
 
 def path_of(options: BuildOptions, source: Source) -> str:
@@ -201,19 +193,6 @@ def path_of(options: BuildOptions, source: Source) -> str:
     if options.dockerfile and os.path.exists(options.dockerfile):
         return options.dockerfile
     return os.path.normpath(os.path.join(options.context, source.name))
-
-
-def refuse_findings(result: LintResult) -> None:
-    """Raise BuildError where the Dockerfile says that its findings are errors, and there are some."""
-    if not result.fails or not result.findings:
-        return
-    names = ", ".join(dict.fromkeys(found.rule for found in result.findings))
-    first = result.findings[0]
-    raise BuildError(
-        f"lint violation found for rules: {names}",
-        where=first.where,
-        hint=f"{first.message}; --check shows all",
-    )
 
 
 def open_for_check(options: BuildOptions, stack: ExitStack) -> tuple[Store | None, Source]:

@@ -26,7 +26,7 @@ from ..image import reference as image_reference
 from ..image.base_image import BaseImage
 from ..options import BuildOptions
 from ..store.image_store import Store
-from .check import lint_options_of, refuse_findings
+from .build_findings import lint_options_of, refuse_findings
 from .places import places_of
 
 

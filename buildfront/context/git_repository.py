@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 
+from run_step import remove_tree
+
 from ..errors import BuildError
 from ..graph.git_reference import check_ref, is_commit, shown
 from ..graph.step_graph import GitTree
@@ -88,7 +90,9 @@ class Repository:
         wide = len(wanted.object) == 64
         path = self.place.data("wide" if wide else "bare")
         with self.place.changing(self._check):
-            if not os.path.isdir(path):
+            if not self._is_repository(path):
+                if os.path.lexists(path):
+                    remove_tree(path)  # it is damaged
                 self._make(wide)
             self._remove_locks(path)
             try:
@@ -97,6 +101,14 @@ class Repository:
             except GitFailed as error:
                 raise unreachable(self._remote, error) from None
         return path
+
+    def _is_repository(self, path: str) -> bool:
+        if not os.path.isdir(path):
+            return False
+        try:
+            return self._git.run("rev-parse", "--is-bare-repository", git_dir=path).strip() == "true"
+        except GitFailed:
+            return False
 
     def _make(self, wide: bool) -> None:
         begun = self.place.begin()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -148,9 +149,11 @@ class HttpFiles:
                 raise
             digits = body.digests["sha256"]
             size = os.stat(os.path.join(begun, name)).st_size
-            directory = place.keep(begun, f"{digits}-{mtime}")
+            name_of_data = secrets.token_hex(8)  # never that of a file that a build uses, or that was damaged
+            directory = place.keep(begun, name_of_data)
             place.set_record(
                 {
+                    "data": name_of_data,
                     "sha256": digits,
                     "mtime": mtime,
                     "size": size,
@@ -177,12 +180,14 @@ class _Known(NamedTuple):
 def _known(place: Place, name: str) -> _Known | None:
     """Return the file that the store has, and its record; None if it is not there as it was written."""
     record = place.record()
-    digits, mtime, size = record.get("sha256"), record.get("mtime"), record.get("size")
-    if not isinstance(digits, str) or not re.fullmatch("[0-9a-f]{64}", digits) or not isinstance(mtime, int):
+    texts = {key: record.get(key) for key in ("data", "sha256", "etag", "last_modified")}
+    mtime, size = record.get("mtime"), record.get("size")
+    if not all(isinstance(text, str) for text in texts.values()) or not isinstance(mtime, int):
         return None
-    if not all(isinstance(record.get(key), str) for key in ("etag", "last_modified")):
+    digits = str(texts["sha256"])
+    if not re.fullmatch("[0-9a-f]{64}", digits) or not re.fullmatch("[0-9a-f]{16}", str(texts["data"])):
         return None
-    directory = place.data(f"{digits}-{mtime}")
+    directory = place.data(str(texts["data"]))
     try:
         status = os.lstat(os.path.join(directory, name))
     except OSError:

@@ -39,7 +39,28 @@ def test_the_first_is_the_one_that_buildkit_tells() -> None:
 
 
 def test_ten_are_enough() -> None:
-    assert len(mistakes("NOPE\n" * 50)) == 10
+    assert len(mistakes("RNU\n" * 50)) == 10
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("RNU a", "did you mean RUN?"),
+        ("import os", "is it a Dockerfile? The first instruction is FROM or ARG"),
+        ("FROM a\nRUN b &&\n  make c", "does it belong to the line above? That line must end with \\"),
+        ("# escape=`\nFROM a\necho", "does it belong to the line above? That line must end with `"),
+        ("FROM a\nRUN b \\ # why\n  && c", "nothing may follow the \\ that continues the line above"),
+        ("FROM a\nENV b=<<E\nc\nE", "here-documents are for RUN, COPY and ADD, outside of quotation marks"),
+        ("FROM a\n<<<<<<< HEAD\nRUN a\n=======", "the file has the marks of a merge conflict"),
+    ],
+)
+def test_what_may_be_meant_by_an_unknown_instruction(text: str, hint: str) -> None:
+    """Unknown lines one after the other have one reason, so the first is told."""
+    assert [error.hint for error in mistakes(text)] == [hint]
+
+
+def test_of_unknown_instructions_in_capitals_the_known_are_listed() -> None:
+    assert mistakes("FROM a\nINCLUDE x\n")[0].hint.startswith("known are ADD, ARG")
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import io
-
 import pytest
-from dockerfile_parse import DockerfileParser
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -243,20 +240,3 @@ def test_each_line_belongs_to_one_instruction_or_is_a_comment_a_directive_or_bla
         for part in own:
             kept = part.rstrip(" \t")
             assert kept.removesuffix(found.escape) in line.text
-
-
-WORDS = st.sampled_from(
-    ["RUN a", "ENV a=1", "COPY a b", "# c", "", "  c d", "&& e", " f \\", "RUN g \\", "\t# h"]
-)
-
-
-@given(st.lists(WORDS, max_size=10).map(lambda lines: "\n".join([*lines, "CMD z", ""])))
-def test_dockerfile_parse_sees_instructions_begin_at_the_same_lines(text: str) -> None:
-    """A second opinion, on texts without what it is known to miss.
-
-    That is an instruction of one word, one that the text ends in the middle of, an escaped escape character after a
-    blank line, a directive before the escape directive, and here-documents.
-    """
-    theirs = DockerfileParser(fileobj=io.BytesIO(text.encode())).structure
-    begin = {item["startline"] + 1 for item in theirs if item["instruction"] != "COMMENT"}
-    assert {line.source.start for line in scan(text, "f").lines} == begin

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import socket
 import stat
 import tarfile
 
@@ -17,6 +18,7 @@ from buildfront.engine.ops.workdir import make_directory
 from buildfront.engine.selection import select, wanted
 from buildfront.errors import BuildError
 from buildfront.graph import CopyOp, Origin, WorkdirOp
+from buildfront.graph.step_graph import Inline
 from run_step import Root
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners need root")
@@ -194,6 +196,230 @@ def test_hard_links_and_fifos(place):
     top = place / "target/x"
     assert os.stat(top / "one").st_ino == os.stat(top / "sub/again").st_ino
     assert stat.S_ISFIFO(os.lstat(top / "fifo").st_mode)
+
+
+def test_hard_links_are_kept_within_one_source(place):
+    os.link(place / "source/a", place / "source/dir/again")
+    copy(place, ["a", "dir"], "/x/")
+    top = place / "target/x"
+    assert os.stat(top / "a").st_ino != os.stat(top / "again").st_ino
+
+
+def test_an_empty_file_stands_for_a_socket(place):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(str(place / "source/dir/s"))
+    (place / "source/dir/s").chmod(0o751)
+    copy(place, "dir", "/x")
+    status = os.lstat(place / "target/x/s")
+    assert stat.S_ISREG(status.st_mode) and (stat.S_IMODE(status.st_mode), status.st_size) == (0o751, 0)
+
+
+# several sources and existing files
+
+
+def test_of_several_files_to_one_name_the_last_stays(place):
+    copy(place, ["a", "b"], "/new")
+    assert (place / "target/new").read_text() == "b"
+    copy(place, ["dir", "a"], "/both")  # the first has made it a directory
+    assert tree(place / "target/both") == ["a", "link", "one", "sub", "sub/two"]
+
+
+def test_a_link_as_the_destination_is_followed(place):
+    target = place / "target"
+    (target / "l").symlink_to("file")
+    (target / "dangling").symlink_to("/real/none")
+    copy(place, "a", "/l")
+    copy(place, "b", "/dangling")
+    assert (target / "l").is_symlink() and (target / "file").read_text() == "a"
+    assert (target / "real/none").read_text() == "b"
+
+
+def test_a_link_of_the_source_replaces_a_file_or_a_link(place):
+    (place / "target/there/link").write_text("old")
+    (place / "target/real/link").symlink_to("/nowhere")
+    for dest in ("/there", "/real"):
+        copy(place, "dir", dest)
+        assert os.readlink(place / "target" / dest[1:] / "link") == "one"
+
+
+def test_a_directory_where_the_image_has_a_link_is_an_error(place):
+    (place / "target/there/sub").symlink_to("/real")
+    with pytest.raises(BuildError, match="'/there/sub' is a link in the image") as caught:
+        copy(place, "dir", "/there")
+    assert "as the destination" in caught.value.hint
+    assert os.listdir(place / "target/real") == []
+
+
+def test_existing_directories_below_the_destination_get_the_modes_and_owners_of_the_source(place):
+    target = place / "target"
+    (target / "there/sub").mkdir(mode=0o700)
+    for name in ("there", "there/sub"):
+        os.chown(target / name, 5, 6)
+        (target / name).chmod(0o700)
+    (place / "source/dir/sub").chmod(0o751)
+    copy(place, "dir", "/there")
+    assert (owners(target / "there"), stat.S_IMODE(os.stat(target / "there").st_mode)) == ((5, 6), 0o700)
+    assert (owners(target / "there/sub"), stat.S_IMODE(os.stat(target / "there/sub").st_mode)) == (
+        (0, 0),
+        0o751,
+    )
+
+
+def test_what_a_source_copies_may_be_the_destination_of_the_next(place):
+    copy(place, ["dir", "a"], "/x")
+    copy(place, ["a", "dir/link"], "/x/link")
+    assert (place / "target/x/one").read_text() == "one"
+    assert not (place / "target/x/a").is_symlink() and (place / "target/x/a").read_text() == "a"
+
+
+# modes
+
+
+def mode(path):
+    return oct(stat.S_IMODE(os.lstat(path).st_mode))
+
+
+def test_symbolic_modes(place):
+    (place / "source/dir/one").chmod(0o700)
+    (place / "source/dir/sub").chmod(0o700)
+    (place / "source/dir/sub/two").chmod(0o600)
+    copy(place, "dir", "/x/y", chmod="u=rwX,go=rX")
+    top = place / "target/x/y"
+    assert [mode(top / name) for name in ("", "one", "sub", "sub/two")] == [
+        "0o755",
+        "0o755",
+        "0o755",
+        "0o644",
+    ]
+    assert mode(top / "link") == "0o777"
+
+
+def test_directories_of_the_destination_get_an_octal_mode_without_special_bits(place):
+    copy(place, "dir", "/x/y", chmod="4750")
+    top = place / "target/x"
+    assert [mode(top / name) for name in ("", "y", "y/one", "y/sub")] == [
+        "0o750",
+        "0o750",
+        "0o4750",
+        "0o4750",
+    ]
+    copy(place, "a", "/z/a", chmod="g=")
+    assert [mode(place / "target/z"), mode(place / "target/z/a")] == ["0o755", "0o600"]
+
+
+def test_a_bad_mode_is_told(place):
+    with pytest.raises(BuildError, match="--chmod=8: an octal mode"):
+        copy(place, "a", "/x", chmod="8")
+
+
+# --exclude and --parents
+
+
+def test_files_that_are_left_out(place):
+    copy(place, "dir", "/x", excludes=("**/two", "link"))
+    assert tree(place / "target/x") == ["one", "sub"]
+    copy(place, "dir", "/y", excludes=("*", "!sub/two"))
+    assert tree(place / "target/y") == ["sub", "sub/two"]
+
+
+def test_a_file_that_is_named_is_never_left_out(place):
+    copy(place, ["a", "dir/on*"], "/x/", excludes=("**",))
+    assert tree(place / "target/x") == ["a", "one"]
+
+
+def test_parents(place):
+    os.chown(place / "source/dir", 77, 78)
+    (place / "source/dir").chmod(0o751)
+    copy(place, ["dir/sub/two", "a"], "/x", parents=True, keep_owner=True)
+    top = place / "target/x"
+    assert tree(top) == ["a", "dir", "dir/sub", "dir/sub/two"]
+    assert (owners(top / "dir"), mode(top / "dir"), owners(top)) == ((77, 78), "0o751", (0, 0))
+    assert os.stat(top / "dir/sub").st_mtime == 10**9
+
+
+def test_existing_parents_get_the_mode_but_not_the_owner_of_the_source(place):
+    (place / "target/x/dir").mkdir(parents=True)
+    os.chown(place / "target/x/dir", 5, 6)
+    (place / "source/dir").chmod(0o751)
+    copy(place, "dir/one", "/x", parents=True, chmod="600", chown="7:8")
+    top = place / "target/x"
+    assert (owners(top / "dir"), mode(top / "dir")) == ((5, 6), "0o751")
+    assert (owners(top / "dir/one"), mode(top / "dir/one")) == ((7, 8), "0o600")
+
+
+# here-documents, git trees
+
+
+def write(place, dest, name="EOF", content="text\n", **fields):
+    op = CopyOp((), dest, Origin("context"), **fields)
+    with Root(str(place / "target")) as target:
+        copier = Copier(op, target, owner=find_owner(target, op.chown)[0])
+        copier.write(Inline(name, content))
+
+
+@pytest.mark.parametrize(
+    ("dest", "path"),
+    [
+        ("/new", "new"),
+        ("/new/", "new/EOF"),
+        ("/there", "there/EOF"),
+        ("/x/y", "x/y"),
+        ("/to-real", "real/EOF"),
+        ("/file", "file"),
+    ],
+)
+def test_a_here_document_goes_where_a_file_does(place, dest, path):
+    write(place, dest)
+    made = place / "target" / path
+    assert (made.read_text(), mode(made), owners(made)) == ("text\n", "0o644", (0, 0))
+
+
+def test_a_here_document_with_flags(place):
+    write(place, "/x/y", content="\udcff", chmod="u+x", chown="user:staff")
+    made = place / "target/x/y"
+    assert (made.read_bytes(), mode(made), owners(made)) == (b"\xff", "0o744", (1234, 50))
+    assert owners(made.parent) == (1234, 50)
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", ""])
+def test_a_here_document_whose_name_is_none_of_a_file(place, name):
+    with pytest.raises(BuildError, match="can't be a file of that name"):
+        write(place, "/x/", name=name)
+
+
+def test_a_here_document_where_a_directory_is(place):
+    (place / "target/there/EOF").mkdir()
+    with pytest.raises(BuildError, match="is a directory in the image"):
+        write(place, "/there/")
+
+
+def test_a_whole_directory_is_copied_itself_where_the_destination_is_missing(place):
+    (place / "source/dir").chmod(0o711)
+    os.utime(place / "source/dir", (10**9, 10**9))
+    copy(place, "dir", "/x/new", whole=True)
+    assert (mode(place / "target/x/new"), os.stat(place / "target/x/new").st_mtime) == ("0o711", 10**9)
+    assert mode(place / "target/x") == "0o755"
+    copy(place, "dir", "/there", whole=True)
+    assert mode(place / "target/there") == "0o755" and (place / "target/there/one").exists()
+    copy(place, "dir", "/z", whole=True, chmod="700")
+    assert mode(place / "target/z") == "0o700"
+
+
+# attributes
+
+
+@pytest.mark.parametrize("chown", ["", "5:6"])
+def test_attributes_and_capabilities_of_a_stage_are_kept(place, chown):
+    capability = bytes.fromhex("0100000200040000000000000000000000000000")
+    os.setxattr(place / "source/dir/one", "security.capability", capability)
+    os.setxattr(place / "source/dir/one", "user.note", b"1")
+    os.setxattr(place / "source/dir/sub", "user.note", b"2")
+    copy(place, "dir", "/x", keep_owner=True, chown=chown, chmod="755")
+    made = place / "target/x/one"
+    assert os.getxattr(made, "security.capability") == capability and os.getxattr(made, "user.note") == b"1"
+    assert os.getxattr(place / "target/x/sub", "user.note") == b"2"
+    copy(place, "dir", "/y")
+    assert os.listxattr(place / "target/y/one") == []
 
 
 # links that want to get out

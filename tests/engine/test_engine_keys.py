@@ -25,7 +25,7 @@ from buildfront.engine.result import Result
 from buildfront.engine.walk import Engine
 from buildfront.errors import SourceRange
 from buildfront.graph import CopyOp, Origin, RunOp, SourceOp, WorkdirOp
-from buildfront.graph.step_graph import Mount, Step, StepGraph
+from buildfront.graph.step_graph import Device, Inline, Mount, Step, StepGraph
 from buildfront.options import EngineOptions, Output
 from buildfront.store.caches import Caches
 from buildfront.store.image_store import Store
@@ -178,6 +178,9 @@ RUN: dict[str, In | Out] = {
     "network": In("none"),
     "volumes": Out(("/v",), "a volume's content is kept, without compat_volumes"),
     "mounts": In((Mount("tmpfs", "/x"),)),
+    "script": In(Inline("EOF", "echo\n")),
+    "security": In("insecure"),
+    "devices": In((Device("vendor.com/class=a"),)),
 }
 
 COPY: dict[str, In | Out] = {
@@ -223,10 +226,25 @@ FLAGS: dict[str, dict[str, In | Out]] = {
         "from": In("early"),
         "chown": In("1:1"),
         "chmod": In("600"),
-        "link": Out("true", "the files are the same"),
+        "link": In("true"),
+        "parents": In("true"),
+        "exclude": Out("b", "which files are left counts, by their digest"),
     },
-    "ADD": {"chown": In("1:1"), "chmod": In("600"), "link": Out("true", "the files are the same")},
-    "RUN": {"network": In("none"), "mount": In("type=tmpfs,target=/x")},
+    "ADD": {
+        "chown": In("1:1"),
+        "chmod": In("600"),
+        "link": In("true"),
+        "exclude": Out("b", "which files are left counts, by their digest"),
+        "checksum": Out(None, "what is fetched counts by its identity; other sources can't have one"),
+        "keep-git-dir": Out("true", "it is about git, and means nothing for other sources"),
+        "unpack": In("false"),
+    },
+    "RUN": {
+        "network": In("none"),
+        "mount": In("type=tmpfs,target=/x"),
+        "security": In("insecure"),
+        "device": In("vendor.com/class=a"),
+    },
 }
 
 
@@ -413,10 +431,10 @@ def known_flags(instruction: str) -> set[str]:
     """The flags that the parser takes, by what it says of one that it does not."""
     taken: set[str] = set()
 
-    def take(rest: str, known: tuple[str, ...], name: str, escape: str, repeated: Any = None) -> Any:
+    def take(given: Any, name: str, known: tuple[str, ...] = (), **more: tuple[str, ...]) -> Any:
         if name == instruction:
-            taken.update(known, repeated or ())
-        return flag_syntax_take(rest, known, name, escape, repeated)
+            taken.update(known, *more.values())
+        return flag_syntax_take(given, name, known, **more)
 
     flag_syntax_take = flag_syntax.take
     with pytest.MonkeyPatch.context() as patch:
@@ -431,7 +449,10 @@ def test_every_flag_has_an_entry(instruction):
     assert known_flags(instruction) == set(FLAGS[instruction])
 
 
-@pytest.mark.parametrize(("instruction", "name"), [(i, n) for i, table in FLAGS.items() for n in table])
+@pytest.mark.parametrize(
+    ("instruction", "name"),
+    [(i, n) for i, table in FLAGS.items() for n in table if table[n].value is not None],
+)
 def test_a_flag(place, instruction, name):
     entry = FLAGS[instruction][name]
 

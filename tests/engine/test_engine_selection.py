@@ -165,6 +165,81 @@ def test_exceptions_inside_an_ignored_directory(top):
         find(top, "dir/one", rules=rules)
 
 
+# --exclude and --parents
+
+
+def names(selections):
+    return [[item.name + "+" * item.passage for item in found.items] for found in selections]
+
+
+@pytest.mark.parametrize(
+    ("source", "left_out", "expected"),
+    [
+        ("dir", ("one",), [["", "sub", "sub/two.txt"]]),
+        ("dir", ("sub",), [["", "one"]]),
+        ("dir", ("**/*.txt",), [["", "one", "sub"]]),
+        ("dir", ("sub", "!sub/two.txt"), [["", "one", "sub+", "sub/two.txt"]]),
+        ("dir", ("sub", "!sub"), [["", "one", "sub", "sub/two.txt"]]),
+        ("dir", ("sub", "!other"), [["", "one"]]),
+        ("dir", ("dir", "/one"), [["", "one", "sub", "sub/two.txt"]]),
+        ("dir", ("**",), [[""]]),
+        ("d*", ("one",), [["", "sub", "sub/two.txt"]]),
+        ("a.txt", ("a.txt",), [[""]]),
+        ("*.txt", ("a.txt", "b.txt"), [[""], [""]]),
+    ],
+)
+def test_files_that_are_left_out(top, source, left_out, expected):
+    assert names(find(top, source, left_out=left_out, required=False))[: len(expected)] == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "path", "expected"),
+    [
+        ("dir/one", "", ["", "dir+", "dir/one"]),
+        ("/dir/sub/", "", ["", "dir+", "dir/sub", "dir/sub/two.txt"]),
+        ("./dir/../dir/one", "", ["", "dir+", "dir/one"]),
+        ("dir/./sub/two.txt", "dir", ["", "sub+", "sub/two.txt"]),
+        ("./dir/./one", "dir", ["", "one"]),
+        ("dir/./*", "dir", ["", "one", "sub", "sub/two.txt"]),
+        ("*/one", "", ["", "dir+", "dir/one"]),
+        (
+            "**/*.txt",
+            "",
+            ["", "a.txt", "b.txt", "dir+", "dir/sub+", "dir/sub/two.txt", "other+", "other/x.txt"],
+        ),
+        ("none*", "", [""]),
+        ("d*/./one", "dir", ["", "one"]),
+        ("to-file", "", ["", "to-file"]),
+        ("to-dir/./one", "to-dir", ["", "one"]),
+    ],
+)
+def test_parents(top, source, path, expected):
+    found = find(top, source, parents=True)
+    assert (found[0].path, names(found)[0]) == (path, expected)
+
+
+@pytest.mark.parametrize(
+    "source", ["none", "dir/none", "to-dir/one", "dir/./none", "none/./one", "none/./*", "."]
+)
+def test_parents_of_what_is_missing(top, source):
+    with pytest.raises(BuildError, match="is not in the build context"):
+        find(top, source, parents=True)
+
+
+def test_parents_with_files_that_are_left_out(top):
+    assert names(find(top, "dir", parents=True, left_out=("**/one",))) == [
+        ["", "dir", "dir/sub", "dir/sub/two.txt"]
+    ]
+    with pytest.raises(BuildError, match="is not in the build context"):
+        find(top, "dir/one", parents=True, left_out=("dir/one",))
+
+
+def test_patterns_that_are_malformed(top):
+    for more in ({"left_out": ("[",)}, {"parents": True}):
+        with pytest.raises(BuildError, match="bad pattern"):
+            find(top, "d[", **more)
+
+
 # the digest
 
 

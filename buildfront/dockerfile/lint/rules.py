@@ -365,6 +365,14 @@ _OURS = (
         + " https://example.org/install.sh /tmp/\n"
         "RUN sh /tmp/install.sh\n",
     ),
+    Rule(
+        OWN + "OtherReaders",
+        "Other programs should see the same instructions",
+        "Many programs read Dockerfiles with dockerfile-parse, which sees other instructions here.",
+        "Write the lines so that both read them alike.",
+        "FROM scratch\nCOPY a \\\n\n  /\n",
+        "FROM scratch\nCOPY a \\\n  /\n",
+    ),
 )
 
 RULES: dict[str, Rule] = {rule.name: rule for rule in (*_BUILDKIT, *_OURS)}

@@ -73,13 +73,12 @@ class StageRules:
             self.scope.user = expand(item.value, self.scope.env, item)[0]
 
     def _undefined(self, missing: list[str], item: Instruction, settings: CheckSettings) -> None:
-        known = list(self.scope.env)
         for name in missing:
             if name in self.scope.declared or name in _NOT_VARIABLES:
                 continue
             if not self._report.on("UndefinedVar", settings):
                 return
-            near = self._report.nearest(name, known)
+            near = self._report.nearest(name, self.scope.env)
             if not self.scope.known and not self._is_certain(name, near, item):
                 continue
             meant = f" (did you mean ${near}?)" if near else ""

@@ -20,7 +20,7 @@ from ..selection import Changed
 from ..state import State
 from . import chmod
 from .copier import Copier
-from .copy_sources import Ready, known_reads, look, look_again
+from .copy_inputs import Ready, known_reads, look, look_again
 from .owners import find_owner
 
 _TRIES = 4
