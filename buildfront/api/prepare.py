@@ -85,7 +85,13 @@ def _prepare(
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
     graph_options = GraphOptions(
-        options.build_args, options.target, platform, named, options.labels, platforms.host()
+        options.build_args,
+        options.target,
+        platform,
+        named,
+        options.labels,
+        platforms.host(),
+        bool(options.platform),
     )
     bases = _bases(instructions, graph_options, options, store, emit)
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
@@ -126,15 +132,16 @@ def _bases(
     while True:
         configs = {name: base.config for name, base in bases.items()}
         found = references(instructions, graph_options, configs)
-        missing = {name: where for name, where in found.items() if name not in bases}
+        missing = {key: wanted for key, wanted in found.items() if key not in bases}
         if not missing:
             return bases
-        for name, where in missing.items():
+        for key, (name, platform, where) in missing.items():
             try:
-                bases[name] = resolve(
+                bases[key] = resolve(
                     store,
                     name,
-                    platform=graph_options.platform,
+                    platform=platform,
+                    exact=graph_options.platform_given or platform != graph_options.platform,
                     pull=options.pull,
                     report=lambda text: emit(Event("info", data={"text": text})),
                 )

@@ -63,6 +63,7 @@ class GraphOptions:
     """The options of the command line that change the graph.
 
     Platforms are ``os/arch[/variant]``; ``build_platform`` is the machine's, empty for the same one.
+    ``platform_given``: the user asked for ``platform``, which the image has then, whatever its base has.
     """
 
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -71,6 +72,7 @@ class GraphOptions:
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
     build_platform: str = ""
+    platform_given: bool = False
 
     def context(self, name: str) -> str | None:
         """Return the name of the named context that takes the place of the stage or image ``name``, or None.
@@ -84,6 +86,11 @@ class GraphOptions:
         except BuildError:
             return None
         return familiar if familiar in self.contexts and familiar != SCRATCH else None
+
+
+def image_key(reference: str, platform: str, default: str) -> str:
+    """Return the name that a base image has in a build: its reference, for the build's platform."""
+    return reference if platform in ("", default) else f"{reference} on {platform}"
 
 
 def checked_args(args: Mapping[str, str]) -> dict[str, str]:

@@ -111,11 +111,12 @@ class StageBuilder:
         )
         if reference == SCRATCH:
             return self._scope({"WorkingDir": "/"}), reference
-        image = self._bases.get(reference, {})
+        key = self._outline.base_key(raw)
+        image = self._bases.get(key, {})
         config = whole_characters(dict(image.get("config") or {}))
         config.pop("OnBuild", None)
         refuse_null_bytes(config, reference)
-        return self._scope(config, whole_characters(str(image.get("author", "")))), reference
+        return self._scope(config, whole_characters(str(image.get("author", "")))), key
 
     def _scope(self, config: dict[str, Any], author: str = "") -> Scope:
         env = fold.Environment(config)
