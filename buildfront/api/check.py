@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,6 +14,7 @@ from ..context.directory import Source, open_source
 from ..context.named import named_context
 from ..context.rewrite import rewrite
 from ..dockerfile import parse
+from ..dockerfile.instructions import Run
 from ..dockerfile.lint import RULES, LintFinding, LintOptions, lint
 from ..dockerfile.lint.findings import ERROR, apply
 from ..dockerfile.lint.render_json import github_annotations, lint_json, sarif
@@ -36,6 +37,9 @@ _ROUNDS = 10
 _MOST_FILES = 20_000
 """The most files of a context that are looked at."""
 
+_MOST_RUNS = 1000
+"""The most RUNs whose times are looked up."""
+
 _MOST_LINES = 20_000
 """The longest text, in lines, whose changes are shown in small pieces."""
 
@@ -56,7 +60,7 @@ class CheckReport:
     text: str = field(repr=False)
     path: str
     _local: bool = field(default=True, repr=False)
-    _options: LintOptions = field(default_factory=LintOptions, repr=False, compare=False)
+    _lint: Callable[[str], tuple[LintFinding, ...]] = field(default=lambda _: (), repr=False, compare=False)
 
     @property
     def failed(self) -> bool:
@@ -99,7 +103,7 @@ class CheckReport:
             if mended == text:
                 break
             text = mended
-            found = lint(text, self.path, self._options).findings
+            found = self._lint(text)
         return text
 
     def diff(self, *, unsafe: bool = False) -> str:
@@ -166,7 +170,9 @@ def check(
             enable=frozenset(names["--enable"]) | {OWN + name for name in names["--enable"] if name == "all"},
             errors=frozenset(names["--error"]),
         )
-        lint_options = replace(lint_options, files=_files(source, lint_options))
+        lint_options = replace(
+            lint_options, files=_files(source, lint_options), seconds=_seconds(source, store, lint_options)
+        )
         result = lint(source.text, source.name, lint_options)
         if result.error is None:
             result = replace(result, error=_graph_error(source, options, named, lint_options.bases))
@@ -176,7 +182,7 @@ def check(
             source.text,
             path_of(options, source),
             source.local,
-            lint_options,
+            lambda text: lint(text, source.name, lint_options).findings,
         )
 
 
@@ -238,10 +244,31 @@ class KnownImages(Mapping[str, Mapping[str, Any]]):
         return sum(1 for _ in self)
 
 
+def _seconds(source: Source, store: Store | None, options: LintOptions) -> dict[int, float]:
+    """Return how long each RUN took the last time, by its first line, if a rule wants it."""
+    if store is None or not _wanted("CopyBeforeDependencies", source, options):
+        return {}
+    try:
+        runs = [item for item in parse(source.text, source.name) if isinstance(item, Run)]
+    except BuildError:
+        return {}
+    out = {}
+    for item in runs[:_MOST_RUNS]:
+        microseconds = store.catalogue.run_time(json.dumps(item.command.words[-1]))
+        if microseconds:
+            out[item.source.start] = microseconds / 1e6
+    return out
+
+
+def _wanted(name: str, source: Source, options: LintOptions) -> bool:
+    """Whether a rule of buildfront's may be on: the Dockerfile may say so in any line."""
+    names = {OWN + "all", OWN + name}
+    return bool(names & options.enable) or any(text in source.text for text in names)
+
+
 def _files(source: Source, options: LintOptions) -> tuple[str, ...] | None:
     """Return the files of the context, if a rule wants them; None for a context with too many."""
-    names = {OWN + "all", OWN + "SecretInLayer"}
-    if not names & options.enable and not any(name in source.text for name in names):
+    if not _wanted("SecretInLayer", source, options):
         return None
     out: list[str] = []
     top = source.context.path

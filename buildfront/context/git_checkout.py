@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+from contextlib import suppress
 
 from ..errors import BuildError
 from ..graph.git_reference import shown
@@ -48,6 +50,8 @@ def check_out(
             os.makedirs(os.path.join(inner, "objects", "info"), exist_ok=True)
             with open(os.path.join(inner, "objects", "info", "alternates"), "w", encoding="utf-8") as stream:
                 stream.write(os.path.join(bare, "objects") + "\n")
+            with suppress(FileNotFoundError):  # git would look for the history that was not fetched
+                shutil.copyfile(os.path.join(bare, "shallow"), os.path.join(inner, "shallow"))
         git.run("checkout", "--quiet", "--force", "--detach", wanted.object, git_dir=inner, work_tree=tree)
         if submodules and os.path.lexists(os.path.join(tree, ".gitmodules")):
             _submodules(git, inner, tree, remote)

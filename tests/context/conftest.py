@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Site, site
+from web_servers import Site, site
 
 from buildfront.context.remote import Remote
 from buildfront.context.workplace import Workplace

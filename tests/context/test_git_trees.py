@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from servers import Site, git, make_repository
+from web_servers import Site, git, make_repository
 
 from buildfront.context.git_program import Git, GitFailed
 from buildfront.context.remote import Remote

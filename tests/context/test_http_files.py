@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from servers import Page, Site
+from web_servers import Page, Site
 
 from buildfront.context import http_body
 from buildfront.context.remote import Remote

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -177,6 +178,43 @@ def test_the_identity_of_a_tree_has_all_that_changes_its_files() -> None:
         git_identity(GitTree("https://other/y.git", keep_git_dir=True), FOUND),
     }
     assert len(different) == 7
+
+
+OTHERS = {
+    HttpFile: {"url": "http://h/g", "checksum": "sha256:" + "b" * 64, "unpack": True},
+    GitTree: {
+        "remote": "https://h/y.git",
+        "ref": "dev",
+        "subdir": "other",
+        "checksum": "0",
+        "keep_git_dir": True,
+        "submodules": False,
+        "fetch_by_commit": True,
+    },
+}
+
+REASONS = {
+    "unpack": "the key of ADD has it beside the identity",
+    "remote": "the commit says what the files are, unless the repository is kept",
+    "ref": "as the remote",
+    "checksum": "it is compared, and the commit counts",
+    "fetch_by_commit": "it is how the commit is found",
+}
+
+
+@pytest.mark.parametrize("kind", [HttpFile, GitTree])
+def test_every_field_of_a_source_is_in_its_identity_or_has_a_reason(kind: type) -> None:
+    given: Any = (
+        HttpFile("http://h/f", SUM) if kind is HttpFile else GitTree("https://h/x.git", COMMIT, "sub")
+    )
+    assert {field.name for field in fields(given)} == OTHERS[kind].keys()
+    for name, value in OTHERS[kind].items():
+        other = replace(given, **{name: value})
+        if isinstance(given, HttpFile):
+            same = pinned(other) == pinned(given)
+        else:
+            same = git_identity(other, FOUND) == git_identity(given, FOUND)
+        assert same == ((name in REASONS and isinstance(given, GitTree)) or name == "unpack"), name
 
 
 def test_an_annotated_tag_counts_by_its_commit_unless_it_is_kept() -> None:

@@ -57,6 +57,7 @@ def mended(text: str, *, unsafe: bool = False, options: LintOptions = EVERYTHING
         ("FROM scratch\nEXPOSE 80/TCP 53/Udp 1\n", "FROM scratch\nEXPOSE 80/tcp 53/udp 1\n"),
         ("FROM scratch\nEXPOSE 1.2.3.4:80:80/TCP\n", "FROM scratch\nEXPOSE 80/tcp\n"),
         ("FROM scratch\nENV p=80/TCP\nEXPOSE $p\n", "FROM scratch\nENV p=80/TCP\nEXPOSE $p\n"),
+        ("FROM scratch\nEXPOSE 127.0.0.1:9:9 80/TCP 8\n", "FROM scratch\nEXPOSE 127.0.0.1:9:9 80/TCP 8\n"),
         ("FROM scratch\nEXPOSE 80/TCP 80/TCP\n", "FROM scratch\nEXPOSE 80/TCP 80/TCP\n"),
         ("FROM --platform=$TARGETPLATFORM a:1\n", "FROM a:1\n"),
         (
