@@ -17,9 +17,11 @@ from ..dockerfile.lint.check_settings import BUILD_ARG, settings_of
 from ..engine.events import Event, Listener
 from ..engine.fetching import Fetching
 from ..engine.ops.run_checks import check_allowed
+from ..engine.ops.run_request import DEFAULTS
 from ..engine.walk import Engine
 from ..errors import BuildError, nearest
 from ..graph import GraphOptions, StepGraph, build_graph, references
+from ..graph.settings import HOSTNAME
 from ..graph.step_graph import CopyOp
 from ..image import platform as platforms
 from ..image import reference as image_reference
@@ -81,6 +83,7 @@ def _prepare(
     remotes: Fetching,
     emit: Listener,
 ) -> Prepared:
+    options = _with_hostname(options)
     settings_of(source.text, source.name, options.build_args.get(BUILD_ARG))
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
@@ -112,6 +115,15 @@ def _prepare(
     emit(Event("graph", data={"graph": graph}))
     engine = Engine(store, graph, bases, contexts, options, emit, remotes)
     return Prepared(store, source, graph, bases, contexts, engine, local, found.findings)
+
+
+def _with_hostname(options: BuildOptions) -> BuildOptions:
+    """Return the options with the hostname that a build argument for the builder gives."""
+    name = options.build_args.get(HOSTNAME)
+    defaults = options.run_defaults or DEFAULTS
+    if not name or defaults.hostname:
+        return options
+    return replace(options, run_defaults=replace(defaults, hostname=name))
 
 
 def _contexts_of(graph: StepGraph) -> list[str]:

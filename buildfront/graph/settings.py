@@ -16,18 +16,24 @@ PROXY_ARGS = frozenset(
 )
 """Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
 
+HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
+"""The hostname of RUN steps."""
+
+CACHE_NAMES = "BUILDKIT_CACHE_MOUNT_NS"
+"""A name that stands before the id of each cache mount."""
+
 EPOCH = "SOURCE_DATE_EPOCH"
 """The time that the image is to have, in seconds (reproducible-builds.org)."""
 
 BUILDKIT_ARGS = frozenset(
     (
         "BUILDKIT_BUILD_NAME",
-        "BUILDKIT_CACHE_MOUNT_NS",
+        CACHE_NAMES,
         "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
         "BUILDKIT_DOCKERFILE_CHECK",
         "BUILDKIT_INLINE_CACHE",
         "BUILDKIT_MULTI_PLATFORM",
-        "BUILDKIT_SANDBOX_HOSTNAME",
+        HOSTNAME,
         "BUILDKIT_SBOM_SCAN_CONTEXT",
         "BUILDKIT_SBOM_SCAN_STAGE",
         "BUILDKIT_SYNTAX",

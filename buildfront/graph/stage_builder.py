@@ -19,7 +19,7 @@ from .limits import refuse_null_bytes, whole_characters
 from .outline import Outline, RawStage
 from .run_mounts import resolve
 from .scope import Scope
-from .settings import MOUNT_FROM, NOT_EXPORTED, PROXY_ARGS, SCRATCH
+from .settings import CACHE_NAMES, MOUNT_FROM, NOT_EXPORTED, PROXY_ARGS, SCRATCH
 from .step_graph import (
     CONTENT,
     CopyOp,
@@ -216,6 +216,8 @@ class StageBuilder:
             mount = resolve(flag, scope.expand, scope.cwd)
             if mount.kind == "bind" or (mount.kind == "cache" and flag.from_):
                 mount = self._mount_origin(mount, flag.from_, item)
+            if mount.kind == "cache" and self._outline.given.get(CACHE_NAMES):
+                mount = replace(mount, id=f"{self._outline.given[CACHE_NAMES]}/{mount.id}")
             out.append(mount)
         return tuple(out)
 

@@ -147,6 +147,10 @@ def test_arguments_for_the_builder_are_no_surprise():
     assert found.warnings == () == graph("FROM a", build_args=given).warnings
     assert runs(found)[0].args == ("BUILDKIT_SYNTAX=dockerfile.v0", "SOURCE_DATE_EPOCH=7")
     assert runs(graph(text, build_args={"SOURCE_DATE_EPOCH": ""}))[0].args == ()
+    cache = graph(
+        "FROM a\nRUN --mount=type=cache,target=/c x", build_args={"BUILDKIT_CACHE_MOUNT_NS": "mine"}
+    )
+    assert runs(cache)[0].mounts[0].id == "mine//c"
     assert "whole number of seconds" in str(failure("FROM a", build_args={"SOURCE_DATE_EPOCH": "now"}))
     assert failure("ARG SOURCE_DATE_EPOCH=x\nFROM a").where.start == 2
 
