@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from run_step import Finding, HostFacts, RunRequest, Secret
 
     from .api.build import build
+    from .api.call import outline, targets
+    from .api.check import CheckReport, check
     from .api.doctor import doctor
     from .api.plan import BuildPlan, plan
     from .api.plan_runs import RunSpec, spec
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from .api.store_info import StoreInfo, info
     from .api.transfers import import_rootfs, load, pull, push
     from .api.user_namespace import enter_user_namespace
+    from .dockerfile.lint.described import BuildOutline, TargetList
+    from .dockerfile.lint.findings import LintFinding
     from .engine.events import Event
     from .errors import BuildError, SourceRange
     from .export.output import parse_output
@@ -47,6 +51,9 @@ _MODULES = {
     "build": ".api.build",
     "plan": ".api.plan",
     "spec": ".api.plan_runs",
+    "check": ".api.check",
+    "outline": ".api.call",
+    "targets": ".api.call",
     "load": ".api.transfers",
     "import_rootfs": ".api.transfers",
     "pull": ".api.transfers",
@@ -77,6 +84,10 @@ _MODULES = {
     "BuildOutcome": ".outcome",
     "BuildPlan": ".api.plan",
     "RunSpec": ".api.plan_runs",
+    "CheckReport": ".api.check",
+    "LintFinding": ".dockerfile.lint.findings",
+    "BuildOutline": ".dockerfile.lint.described",
+    "TargetList": ".dockerfile.lint.described",
     "ImageSummary": ".api.store_images",
     "StoreInfo": ".api.store_info",
     "CacheMount": ".store.prune",
@@ -93,6 +104,9 @@ __all__ = [
     "build",
     "plan",
     "spec",
+    "check",
+    "outline",
+    "targets",
     "load",
     "import_rootfs",
     "pull",
@@ -123,6 +137,10 @@ __all__ = [
     "BuildOutcome",
     "BuildPlan",
     "RunSpec",
+    "CheckReport",
+    "LintFinding",
+    "BuildOutline",
+    "TargetList",
     "ImageSummary",
     "StoreInfo",
     "CacheMount",

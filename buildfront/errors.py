@@ -86,11 +86,11 @@ class BuildError(Exception):
         return f"{place}{self.what}" + (f" ({self.hint})" if self.hint else "")
 
 
-def nearest(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """Return ``did you mean X?`` with the closest of ``known``, or the empty string."""
+def nearest(word: str, known: list[str] | tuple[str, ...], *, cutoff: float = 0.5) -> str:
+    """Return ``did you mean X?`` with the closest of ``known``, or the empty string for none that is so close."""
     import difflib  # only errors need it
 
     if len(word) > 100:  # not a typing mistake, and comparing takes time
         return ""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    found = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"did you mean {found[0]}?" if found else ""

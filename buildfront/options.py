@@ -72,7 +72,8 @@ class BuildOptions(EngineOptions):
     """The options of a build. All have defaults.
 
     Attributes:
-        context: The build context: a directory, a tar archive, or ``-`` for an archive on standard input.
+        context: The build context: a directory, a tar archive, the URL of an archive, of a Dockerfile or of a git
+            repository, or ``-`` for an archive or a Dockerfile on standard input.
         dockerfile: The path of the Dockerfile, or ``-`` for standard input. By default it is ``Dockerfile`` or
             ``Containerfile`` in the context.
         ignorefile: The ignore file, instead of ``.containerignore`` or ``.dockerignore`` in the context.
@@ -81,7 +82,8 @@ class BuildOptions(EngineOptions):
         platform: ``os/architecture[/variant]``; by default this machine's.
         build_args: Values of ``ARG`` instructions, by name.
         labels: Names and values of labels to add.
-        contexts: Named contexts: directories, ``oci-layout://PATH`` or ``docker-image://REF``, by name.
+        contexts: Named contexts: directories, archives, URLs, git repositories, ``oci-layout://PATH`` or
+            ``docker-image://REF``, by name.
         pull: When to ask a registry for base images, one of :data:`PULL`. ``missing`` asks for images that the store
             lacks, ``always`` asks first, ``newer`` also does and falls back to the store, ``never`` does not ask.
         outputs: Where to write the image, besides the store. See :func:`parse_output`.

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .dockerfile.lint.findings import LintFinding
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class BuildOutcome:
         size: The size of the compressed layers in bytes.
         blobs: The digests of the manifest, the config and the layers.
         cached: Whether the result of every step came from the cache.
+        findings: What a check finds in the Dockerfile, in the stages that were built. See :func:`check`.
         find_inputs: Returns :attr:`inputs`.
     """
 
@@ -27,6 +32,7 @@ class BuildOutcome:
     size: int
     blobs: tuple[str, ...] = ()
     cached: bool = False
+    findings: tuple[LintFinding, ...] = ()
     find_inputs: Callable[[], tuple[str, ...] | None] = field(default=lambda: None, repr=False, compare=False)
 
     @cached_property

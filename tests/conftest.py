@@ -13,7 +13,8 @@ import pytest
 FAST = """
     dockerfile/* graph/* engine/* export/* image/* progress/* steps/test_steps_select.py
     registry/test_registry_answers.py registry/test_registry_auth_files.py registry/test_registry_challenge.py
-    registry/test_registry_credentials.py registry/test_registry_urls.py
+    registry/test_registry_credentials.py web/*
+    context/test_http_names.py
     run_step/test_cdi.py run_step/test_defaults.py run_step/test_plan_*.py run_step/test_network_pools.py
     run_step/test_network_verdicts.py run_step/test_seccomp.py
     test_cli_values.py test_docs.py test_expressions.py test_golden.py test_house.py test_schemas.py

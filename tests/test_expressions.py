@@ -15,7 +15,7 @@ import pytest
 
 import buildfront
 import run_step
-from buildfront.dockerfile import mount_flags, parse, words
+from buildfront.dockerfile import arguments, heredocs, mount_flags, parse, shell_pattern, words
 from buildfront.durations import parse_duration
 from buildfront.engine.redact import Redactor
 from buildfront.engine.redact import words as secret_words
@@ -48,17 +48,19 @@ def expressions() -> dict[str, re.Pattern[str] | re.Pattern[bytes]]:
             for name, value in vars(importlib.import_module(module.name)).items():
                 if isinstance(value, re.Pattern):
                     found[f"{module.name}.{name}"] = value
-    found |= {
-        f"words.{escape}.{name}": value
-        for escape, runs in words._RUNS.items()
-        for name, value in vars(runs).items()
-    }
+    for escape, runs in words._RUNS.items():
+        found[f"words.{escape}.quoted"] = runs.quoted
+        found |= {f"words.{escape}.until.{stop}": value for stop, value in runs.until.items()}
+        found |= {f"words.{escape}.plain.{stop}": value for stop, value in runs.until_plain.items()}
+    for escape, cut in arguments._RUNS.items():
+        found |= {f"arguments.{escape}.{name}": value for name, value in vars(cut).items()}
     return found
 
 
 EXPRESSIONS = expressions()
 ANCHORED = {
-    "buildfront.dockerfile.lines._COMMENT": "it is matched at the beginning of a line",
+    "buildfront.dockerfile.directives._NAME": "it is matched at the beginning of a comment",
+    "buildfront.dockerfile.heredocs._WORD": "it is matched with the whole word",
     "run_step.pipeline.cdi.NAME": "it is matched with the whole text",
 }
 BOUNDED = {"buildfront.durations._DURATION": "it is given 100 characters at most"}
@@ -100,7 +102,14 @@ READERS: dict[str, Callable[[str], object]] = {
     "duration": parse_duration,
     "challenge": lambda text: challenges(["Bearer " + text]),
     "expand": lambda text: words.expand(text, {}),
-    "split": words.split,
+    "expand, all values": lambda text: words.expand(text, dict.fromkeys("aA_é09", "a" * 100)),
+    "words": lambda text: words.expand_words(text, {}),
+    "document": lambda text: words.expand_document(text, {}),
+    "split": arguments.split,
+    "here-documents": lambda text: heredocs.delimiters(f"RUN {text}", "\\"),
+    "pattern": lambda text: shell_pattern.without_prefix("*a*" + text[:20_000], text, longest=True),
+    "pattern in a suffix": lambda text: shell_pattern.without_suffix(text[:9] + "*/*", text, longest=False),
+    "replacement": lambda text: shell_pattern.replaced("?", text, "${a$0", every=True, most=1 << 20),
     "mount": mount_flags.parse,
     "mount size": partial(mount_flags.size, "x"),
     "mount mode": partial(mount_flags.mode, "x"),

@@ -17,6 +17,7 @@ from buildfront.cli.option_groups import RUN_OPTIONS, shared
 
 FUNCTIONS = {
     "build",
+    "check",
     "create_progress",
     "decimal_size",
     "default_root",
@@ -28,6 +29,7 @@ FUNCTIONS = {
     "inspect",
     "load",
     "open_agents",
+    "outline",
     "parse_output",
     "parse_prune_filters",
     "plan",
@@ -39,18 +41,22 @@ FUNCTIONS = {
     "spec",
     "step_line",
     "tag",
+    "targets",
     "visible",
 }
 TYPES = {
     "BuildError",
     "BuildOptions",
     "BuildOutcome",
+    "BuildOutline",
     "BuildPlan",
     "CacheMount",
+    "CheckReport",
     "Event",
     "Finding",
     "HostFacts",
     "ImageSummary",
+    "LintFinding",
     "Output",
     "Progress",
     "RunOptions",
@@ -59,6 +65,7 @@ TYPES = {
     "Secret",
     "SourceRange",
     "StoreInfo",
+    "TargetList",
 }
 
 

@@ -57,6 +57,7 @@ def build(options: BuildOptions, emit: Listener = silent) -> BuildOutcome:
             size=image.size,
             blobs=(manifest, config, *(layer.descriptor.digest for layer in image.layers)),
             cached=cached,
+            findings=prepared.findings,
             find_inputs=partial(inputs, prepared) if cached else lambda: None,
         )
 

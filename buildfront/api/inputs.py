@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from ..context.directory import NAMED_IGNORE
+from ..engine.fetching import pinned
+from ..engine.remote_sources import remote_sources
 from .prepare import Prepared
 
 
@@ -13,13 +16,18 @@ def inputs(prepared: Prepared) -> tuple[str, ...] | None:
 
     None where the status of files can't tell whether something has changed.
     """
-    if prepared.session is not None or prepared.source.name == "-":
+    if not prepared.local:
         return None
+    if any(pinned(source) is None for source in remote_sources(prepared.graph.steps)):
+        return None  # only a server knows whether it has changed
     if any(name.startswith("oci-layout://") for name in prepared.bases):
         return None
     if any(os.path.islink(path) for path in prepared.source.looked_at):
         return None  # its target would have to be watched as well
     found = list(prepared.source.looked_at)
+    for name, context in prepared.contexts.items():
+        if name:
+            found.append(os.path.join(context.path, NAMED_IGNORE))
     for name, want in prepared.engine.state.digests.selected:
         top = prepared.contexts[name].path
         if (

@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..context import Context
 from ..context.base_images import resolve
-from ..context.directory import Source, is_archive, open_source
-from ..context.named import named_context, whole_directory
+from ..context.directory import Source, named_directory, open_source
+from ..context.named import named_context
+from ..context.origin import Places
 from ..dockerfile import parse
 from ..dockerfile.instructions import From, Instruction
+from ..dockerfile.lint import LintFinding, lint
+from ..dockerfile.lint.check_settings import BUILD_ARG, settings_of
 from ..engine.events import Event, Listener
+from ..engine.fetching import Fetching
 from ..engine.ops.run_checks import check_allowed
 from ..engine.walk import Engine
 from ..errors import BuildError, nearest
 from ..graph import GraphOptions, StepGraph, build_graph, references
+from ..graph.step_graph import CopyOp
 from ..image import platform as platforms
 from ..image import reference as image_reference
 from ..image.base_image import BaseImage
 from ..options import BuildOptions
-from ..store.image_store import Session, Store
+from ..store.image_store import Store
+from .build_findings import lint_options_of, refuse_findings
+from .places import places_of
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that a build needs to run. ``session`` is open where the context came as an archive."""
+    """Everything that a build needs to run.
+
+    ``local``: all files of contexts are the user's own. ``findings`` are those of a check of the stages that are built.
+    """
 
     store: Store
     source: Source
@@ -33,7 +43,8 @@ class Prepared:
     bases: dict[str, BaseImage]
     contexts: dict[str, Context]
     engine: Engine
-    session: Session | None
+    local: bool
+    findings: tuple[LintFinding, ...] = ()
 
 
 def silent(_: Event) -> None:
@@ -51,10 +62,12 @@ def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = silent) ->
     store = stack.enter_context(Store(options.root))
     for text in store.take_warnings():
         emit(Event("warning", data={"text": text, "line": 0}))
-    session = stack.enter_context(store.session()) if is_archive(options.context) else None
-    source = open_source(options.context, options.dockerfile, options.ignorefile, session)
+    places, remote = places_of(options, store, stack)
+    source = open_source(options.context, options.dockerfile, options.ignorefile, places)
+    remotes = Fetching(remote)
+    stack.callback(remotes.close)
     try:
-        return _prepare(options, store, source, platform, session, emit)
+        return _prepare(options, store, source, platform, places, remotes, emit)
     except BuildError as error:
         raise error.in_text(source.text) from None
 
@@ -64,9 +77,11 @@ def _prepare(
     store: Store,
     source: Source,
     platform: str,
-    session: Session | None,
+    places: Places,
+    remotes: Fetching,
     emit: Listener,
 ) -> Prepared:
+    settings_of(source.text, source.name, options.build_args.get(BUILD_ARG))
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
     graph_options = GraphOptions(
@@ -74,16 +89,29 @@ def _prepare(
     )
     bases = _bases(instructions, graph_options, options, store, emit)
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
-    for place, text in graph.warnings:
-        emit(Event("warning", data={"text": text, "line": place.start if place else 0}))
+    known = lint_options_of(options, named, {name: base.config for name, base in bases.items()})
+    known = replace(known, all_stages=False, ignore=source.context.ignore)
+    found = lint(source.text, source.name, known, instructions)
+    refuse_findings(found)
+    for where, text in graph.warnings:
+        emit(Event("warning", data={"text": text, "line": where.start if where else 0}))
     contexts: dict[str, Context] = {"": source.context}
-    contexts.update(
-        {name: whole_directory(value.value) for name, value in named.items() if value.kind == "dir"}
-    )
+    local = source.local
+    for name in _contexts_of(graph):
+        if name in named and named[name].kind == "dir":
+            place = places.named(named[name].value)
+            contexts[name] = named_directory(place.directory)
+            local = local and place.local
     check_allowed(graph, options)
     emit(Event("graph", data={"graph": graph}))
-    engine = Engine(store, graph, bases, contexts, options, emit)
-    return Prepared(store, source, graph, bases, contexts, engine, session)
+    engine = Engine(store, graph, bases, contexts, options, emit, remotes)
+    return Prepared(store, source, graph, bases, contexts, engine, local, found.findings)
+
+
+def _contexts_of(graph: StepGraph) -> list[str]:
+    """Return the names of the contexts that steps read, each once."""
+    origins = [step.op.origin for step in graph.steps if isinstance(step.op, CopyOp)]
+    return list(dict.fromkeys(origin.name for origin in origins if origin.kind == "context" and origin.name))
 
 
 def _bases(

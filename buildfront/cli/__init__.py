@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 COMMANDS = {
     "build": "build an image from a Dockerfile",
     "plan": "print the step graph and what the cache holds, run nothing",
+    "check": "check a Dockerfile against rules, run nothing",
     "spec": "print the OCI runtime config of each RUN, run nothing",
     "images": "list the images of the store",
     "inspect": "print an image's manifest and config",
@@ -36,6 +37,10 @@ COMMANDS = {
     "prune": "remove cache mounts that no build uses",
     "doctor": "what this machine can do",
 }
+
+
+_WITH_VALUE = {"--pull": "--pull=always", "--fix": "--fix=safe", "--error": "--error=all"}
+"""Options that take no value of their own: with one they are ``--pull=POLICY``, as podman's and docker's --pull is."""
 
 
 class Lazy(click.Group):
@@ -88,8 +93,7 @@ def run(argv: list[str], record: Recorder | None = None) -> int:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    # podman's and docker's --pull takes no value of its own: with one it is --pull=POLICY.
-    words = ["--pull=always" if word == "--pull" else word for word in argv]
+    words = [_WITH_VALUE.get(word, word) for word in argv]
     previous = signal.signal(signal.SIGTERM, interrupt)
     try:
         result = cli.main(words, prog_name="buildfront", standalone_mode=False, obj=Program(argv, record))

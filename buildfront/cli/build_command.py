@@ -11,6 +11,7 @@ import click
 import buildfront
 from buildfront import BuildError
 
+from .calls import answer, parse_call, warnings_text
 from .option_groups import GroupedCommand, build_options, option, shared
 from .program import Program
 
@@ -57,9 +58,18 @@ if TYPE_CHECKING:
     metavar="SECONDS",
     help="stop a step that takes longer",
 )
+@option("Other", "--check", is_flag=True, help="check the Dockerfile and build nothing: --call=check")
+@option(
+    "Other",
+    "--call",
+    default="",
+    metavar="[check|outline|targets][,format=json]",
+    help="print what the Dockerfile says, and build nothing",
+)
 @click.pass_obj
-def build_command(program: Program, /, **values: Any) -> None:
+def build_command(program: Program, /, **values: Any) -> int:
     """Build an image from CONTEXT: a directory, a tar file, or - for a tar on stdin."""
+    call = parse_call(values["call"], check=values["check"])
     outputs = tuple(buildfront.parse_output(text) for text in values["outputs"])
     if values["push"]:
         outputs += (buildfront.Output("registry", push=True),)
@@ -77,6 +87,8 @@ def build_command(program: Program, /, **values: Any) -> None:
         timeout=values["timeout"],
         stdin=_input(values) if values["stdin"] else None,
     )
+    if call.name != "build":
+        return answer(call, options)
     program.become_root()
     progress = buildfront.create_progress("quiet" if values["quiet"] else values["progress"])
     try:
@@ -86,12 +98,16 @@ def build_command(program: Program, /, **values: Any) -> None:
     names = ""
     if not values["quiet"] and values["progress"] not in ("rawjson", "quiet"):
         names = "".join(f"named {name}\n" for name in outcome.names)
+    warnings = ""
+    if not values["quiet"] and values["progress"] not in ("rawjson", "quiet"):
+        warnings = warnings_text(outcome.findings)
     if outcome.cached and progress.printed is not None:
-        program.remember(outcome, progress.printed + names)
+        program.remember(outcome, progress.printed + names + warnings)
     _write_files(values, outcome)
     to_stdout = any(output.dest == "-" for output in outputs)
     click.echo(outcome.image_id, file=sys.stderr if to_stdout else sys.stdout)
-    click.echo(names, err=True, nl=False)
+    click.echo(names + warnings, err=True, nl=False)
+    return 0
 
 
 def _input(values: dict[str, Any]) -> int:

@@ -48,16 +48,14 @@ def option(heading: str, *names: str, **settings: Any) -> Callable[[F], F]:
     return click.option(*names, cls=_Option, heading=heading, **settings)
 
 
-_IMAGE = (
-    option(
-        "Image", "-f", "--file", "dockerfile", default="", metavar="FILE", help="the Dockerfile; - is stdin"
-    ),
-    option(
-        "Image", "-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="name the image (repeats)"
-    ),
+_FILE = option(
+    "Image", "-f", "--file", "dockerfile", default="", metavar="FILE", help="the Dockerfile; - is stdin"
+)
+_CHOICE = (
     option("Image", "--target", default="", metavar="STAGE", help="build this stage"),
     option("Image", "--platform", default="", metavar="OS/ARCH", help="build for this platform"),
-    option("Image", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="add a label (repeats)"),
+)
+_ARGS = (
     option(
         "Image",
         "--build-arg",
@@ -69,6 +67,18 @@ _IMAGE = (
     option(
         "Image", "--build-context", "contexts", multiple=True, metavar="NAME=PLACE", help="a named context"
     ),
+)
+_IGNORE = option(
+    "Image", "--ignorefile", default="", metavar="FILE", help="use this instead of .dockerignore"
+)
+_IMAGE = (
+    _FILE,
+    option(
+        "Image", "-t", "--tag", "tags", multiple=True, metavar="NAME[:TAG]", help="name the image (repeats)"
+    ),
+    *_CHOICE,
+    option("Image", "--label", "labels", multiple=True, metavar="NAME=VALUE", help="add a label (repeats)"),
+    *_ARGS,
     option(
         "Image",
         "--pull",
@@ -79,7 +89,7 @@ _IMAGE = (
         metavar="[missing|always|never|newer]",
         help="when to ask the registry for base images",
     ),
-    option("Image", "--ignorefile", default="", metavar="FILE", help="use this instead of .dockerignore"),
+    _IGNORE,
 )
 _CACHE = (
     option("Cache", "--no-cache", is_flag=True, help="run every step"),
@@ -254,6 +264,27 @@ def shared(function: F) -> F:
     for declared in reversed((*_IMAGE, *_CACHE, *_STEP)):
         function = declared(function)
     return click.argument("context", default=".", required=False)(function)
+
+
+def of_text(function: F) -> F:
+    """Add the options that say which Dockerfile is meant and what it is given, and the context argument."""
+    for declared in reversed((_FILE, *_CHOICE, *_ARGS, _IGNORE)):
+        function = declared(function)
+    return click.argument("context", default=".", required=False)(function)
+
+
+def text_options(values: dict[str, Any], root: str) -> BuildOptions:
+    """Return the options of a build for those of :func:`of_text`. Raises BuildError with status 2."""
+    return buildfront.BuildOptions(
+        context=values["context"],
+        dockerfile=values["dockerfile"],
+        ignorefile=values["ignorefile"],
+        target=values["target"],
+        platform=values["platform"],
+        build_args=build_args(values["build_args"]),
+        contexts=dict(_pairs(values["contexts"], "--build-context")),
+        root=root,
+    )
 
 
 def _pairs(texts: tuple[str, ...], flag: str) -> list[tuple[str, str]]:

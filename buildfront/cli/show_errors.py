@@ -12,8 +12,11 @@ _LONGEST, _WIDEST = 40, 500
 """The most lines of a Dockerfile that an error shows, and the most characters of a line."""
 
 
-def excerpt(text: str, where: SourceRange) -> str:
-    """Return the lines around the place, numbered, with >>> before those of the place."""
+def excerpt(text: str, where: SourceRange, mark: tuple[int, int, int] = (0, 0, 0)) -> str:
+    """Return the lines around the place, numbered, with >>> before those of the place.
+
+    ``mark`` is a line, a column and a length: that part is underlined.
+    """
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").split("\n")  # as they were counted
     if lines and not lines[-1]:
         lines.pop()
@@ -27,9 +30,14 @@ def excerpt(text: str, where: SourceRange) -> str:
         if not number:
             out.append(f"  {'':>{width}} | ... {last - first + 1 - _LONGEST} lines more")
             continue
-        mark = ">>>" if where.start <= number <= where.end else "   "
+        pointer = ">>>" if where.start <= number <= where.end else "   "
         line = visible(lines[number - 1], _WIDEST, keep="\t")
-        out.append(f"  {number:>{width}} | {mark} {line}".rstrip())
+        out.append(f"  {number:>{width}} | {pointer} {line}".rstrip())
+        if number == mark[0] and len(lines[number - 1]) <= _WIDEST:
+            before = visible(lines[number - 1][: mark[1] - 1], _WIDEST, keep="\t")
+            marked = visible(lines[number - 1][mark[1] - 1 :][: mark[2]], _WIDEST, keep="\t")
+            indent = "".join(char if char == "\t" else " " for char in before)
+            out.append(f"  {'':>{width}} |     {indent}{'^' * len(marked)}")
     return "\n".join(out)
 
 
@@ -44,12 +52,20 @@ def show(error: BuildError) -> int:
         out.write("\nthe step's last output:\n")
         for line in tail:
             out.write(f"  {step_line(line)}\n")
-    text = error.dockerfile
-    if error.where is not None:
-        out.write(f"\n{visible(error.where.file)}:{error.where.start}\n")
-        if text:
-            out.write(excerpt(text, error.where) + "\n")
+    for mistake in (error, *error.others):
+        _show(mistake)
+    return error.status
+
+
+def _show(error: BuildError) -> None:
+    """Print one mistake."""
+    out = sys.stderr
+    where = error.where
+    if where is not None:
+        column = f":{where.column}" if where.column else ""
+        out.write(f"\n{visible(where.file)}:{where.start}{column}\n")
+        if error.dockerfile:
+            out.write(excerpt(error.dockerfile, where, (*error.marked(), len(error.about) or 1)) + "\n")
     out.write(f"error: {visible(error.what)}\n")
     if error.hint:
         out.write(f"hint: {visible(error.hint)}\n")
-    return error.status

@@ -5,22 +5,19 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import IO
 
 from run_step import Root
 
 from ..dockerfile import ignore
 from ..errors import BuildError
-from .archive import unpack
+from .origin import Places
 from .standard_input import standard_input
-
-if TYPE_CHECKING:
-    from ..store.image_store import Session
 
 _LARGEST = 4 << 20
 """The size limit of a Dockerfile and of an ignore file, in bytes."""
 
-_REMOTE = ("http://", "https://", "git://", "git@", "ssh://", "github.com/")
+_IGNORES = (".containerignore", ".dockerignore")
 
 
 @dataclass(frozen=True)
@@ -45,73 +42,94 @@ class Source:
     """The Dockerfile's text and the build context.
 
     ``name`` is the name of the Dockerfile in errors; ``looked_at`` are the paths at which it and the ignore file were
-    looked for, present or not.
+    looked for, present or not. ``local``: both are files that the user's directory has, or that the user named.
     """
 
     text: str
     name: str
     context: DirectoryContext
     looked_at: tuple[str, ...] = ()
+    local: bool = True
 
 
-def is_archive(context: str) -> bool:
-    """Whether a build context is an archive: ``-``, which is standard input, or a file."""
-    return context == "-" or os.path.isfile(context)
-
-
-def open_source(path: str, dockerfile: str, ignorefile: str, session: Session | None) -> Source:
+def open_source(path: str, dockerfile: str, ignorefile: str, places: Places) -> Source:
     """Read the Dockerfile and the ignore file, and return them with the context.
 
-    ``path``, ``dockerfile`` and ``ignorefile`` are as in :class:`buildfront.BuildOptions`. A context that is an
-    archive is unpacked in ``session``. Raises BuildError that says what is missing or can't be read.
+    ``path``, ``dockerfile`` and ``ignorefile`` are as in :class:`buildfront.BuildOptions`. Raises BuildError that says
+    what is missing or can't be read.
     """
     if path == "-" and dockerfile == "-":
         raise BuildError("the context and the Dockerfile can't both come from standard input")
-    if path.startswith(_REMOTE):
-        raise BuildError(
-            f"a remote context ({path}) is not supported yet", hint="fetch it and name its directory"
-        )
-    directory = path.rstrip("/") or "/"
-    if is_archive(path):
-        if session is None:
-            raise BuildError(f"the context {path} is an archive, which can't be used here")
-        directory = session.directory("context")
-        unpack(path, directory)
-    elif not os.path.isdir(path):
-        raise BuildError(
-            f"the build context {path!r} does not exist", hint="name a directory, a tar file, or -"
-        )
-    place, text, name = _read_dockerfile(directory, dockerfile)
-    looked_at = [*_dockerfile_paths(directory, dockerfile), *_ignore_paths(directory, place, ignorefile)]
-    patterns = _ignore(directory, place, ignorefile)
-    context = DirectoryContext(os.path.abspath(directory), patterns)
-    return Source(text, name, context, tuple(os.path.abspath(item) for item in looked_at))
+    place = places.main(path)
+    if place.dockerfile is not None and dockerfile != "-":
+        with place.dockerfile as stream:
+            if dockerfile and path == "-":
+                raise BuildError(
+                    f"standard input is no archive, so it is the Dockerfile, and -f {dockerfile} names another one",
+                    hint="leave one of them out",
+                )
+            text = _text(stream, "the Dockerfile on standard input" if path == "-" else place.name)
+        patterns = _ignore(place.directory, "", ignorefile)
+        return Source(text, place.name, _context(place.directory, patterns), local=False)
+    directory = place.directory
+    file, text, name = _read_dockerfile(directory, dockerfile, inside=place.fetched)
+    looked_at = [
+        *_dockerfile_paths(directory, dockerfile, inside=place.fetched),
+        *_ignore_paths(directory, file, ignorefile),
+    ]
+    return Source(
+        text,
+        name,
+        _context(directory, _ignore(directory, file, ignorefile)),
+        tuple(os.path.abspath(item) for item in looked_at),
+        local=place.local and dockerfile != "-",
+    )
 
 
-def _dockerfile_paths(directory: str, dockerfile: str) -> list[str]:
+def named_directory(path: str) -> DirectoryContext:
+    """Return the context of a directory: what its own ``.dockerignore`` names is left out."""
+    return _context(path, _ignore(path, "", "", names=(NAMED_IGNORE,)))
+
+
+NAMED_IGNORE = ".dockerignore"
+"""The ignore file of a named context."""
+
+
+def _context(directory: str, patterns: ignore.Ignore) -> DirectoryContext:
+    return DirectoryContext(os.path.abspath(directory), patterns)
+
+
+def _dockerfile_paths(directory: str, dockerfile: str, *, inside: bool) -> list[str]:
+    """Return where the Dockerfile may be. With ``inside`` only the context counts, which is not the user's."""
     if not dockerfile:
-        return [os.path.join(directory, name) for name in ("Dockerfile", "Containerfile")]
+        return [os.path.join(directory, name) for name in ("Dockerfile", "Containerfile", "dockerfile")]
+    if inside:
+        return [os.path.join(directory, os.path.normpath("/" + dockerfile).lstrip("/"))]
     return [dockerfile] if os.path.isabs(dockerfile) else [dockerfile, os.path.join(directory, dockerfile)]
 
 
-def _read_dockerfile(directory: str, dockerfile: str) -> tuple[str, str, str]:
+def _read_dockerfile(directory: str, dockerfile: str, *, inside: bool) -> tuple[str, str, str]:
     if dockerfile == "-":
         try:
             return "", _text(standard_input(), "the Dockerfile on standard input"), "-"
         except OSError as error:
             raise BuildError(f"standard input can't be read: {error.strerror}") from None
-    for path in _dockerfile_paths(directory, dockerfile):
+    for path in _dockerfile_paths(directory, dockerfile, inside=inside):
         try:
             text = _read(directory, path, given=path == dockerfile)
             return path, text, dockerfile if dockerfile else os.path.basename(path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
             raise BuildError(f"{path} can't be read: {error.strerror}") from None
     if dockerfile:
-        raise BuildError(f"the Dockerfile {dockerfile} does not exist", hint="give its path with -f")
+        raise BuildError(
+            f"the Dockerfile {dockerfile} does not exist" + (" in the context" if inside else ""),
+            hint="its path counts from the top of the context" if inside else "give its path with -f",
+        )
+    where = "the context" if inside else directory
     raise BuildError(
-        f"there is no Dockerfile and no Containerfile in {directory}",
+        f"there is no Dockerfile and no Containerfile in {where}",
         hint="name it with -f, or another context",
     )
 
@@ -141,7 +159,7 @@ def _read(directory: str, path: str, *, given: bool) -> str:
         return _text(stream, path)
 
 
-def _text(stream: BinaryIO, name: str) -> str:
+def _text(stream: IO[bytes], name: str) -> str:
     """Return all of the text. Raises BuildError where it is too large: a device that was named may never end."""
     data = stream.read(_LARGEST + 1) or b""
     if len(data) > _LARGEST:
@@ -152,15 +170,19 @@ def _text(stream: BinaryIO, name: str) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def _ignore_paths(directory: str, dockerfile: str, ignorefile: str) -> list[str]:
+def _ignore_paths(
+    directory: str, dockerfile: str, ignorefile: str, names: tuple[str, ...] = _IGNORES
+) -> list[str]:
     if ignorefile:
         return [ignorefile]
     beside = [dockerfile + ".dockerignore"] if dockerfile else []
-    return beside + [os.path.join(directory, name) for name in (".containerignore", ".dockerignore")]
+    return beside + [os.path.join(directory, name) for name in names]
 
 
-def _ignore(directory: str, dockerfile: str, ignorefile: str) -> ignore.Ignore:
-    for path in _ignore_paths(directory, dockerfile, ignorefile):
+def _ignore(
+    directory: str, dockerfile: str, ignorefile: str, names: tuple[str, ...] = _IGNORES
+) -> ignore.Ignore:
+    for path in _ignore_paths(directory, dockerfile, ignorefile, names):
         try:
             inside = os.path.abspath(path).startswith(os.path.abspath(directory).rstrip("/") + "/")
             return ignore.parse(_read(directory, path, given=bool(ignorefile) or not inside))

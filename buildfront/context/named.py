@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import os
 
-from ..dockerfile.ignore import Ignore
 from ..errors import BuildError
-from ..graph import NamedContext
-from .directory import DirectoryContext
+from ..graph import NamedContext, git_reference
+from ..graph.git_reference import is_http, shown
 
 
 def named_context(name: str, value: str) -> NamedContext:
-    """Return what ``NAME=VALUE`` stands for: a directory, or an image. Raises BuildError for anything else."""
+    """Return what ``NAME=VALUE`` stands for: files, or an image. Nothing is fetched.
+
+    Raises BuildError for anything else.
+    """
     if value.startswith(("oci-layout://", "docker-image://")):
         return NamedContext("image", value)
-    if value.startswith(("http://", "https://", "git://", "git@")):
-        raise BuildError(f"the build context {name}={value}: URLs are not supported yet")
-    if not os.path.isdir(value):
+    if os.path.exists(value) or is_http(value):
+        return NamedContext("dir", value)
+    if value.startswith("target:"):
         raise BuildError(
-            f"the build context {name}={value} is not a directory",
-            hint="the form is NAME=DIR, NAME=oci-layout://PATH or NAME=docker-image://REF",
+            f"the build context {name}={value}: a target of another build can't be a context",
+            hint=f"build it with --output type=oci,tar=false, and give {name}=oci-layout://PATH",
         )
-    return NamedContext("dir", value)
-
-
-def whole_directory(path: str) -> DirectoryContext:
-    """Return the context of a directory of which nothing is left out."""
-    return DirectoryContext(os.path.abspath(path), Ignore(()))
+    if git_reference.parse(value, context=True) is not None:
+        return NamedContext("dir", value)
+    raise BuildError(
+        f"the build context {name}={shown(value)} does not exist",
+        hint="the form is NAME=DIR, NAME=ARCHIVE, NAME=URL, NAME=oci-layout://PATH or NAME=docker-image://REF",
+    )

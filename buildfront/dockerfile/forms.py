@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..durations import parse_duration
-from ..errors import BuildError, SourceRange, nearest
+from ..errors import BuildError, SourceRange
 from . import arguments, flags, mount_flags
 from .blanks import ASCII_RUN, BLANK_RUN, BLANKS
 from .command_line import CommandLine, cut
@@ -103,10 +103,7 @@ def instruction(line: Line) -> Instruction:
     form = _FORMS.get(line.command.keyword.lower())
     if form is None:
         keyword = line.command.keyword
-        hint = nearest(keyword.upper(), KNOWN) or f"known are {', '.join(KNOWN)}"
-        if not keyword:
-            raise BuildError("an instruction is missing: the line has only an escape character", hint=hint)
-        raise BuildError(f"unknown instruction {keyword}", hint=hint, about=keyword)
+        raise BuildError(f"unknown instruction {keyword}", about=keyword)
     return form(line)
 
 
@@ -120,7 +117,7 @@ def command(line: Line) -> Command:
 
 def _needs(line: Line, what: str = "an argument") -> None:
     if not line.rest:
-        raise BuildError(f"{line.name} needs {what}")
+        raise BuildError(f"{line.name} needs {what}", about=line.command.keyword)
 
 
 def _from(line: Line) -> From:
@@ -168,7 +165,10 @@ def _copy(line: Line) -> Copy:
     array = json_array(line.rest)
     parts = array if array is not None else line.words()
     if len(parts) < 2:
-        raise BuildError(f"{line.name} needs at least one source and a destination")
+        raise BuildError(
+            f"{line.name} needs at least one source and a destination",
+            about=line.rest or line.command.keyword,
+        )
     if add:
         found = line.flags(
             "chown", "chmod", "checksum", booleans=("link", "keep-git-dir", "unpack"), repeated=("exclude",)
@@ -221,7 +221,7 @@ def _pairs(line: Line) -> Pairs:
     line.flags()
     found, legacy = arguments.pairs(line.rest, line.name, line.escape)
     if not found:
-        raise BuildError(f"{line.name} needs at least one NAME=VALUE")
+        raise BuildError(f"{line.name} needs at least one NAME=VALUE", about=line.command.keyword)
     for name, value in found:
         if not name:
             raise BuildError(f"{line.name} {name}={value}: the name before = is empty", about=f"={value}")
@@ -237,7 +237,7 @@ def _arg(line: Line) -> Arg:
             raise BuildError(f"ARG {word!r}: the form is NAME or NAME=DEFAULT", about=word)
         out.append((name, value if equals else None))
     if not out:
-        raise BuildError("ARG needs an argument")
+        raise BuildError("ARG needs an argument", about=line.command.keyword)
     return Arg(**line.common(), args=tuple(out))
 
 
@@ -258,11 +258,11 @@ def _volume(line: Line) -> Words:
     array = json_array(line.rest)
     values = array if array is not None else line.words()
     if not values:
-        raise BuildError("VOLUME needs at least one path")
+        raise BuildError("VOLUME needs at least one path", about=line.rest or line.command.keyword)
     line.flags()
     paths = tuple(value.strip(BLANKS) for value in values)
     if not all(paths):
-        raise BuildError("VOLUME has an empty path")
+        raise BuildError("VOLUME has an empty path", about=line.rest)
     return Words(**line.common(), kind="VOLUME", values=paths)
 
 
@@ -303,16 +303,21 @@ def _healthcheck(line: Line) -> Healthcheck:
     return Healthcheck(
         **line.common(),
         command=Command((tail,), shell=True) if array is None else Command(tuple(array), shell=False),
-        interval=_time(found.text("interval")),
-        timeout=_time(found.text("timeout")),
-        start_period=_time(found.text("start-period")),
-        start_interval=_time(found.text("start-interval")),
+        interval=_time(found, "interval"),
+        timeout=_time(found, "timeout"),
+        start_period=_time(found, "start-period"),
+        start_interval=_time(found, "start-interval"),
         retries=_retries(found.text("retries")),
     )
 
 
-def _time(text: str) -> int:
-    return parse_duration(text.removeprefix("+")) if text else 0
+def _time(found: flags.Flags, name: str) -> int:
+    text = found.text(name)
+    try:
+        return parse_duration(text.removeprefix("+")) if text else 0
+    except BuildError as error:
+        error.about = f"--{name}={text}"
+        raise
 
 
 def _retries(text: str) -> int:
@@ -331,7 +336,7 @@ def _onbuild(line: Line) -> Onbuild:
     line.flags()
     name = cut(line.rest, line.escape).keyword
     if name.upper() in ("ONBUILD", "FROM", "MAINTAINER"):
-        raise BuildError(f"{name.upper()} is not allowed as an ONBUILD trigger", about=name)
+        raise BuildError(f"{name.upper()} is not allowed as an ONBUILD trigger", about=line.rest)
     trigger = _ONBUILD.sub("", line.text, count=1)
     for document in line.documents:
         trigger += f"\n{document.content}{document.name}"

@@ -25,9 +25,9 @@ KEYS: dict[str, tuple[str, ...]] = {
         "relabel",
         "env",
     ),
-    "tmpfs": ("target", "size", "readonly", "readwrite", "source", "from", "id", "env"),
+    "tmpfs": ("target", "size", "readonly", "readwrite", "id", "env"),
     "secret": ("id", "source", "target", "env", "required", "mode", "uid", "gid", "readonly", "readwrite"),
-    "ssh": ("id", "target", "required", "mode", "uid", "gid", "readonly", "readwrite", "from", "env"),
+    "ssh": ("id", "target", "required", "mode", "uid", "gid", "readonly", "readwrite", "env"),
 }
 """The keys of each type, by their first names (Dockerfile reference, "RUN --mount").
 

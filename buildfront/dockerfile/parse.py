@@ -6,9 +6,10 @@ from ..errors import BuildError, SourceRange
 from ..text import SURROGATE
 from .command_line import cut
 from .document import Document
-from .forms import Line, check_structure, instruction
+from .forms import KNOWN, Line, check_structure, instruction
 from .instructions import Instruction
 from .json_form import json_array
+from .proposals import CONFLICT, for_unknown, is_guess
 from .scanner import Logical, Scan, scan
 
 MOST_ERRORS = 10
@@ -47,27 +48,31 @@ def _instructions(found: Scan) -> tuple[list[Instruction], list[BuildError]]:
     out: list[Instruction] = []
     early: list[BuildError] = []
     late: list[BuildError] = []
+    before: Logical | None = None
+    lost = False  # whether the line before began with no instruction, which explains what follows
     for line in found.lines:
+        command = cut(line.text, found.escape)
         try:
-            _one(line, found.escape, out, early)
+            check_structure(command, found.escape)
         except BuildError as error:
-            late.append(error.at(line.source))
+            early.append(error.at(line.source))
+        else:
+            try:
+                out.append(_instruction(line, found.escape, line.source))
+            except BuildError as error:
+                unknown = command.keyword.upper() not in KNOWN
+                if unknown:
+                    error.hint = for_unknown(command.keyword, before, found.escape)
+                told = lost or (error.hint == CONFLICT and any(item.hint == CONFLICT for item in late))
+                if not (told and unknown) or is_guess(error.hint):
+                    late.append(error.at(line.source))
+        lost = command.keyword.upper() not in KNOWN
+        before = line
         if len(early) + len(late) >= MOST_ERRORS:
             break
     if found.error is not None:
         early.append(found.error)
     return out, early + late
-
-
-def _one(line: Logical, escape: str, out: list[Instruction], early: list[BuildError]) -> None:
-    """Append an instruction, or a mistake that BuildKit finds early. Raises BuildError for the others."""
-    command = cut(line.text, escape)
-    try:
-        check_structure(command, escape)
-    except BuildError as error:
-        early.append(error.at(line.source))
-        return
-    out.append(_instruction(line, escape, line.source))
 
 
 def _instruction(line: Logical, escape: str, source: SourceRange) -> Instruction:

@@ -193,7 +193,7 @@ def replaced(pattern: str, value: str, replacement: str, *, every: bool, most: i
     size = sum(len(part) for part in template if part is not None)
     if compiled.text and template == [replacement]:
         if value.count(compiled.text) * size + len(value) > most:
-            raise _too_long(most)
+            raise _too_long()
         _bounded(value)
         return value.replace(compiled.text, replacement)
     out: list[str] = []
@@ -209,15 +209,17 @@ def replaced(pattern: str, value: str, replacement: str, *, every: bool, most: i
             out += [match if part is None else part for part in template]
             length += size + len(match) * template.count(None)
             if length > most:
-                raise _too_long(most)
+                raise _too_long()
         last = end
         at = max(at + 1, end)
     out.append(value[last:])
     return "".join(out)
 
 
-def _too_long(most: int) -> BuildError:
-    return BuildError(f"the variables in one value come to more than {most} characters")
+def _too_long() -> BuildError:
+    return BuildError(
+        "the replacements make a value too long", hint="does a variable hold itself, as in ENV A=$A$A?"
+    )
 
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})")

@@ -49,6 +49,10 @@ class Report:
         """Tell what the step's command wrote to ``stdout`` or ``stderr``."""
         self._emit(Event("output", step.id, step.title, {"stream": stream, "bytes": data}))
 
+    def tell(self, step: Step, text: str) -> None:
+        """Tell a line about what the step is doing."""
+        self.output(step, "stderr", f"{text}\n".encode())
+
     def done(self, step: Step) -> None:
         """Tell that the step is complete."""
         self._emit(Event("done", step.id, step.title, {"seconds": self.seconds(step), **self._more(step)}))

@@ -28,6 +28,7 @@ from .events import Event, Listener
 from .ops.run_checks import check_runs
 from .ops.table import operation_of
 from .recovery import recover_sessions
+from .remote_sources import NoRemoteSources, RemoteSources, remote_sources
 from .result import Result
 from .scheduler import Scheduler
 from .state import State
@@ -47,6 +48,7 @@ class Engine:
         contexts: Mapping[str, Context],
         options: EngineOptions,
         emit: Listener,
+        remotes: RemoteSources | None = None,
     ) -> None:
         run_options = cache_key.options_of(options.run_defaults) if options.run_defaults is not None else {}
         if options.stdin is not None:
@@ -64,7 +66,9 @@ class Engine:
             ContentDigests(store, contexts),
             run_options=run_options,
             no_cache_stages=_stages(graph, options.no_cache_filter),
+            remotes=remotes or NoRemoteSources(),
         )
+        self.state.remotes.watch(self.state.cancel)
 
     def build(self) -> Mapping[int, Result]:
         """Return the result of every step. Raise BuildError; KeyboardInterrupt cancels the steps that run."""
@@ -79,6 +83,7 @@ class Engine:
 
     def take_cached(self, *, announce: bool = False) -> None:
         """Add the results that the cache holds to the state, as far as they can be known without running anything."""
+        self.state.remotes.look(remote_sources(self.state.graph.steps))
         for step in self.state.graph.steps:
             if all(number in self.state.results for number in step.inputs):
                 try:
@@ -119,6 +124,10 @@ class Engine:
                 hint="call buildfront.enter_user_namespace() where the program starts, before it has threads",
             )
         self._check_given()
+        results = self.state.results
+        self.state.remotes.begin(
+            remote_sources(step for step in self.state.graph.steps if step.id not in results)
+        )
         failure: list[BaseException] = []
         # Waited for instead of the thread: an interrupted Thread.join counts the thread as ended.
         over = threading.Event()

@@ -1,32 +1,44 @@
-"""References to git repositories: which texts are any, and their parts (Dockerfile reference, "ADD <git ref>").
+"""References to git repositories: ``https://HOST/NAME.git#REF:SUBDIR``, with a query, and as ``USER@HOST:PATH``.
 
-Pure. The forms are URLs, ``https://host/name.git#REF:SUBDIR`` or with a query ``?branch=…&subdir=…``, and
-``user@host:path``.
+Text becomes data here; :mod:`buildfront.context` does what it says.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
 
-from ..errors import BuildError
+from ..errors import BuildError, nearest
 
-_SCHEME = re.compile(r"([a-zA-Z0-9]+)://")
-_SCHEMES = ("http", "https", "ssh", "git")
-_SHORT = re.compile(r"([a-zA-Z0-9_-]+)@([a-zA-Z0-9.-]+):([^?#\n]*)(?:\?([^#\n]*))?(?:#(.*))?")
-_BAD_ESCAPE = re.compile("%(?![0-9a-fA-F]{2})")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FLAGS = ("submodules", "keep-git-dir", "fetch-by-commit")
-_TEXTS = ("ref", "tag", "branch", "subdir", "checksum", "commit", "mtime")
-_TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE", "false", "False")
+PROTOCOLS = ("http", "https", "ssh", "git")
+"""The protocols by which repositories are fetched."""
+
+_KEYS = (
+    *("ref", "tag", "branch", "subdir", "checksum", "commit"),
+    *("keep-git-dir", "submodules", "mtime", "fetch-by-commit"),
+)
+_FLAGS = ("keep-git-dir", "submodules", "fetch-by-commit")
+_SCHEME = re.compile(r"([A-Za-z0-9]+)://")
+_SCP = re.compile(r"([A-Za-z0-9_-]+@[A-Za-z0-9.-]+:.*?)(?:\?(.*?))?(?:#(.*))?", re.DOTALL)
+_HOST = re.compile(r"(?:[^@/\\\s]*@)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-9]*)?")
+_UNFIT = re.compile(r"[\x00-\x1f\x7f]")
+_COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_DIGITS = re.compile(r"[0-9A-Fa-f]+")
+_BOOLEANS = {
+    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
+    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
+}
 
 
 @dataclass(frozen=True)
 class GitReference:
-    """A repository and what is wanted of it. ``remote`` is the URL for git; None and empty: not given."""
+    """A repository, and what is wanted of it.
+
+    ``remote`` is a URL as git takes it. ``subdir`` is relative, and empty for the whole tree. ``keep_git_dir`` and
+    ``submodules`` are None where the text doesn't say. ``commit_times``: files get the time of the commit.
+    """
 
     remote: str
     ref: str = ""
@@ -34,115 +46,157 @@ class GitReference:
     checksum: str = ""
     keep_git_dir: bool | None = None
     submodules: bool | None = None
-    mtime: str = ""
+    commit_times: bool = False
     fetch_by_commit: bool = False
 
+    @property
+    def name(self) -> str:
+        """The name of the repository: ``bar`` for ``https://example.com/foo/bar.git``."""
+        return self.remote.rpartition("/")[2].removesuffix(".git")
 
-def parse(text: str, *, context: bool = False) -> GitReference | None:
-    """Return the parts of a git reference; None where the text is a path or another URL.
 
-    ``context`` also takes ``github.com/NAME/NAME`` for one, which ADD takes for a path. Raises BuildError for a
-    query that no reference can have.
-    """
-    if text.startswith(("./", "../")):
-        return None
-    if context and text.startswith("github.com/"):
-        return _url("https://" + text, text, any_path=True)
-    if _SCHEME.match(text):
-        return _url(text, text)
-    match = _SHORT.fullmatch(text)
-    if match is None:
-        return None
-    user, host, path, query, fragment = (part or "" for part in match.groups())
-    if _BAD_ESCAPE.search(query):
-        return None
-    _refuse_option(text, user, host)
-    return _reference(f"{user}@{host}:{path}", query, fragment, text)
+def is_commit(text: str) -> bool:
+    """Return whether a reference is a whole commit hash, which stands for itself."""
+    return _COMMIT.fullmatch(text) is not None
 
 
 def is_http(text: str) -> bool:
-    """Whether ADD fetches ``text`` as a file: an http or https URL that is no git reference."""
+    """Return whether a text is the URL of a file: an http or https URL that is no git reference."""
     return text.startswith(("http://", "https://")) and parse(text) is None
 
 
-def _url(text: str, shown: str, *, any_path: bool = False) -> GitReference | None:
-    rest, _, fragment = text.partition("#")
-    rest, _, query = rest.partition("?")
-    scheme, _, rest = rest.partition("://")
-    host, slash, path = rest.partition("/")
-    scheme = scheme.lower()
-    wrong = _CONTROL.search(text) or _BAD_ESCAPE.search(path + fragment)
-    if scheme not in _SCHEMES or wrong or " " in host:
+def is_web(remote: str) -> bool:
+    """Return whether a remote is read without ssh."""
+    return remote.startswith(("http://", "https://", "git://"))
+
+
+def parse(text: str, *, context: bool = False) -> GitReference | None:
+    """Return the repository that a text stands for, or None for a text that is no git reference.
+
+    An http or https URL is one if its path ends with ``.git``. ``github.com/…`` is one for a ``context``, and a path
+    for ADD. Raise BuildError for a git reference whose query or parts are wrong.
+    """
+    if text.startswith(("./", "../")):
         return None
-    if scheme in ("http", "https") and not any_path and not unquote(path).endswith(".git"):
+    parts = _split(text, hub=context and text.startswith("github.com/"))
+    if parts is None:
         return None
-    user, _, place = host.rpartition("@")
-    _refuse_option(shown, user, place)
-    remote = f"{scheme}://{host}{slash}" + quote(path, safe="!$&'()*+,;=:@[]%/~")
-    return _reference(remote, query, unquote(fragment), shown)
-
-
-def _refuse_option(text: str, user: str, host: str) -> None:
-    """Raise BuildError for what git or ssh would take for an option."""
-    if user.startswith("-") or host.startswith("-"):
-        raise BuildError(f"{text}: a user or host can't begin with a hyphen")
-
-
-def _reference(remote: str, query: str, fragment: str, shown: str) -> GitReference:
+    remote, query, fragment = parts
     ref, _, subdir = fragment.partition(":")
-    subdir = posixpath.normpath("/" + subdir).lstrip("/")
-    fields = _fields(query, shown)
-    for name, value, already in (
-        ("ref", fields.get("ref", ""), ref),
-        ("subdir", fields.get("subdir", ""), subdir),
-    ):
-        _same(name, already, value, shown)
-    ref, subdir = fields.get("ref", ref), fields.get("subdir", subdir)
-    if "tag" in fields and "branch" in fields:
-        raise BuildError(f"{shown}: a branch and a tag are both given", hint="give one of them")
-    for name, folder in (("tag", "refs/tags/"), ("branch", "refs/heads/")):
-        if name in fields:
-            wanted = folder + fields[name].removeprefix(folder)
-            _same("ref", ref, wanted, shown)
-            ref = wanted
-    if fields.get("mtime", "commit") not in ("checkout", "commit"):
-        raise BuildError(f"{shown}: mtime={fields['mtime']}: known are checkout, commit")
-    return GitReference(
-        remote,
-        ref,
-        subdir,
-        fields.get("commit", fields.get("checksum", "")),
-        _flag(fields, "keep-git-dir", shown),
-        _flag(fields, "submodules", shown),
-        fields.get("mtime", ""),
-        bool(_flag(fields, "fetch-by-commit", shown)),
-    )
+    found = _Settings(text, ref, posixpath.normpath("/" + subdir).strip("/"))
+    found.load(query)
+    return found.reference(remote)
 
 
-def _same(name: str, one: str, other: str, shown: str) -> None:
-    if one and other and one != other:
-        raise BuildError(f"{shown}: {name} is both {one!r} and {other!r}", hint="give one of them")
-
-
-def _fields(query: str, shown: str) -> dict[str, str]:
-    """Return the query. Raises BuildError for an unknown, repeated or empty one."""
-    fields: dict[str, str] = {}
-    for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in (*_FLAGS, *_TEXTS):
-            known = ", ".join(sorted((*_FLAGS, *_TEXTS)))
-            raise BuildError(f"{shown}: unknown query {name!r}", hint=f"known are {known}")
-        if name in fields:
-            raise BuildError(f"{shown}: the query {name!r} is given twice")
-        if not value and name not in _FLAGS:
-            raise BuildError(f"{shown}: the query {name!r} has no value", hint=f"write {name}=VALUE")
-        fields[name] = value
-    return fields
-
-
-def _flag(fields: Mapping[str, str], name: str, shown: str) -> bool | None:
-    if name not in fields:
+def _split(text: str, *, hub: bool) -> tuple[str, str, str] | None:
+    """Return the URL for git, the query and the fragment; None for a text that is no git reference."""
+    if _UNFIT.search(text):
         return None
-    value = fields[name] or "true"
-    if value not in (*_TRUE, *_FALSE):
-        raise BuildError(f"{shown}: {name}={value} is neither true nor false")
-    return value in _TRUE
+    if hub:
+        text = f"https://{text}"
+    scheme = _SCHEME.match(text)
+    if scheme is None:
+        scp = _SCP.fullmatch(text)
+        if scp is None:
+            return None
+        _refuse_option(text, scp[1])
+        return scp[1], scp[2] or "", scp[3] or ""
+    name = scheme[1].lower()
+    if name not in PROTOCOLS:
+        return None
+    rest, _, fragment = text[scheme.end() :].partition("#")
+    rest, _, query = rest.partition("?")
+    host, slash, path = rest.partition("/")
+    if _HOST.fullmatch(host) is None:
+        return None
+    if name in ("http", "https") and not hub and not unquote(path).endswith(".git"):
+        return None
+    _refuse_option(text, host)
+    return f"{name}://{host}{slash}{path.replace(' ', '%20')}", query, unquote(fragment)
+
+
+def _refuse_option(text: str, authority: str) -> None:
+    """Raise BuildError for a user or host that ssh could take for an option."""
+    if authority.startswith("-") or "@-" in authority.partition(":")[0]:
+        raise BuildError(f"the git reference {shown(text)!r}: a user or host can't begin with a hyphen")
+
+
+class _Settings:
+    """The settings of one reference, from its fragment and then its query."""
+
+    def __init__(self, text: str, ref: str, subdir: str) -> None:
+        self._text = text
+        self._ref = ref
+        self._subdir = subdir
+        self._values: dict[str, str] = {}
+
+    def load(self, query: str) -> None:
+        for key, value in parse_qsl(query, keep_blank_values=True):
+            if key not in _KEYS:
+                raise self._wrong(
+                    f"unknown key {key!r} in the query",
+                    nearest(key, _KEYS) or f"known are {', '.join(_KEYS)}",
+                )
+            if key in self._values:
+                raise self._wrong(f"the query has two values for {key}")
+            if not value and key not in _FLAGS:
+                raise self._wrong(f"the query has no value for {key}")
+            self._values[key] = value
+        get = self._values.get
+        self._ref = self._agreed("ref", self._ref, get("ref", ""))
+        self._subdir = self._agreed("subdir", self._subdir, get("subdir", ""))
+        if "tag" in self._values and "branch" in self._values:
+            raise self._wrong("a branch and a tag are given, and only one can be taken")
+        for key, prefix in (("tag", "refs/tags/"), ("branch", "refs/heads/")):
+            if key in self._values:
+                name = prefix + self._values[key].removeprefix(prefix)
+                self._ref = self._agreed("ref", self._ref, name)
+        if get("mtime", "checkout") not in ("checkout", "commit"):
+            raise self._wrong(f"mtime={get('mtime')} is neither checkout nor commit")
+
+    def reference(self, remote: str) -> GitReference:
+        checksum = self._values.get("commit") or self._values.get("checksum") or ""
+        if checksum and _DIGITS.fullmatch(checksum) is None:
+            raise self._wrong(f"the checksum {checksum!r} is not the beginning of a commit hash")
+        check_ref(self._ref)
+        subdir = posixpath.normpath("/" + self._subdir).strip("/")
+        return GitReference(
+            remote,
+            self._ref,
+            subdir,
+            checksum,
+            self._flag("keep-git-dir"),
+            self._flag("submodules"),
+            self._values.get("mtime") == "commit",
+            bool(self._flag("fetch-by-commit")),
+        )
+
+    def _agreed(self, what: str, one: str, other: str) -> str:
+        if one and other and one != other:
+            raise self._wrong(f"it has two values for {what}: {one!r} and {other!r}")
+        return one or other
+
+    def _flag(self, key: str) -> bool | None:
+        value = self._values.get(key)
+        if value is None:
+            return None
+        if value and value not in _BOOLEANS:
+            raise self._wrong(f"{key}={value} is neither true nor false")
+        return _BOOLEANS.get(value, True)
+
+    def _wrong(self, what: str, hint: str = "") -> BuildError:
+        return BuildError(f"the git reference {shown(self._text)!r}: {what}", hint=hint)
+
+
+def check_ref(ref: str) -> None:
+    """Raise BuildError for a ref that git would take for an option, or that no branch or tag can have."""
+    if ref.startswith("-") or _UNFIT.search(ref) or any(char in ref for char in " ~^:?*[\\") or ".." in ref:
+        raise BuildError(
+            f"{ref!r} is not the name of a branch or tag, nor a commit",
+            hint="the form is URL#REF:SUBDIR",
+        )
+
+
+def shown(text: str) -> str:
+    """Return a URL without the password in it, fit for errors and logs."""
+    return re.sub(r"(?<=://)([^/@:\s]*):[^/@\s]*@", r"\1:xxxxx@", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..dockerfile import instructions as ast
+from ..dockerfile import words
 from . import config as fold
 from . import history, ports, signals
 from .scope import Scope
@@ -63,8 +64,7 @@ def _words(item: ast.Words, scope: Scope) -> str:
         return f"VOLUME {history.plain_list(volumes)}"
     found = []
     for word in sorted(item.values):
-        value = scope.expand(word)
-        for part in [value] if "'" in word or '"' in word else value.split():
+        for part in words.expand_words(word, scope.variables, scope.escape):
             more = ports.ports_of(part)
             scope.budget.spend(10 * len(more))
             found += more

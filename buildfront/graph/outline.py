@@ -225,6 +225,8 @@ class Outline:
         for text in texts:
             try:
                 item = trigger(text, stage.head.source)
+                if isinstance(item, ast.From):
+                    raise BuildError(f"the trigger ONBUILD {text!r} is not allowed: FROM begins a stage")
                 for read in reads_of([item]):
                     self._check_read(read)
             except BuildError as error:

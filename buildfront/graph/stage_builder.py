@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,8 @@ from ..dockerfile.ignore import literal
 from ..errors import BuildError, SourceRange
 from . import config as fold
 from . import history, metadata
-from .copy_sources import copy_op
-from .documents import run_words
+from .copy_step import copy_op
+from .document_files import run_words
 from .limits import refuse_null_bytes, whole_characters
 from .outline import Outline, RawStage
 from .run_mounts import resolve
@@ -34,6 +35,8 @@ from .step_graph import (
     WorkdirOp,
 )
 from .steps import Steps
+
+_DEVICE = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*=[\w.:-]+", re.ASCII)
 
 
 class StageBuilder:
@@ -200,7 +203,7 @@ class StageBuilder:
             mounts=mounts,
             script=script,
             security=item.security,
-            devices=tuple(Device(device.name, device.required) for device in item.devices),
+            devices=tuple(_device(device) for device in item.devices),
         )
         more = dict.fromkeys(mount.origin for mount in mounts if mount.origin is not None)
         step = self._add(op, item.text, item.source, self._last, *more)
@@ -266,3 +269,13 @@ class StageBuilder:
             return Origin("context", name=self._outline.options.context(item.from_) or ""), None
         step = self._image(image, item.source)
         return Origin("step", step=step), step
+
+
+def _device(flag: ast.DeviceFlag) -> Device:
+    """Return the device of a RUN. Raises BuildError for what is not the name of one: a Dockerfile names no paths."""
+    if not _DEVICE.fullmatch(flag.name):
+        raise BuildError(
+            f"RUN --device={flag.name}: that is not the name of a CDI device",
+            hint="the form is vendor.com/class=device",
+        )
+    return Device(flag.name, flag.required)

@@ -38,7 +38,7 @@ def kind(head: bytes) -> str:
     return "zstd" if len(head) > 4 and head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50 else "plain"
 
 
-class _Rejoined(io.RawIOBase):
+class Rejoined(io.RawIOBase):
     """The first bytes of a stream, then the rest of it."""
 
     def __init__(self, head: bytes, stream: Any) -> None:
@@ -46,9 +46,11 @@ class _Rejoined(io.RawIOBase):
         self._stream = stream
 
     def readable(self) -> bool:
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int:
+        """Read into a buffer."""
         data = self._head[: len(buffer)] if self._head else self._stream.read(len(buffer))
         buffer[: len(data)] = data
         self._head = self._head[len(data) :]
@@ -86,7 +88,7 @@ def reader(stream: Any) -> IO[bytes]:
     Reading raises EOFError or OSError if the stream is damaged or cut off.
     """
     head = _head(stream)
-    return _opened(kind(head), io.BufferedReader(_Rejoined(head, stream), 1 << 18))
+    return _opened(kind(head), io.BufferedReader(Rejoined(head, stream), 1 << 18))
 
 
 def first_bytes(stream: Any) -> IO[bytes]:
@@ -96,7 +98,7 @@ def first_bytes(stream: Any) -> IO[bytes]:
     """
     head = _head(stream)
     name = kind(head)
-    buffered = io.BufferedReader(_Rejoined(head, stream), 1 << 12)
+    buffered = io.BufferedReader(Rejoined(head, stream), 1 << 12)
     raw: io.RawIOBase
     if name == "gzip":
         raw = _Streams(buffered, _Gunzip, b"", 1 << 12)
@@ -151,7 +153,7 @@ def layer_reader(stream: Any, media_type: str) -> IO[bytes]:
         raise ArchiveError(
             f"it is not what its media type says: {media_type} is {_SHOWN[wanted]}, and the layer is {_SHOWN[found]}"
         )
-    return _opened(wanted, io.BufferedReader(_Rejoined(head, stream), 1 << 18))
+    return _opened(wanted, io.BufferedReader(Rejoined(head, stream), 1 << 18))
 
 
 _SHOWN = {"plain": "not compressed", "gzip": "gzip", "zstd": "zstd", "xz": "xz", "bzip2": "bzip2"}

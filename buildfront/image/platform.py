@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 
 from ..errors import BuildError
@@ -18,6 +19,25 @@ _MACHINES = {
     "riscv64": "riscv64",
 }
 
+_SYSTEMS = frozenset(
+    "aix android darwin dragonfly freebsd illumos ios js linux netbsd openbsd plan9 solaris windows".split()
+)
+_ARCHITECTURES = frozenset(
+    "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x sparc64 wasm".split()
+)
+"""Names of Go, by which a word is told to be a system or an architecture."""
+
+_ALIASES = {
+    "x86_64": "amd64",
+    "x86-64": "amd64",
+    "aarch64": "arm64",
+    "i386": "386",
+    "armhf": "arm/v7",
+    "armel": "arm/v6",
+    "macos": "darwin",
+}
+_WORD = re.compile(r"[a-z0-9_.-]+", re.ASCII)
+
 
 def host() -> str:
     """Return the platform of this machine."""
@@ -27,15 +47,15 @@ def host() -> str:
 
 def normalise(text: str) -> str:
     """Return a platform in the form ``linux/amd64``; ``amd64`` means linux. Raise BuildError if it is malformed."""
-    parts = text.lower().split("/")
-    if not all(parts) or len(parts) > 3:
+    parts = [_ALIASES.get(part, part) for part in text.lower().split("/")]
+    if len(parts) == 1 and parts[0] in _SYSTEMS:
+        parts += host().split("/")[1:]
+    elif len(parts) == 1 and parts[0].split("/")[0] in _ARCHITECTURES:
+        parts = ["linux", parts[0]]
+    if not all(map(_WORD.fullmatch, "/".join(parts).split("/"))) or not 1 < len(parts) <= 3:
         raise BuildError(
             f"invalid platform {text!r}", hint="the form is OS/ARCH[/VARIANT], as in linux/arm64"
         )
-    if len(parts) == 1:
-        parts = ["linux", parts[0]]
-    aliases = {"x86_64": "amd64", "aarch64": "arm64", "x86-64": "amd64"}
-    parts[1] = aliases.get(parts[1], parts[1])
     if parts[1:] == ["arm64", "v8"]:
         parts.pop()
     return "/".join(parts)

@@ -20,10 +20,10 @@ from ..image.documents import LIMIT
 from ..image.media_types import INDEXES, MANIFESTS
 from ..image.reference import Reference
 from ..text import visible
+from ..web.http import Broken, Http, Response
+from ..web.urls import Url, Where, check_redirect, join, parse
 from .challenge import check_extent, read_object
-from .http import Broken, Http, Response
 from .login import Login
-from .urls import Url, Where, check_redirect, join, parse
 
 _ACCEPT = ", ".join((*MANIFESTS, *INDEXES))
 _MANIFEST_LIMIT = LIMIT

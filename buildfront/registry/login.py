@@ -14,10 +14,10 @@ from urllib.parse import urlencode
 
 from ..errors import BuildError
 from ..text import visible
+from ..web.http import Broken, Http, Response
+from ..web.urls import Url, Where, check_redirect, join, parse
 from . import auth
 from .challenge import challenges, read_token
-from .http import Broken, Http, Response
-from .urls import Url, Where, check_redirect, join, parse
 
 _TOKEN_LIMIT = 1 << 20
 _SERVICE_LIMIT = 1024

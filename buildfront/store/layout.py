@@ -29,6 +29,7 @@ _DIRECTORIES = {
     "tmp": 0o711,
     "caches": 0o700,
     "memo": 0o700,
+    "downloads": 0o700,
 }
 """The directories that may be there, and the modes that they are made with."""
 

@@ -122,21 +122,18 @@ def test_every_line_has_its_network(builder: Builder, machine: Lab) -> None:
 @pytest.mark.parametrize("network", ["none", "private", "bridge", "pasta"])
 def test_the_hosts_network_has_to_be_allowed(builder: Builder, network: str) -> None:
     said = builder.refused("RUN true", "RUN --network=host echo out", args=("--network", network))
-    assert f"RUN --network=host is not allowed: the build's network is {network}" in said
+    assert "RUN --network=host is not allowed" in said
     assert "--allow network.host" in said and "Dockerfile:3" in said and "#1" not in said
 
 
-def test_the_hosts_network_is_no_way_out_of_a_private_default(builder: Builder) -> None:
-    """Steps that are root of a user namespace have a network of their own, though nobody asked for one."""
+def test_the_hosts_network_has_to_be_allowed_whatever_the_default_is(builder: Builder) -> None:
     lines = ("RUN true", "RUN --network=host echo out")
     maps = ("--userns-uid-map", "0:100000:65536", "--userns-gid-map", "0:100000:65536")
-    for args, network in ((("--isolation", "rootless"), "slirp4netns"), (maps, "bridge")):
+    for args in (("--isolation", "rootless"), maps, ("--isolation", "chroot")):
         said = builder.refused(*lines, args=args)
-        assert f"RUN --network=host is not allowed: the build's network is {network}" in said
-        assert "--allow network.host" in said and "Dockerfile:3" in said
-        assert "#2" not in said  # nothing was run
+        assert "--allow network.host" in said and "Dockerfile:3" in said and "#1" not in said
         builder.said(*lines, args=(*args, "--allow", "network.host"))
-    assert "out" in builder.said(*lines, args=("--isolation", "chroot"))
+    assert "out" in builder.said(*lines, args=("--network", "host"))
 
 
 def test_an_unknown_entitlement_is_told(builder: Builder) -> None:

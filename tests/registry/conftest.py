@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from strangers import Handler, Stranger, basic
 
-from buildfront.registry import http
 from buildfront.store.image_store import Store
+from buildfront.web import http
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from strangers import INDEX, Asked, Reply, digest, serving
 from buildfront.errors import BuildError
 from buildfront.image_transfer import pull, push
 from buildfront.registry.answers import sensible
-from buildfront.registry.http import Http
 from buildfront.store.image_store import Store
 from buildfront.text import visible
+from buildfront.web.http import Http
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_names_are_looked_up_before_they_are_asked(serve, store, location, monke
     answers["manifests/latest"] = Reply(302, {"Location": location.format(port=other.port)})
     registry = serve(serving(answers))
     if location.startswith("https"):
-        monkeypatch.setattr("buildfront.registry.connect._CONNECT", 2.0)
+        monkeypatch.setattr("buildfront.web.connect._CONNECT", 2.0)
         with pytest.raises(BuildError, match="can't be reached"):
             pull(store, f"{registry.name}/app")
         assert "GET" not in [asked.method for asked in other.asked]

@@ -16,8 +16,8 @@ from strangers import Asked, Image, Reply, digest, serving
 from buildfront.errors import BuildError
 from buildfront.image import reference
 from buildfront.image_transfer import pull
-from buildfront.registry import http
 from buildfront.registry.client import Repository
+from buildfront.web import http
 
 SECONDS = 60  # of a machine with other work
 

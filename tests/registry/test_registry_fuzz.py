@@ -98,8 +98,8 @@ def target(serve) -> Callable[[dict[str, Reply]], str]:
 
 @pytest.fixture
 def impatient(monkeypatch) -> None:
-    monkeypatch.setattr("buildfront.registry.connect.PATIENCE", 2.0)
-    monkeypatch.setattr("buildfront.registry.http._LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("buildfront.web.connect.PATIENCE", 2.0)
+    monkeypatch.setattr("buildfront.web.http._LONGEST_PAUSE", 0.0)
 
 
 def latin(headers: dict[str, str]) -> dict[str, str]:

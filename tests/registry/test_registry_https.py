@@ -18,9 +18,9 @@ from cryptography.x509.oid import NameOID
 from strangers import Image, Reply, Stranger, basic, dumps, serving
 
 from buildfront.errors import BuildError
-from buildfront.registry import http
-from buildfront.registry.http import Http, proxy_for, tls_context
-from buildfront.registry.urls import Where, parse
+from buildfront.web import http
+from buildfront.web.http import Http, proxy_for, tls_context
+from buildfront.web.urls import Where, parse
 
 # of documentation (RFC 5737), which nobody routes
 PUBLIC, OTHER, PRIVATE, LINK_LOCAL = "203.0.113.5", "198.51.100.7", "10.9.8.7", "169.254.169.254"

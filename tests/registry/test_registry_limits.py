@@ -19,7 +19,7 @@ from strangers import MANIFEST, Asked, Image, Reply, digest, dumps, serving
 
 from buildfront.errors import BuildError
 from buildfront.image_transfer import pull, push
-from buildfront.registry import connect, http
+from buildfront.web import connect, http
 
 MEMORY = 150 << 10  # KiB
 SECONDS = 60  # of a machine with other work; each takes one or two
@@ -27,7 +27,7 @@ MIB = b" " * (1 << 20)
 RUN = """
 import sys
 sys.argv = ["buildfront", *sys.argv[1:]]
-from buildfront.registry import http
+from buildfront.web import http
 http.BACKOFF = 0.0
 from buildfront.__main__ import main
 try:

@@ -73,7 +73,7 @@ class CopyOperation:
             build.report.start(self.step)  # fetching takes time
         for attempt in range(1, _TRIES + 1):
             with ExitStack() as stack:
-                ready = look(op, build, self._origin(state), stack)
+                ready = look(op, build, self._origin(state), stack, partial(build.report.tell, self.step))
                 reads = tuple(item.read for item in ready)
                 key = key_for(state, self, reads)
                 known = self.recall(state, key.digest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import groupby
@@ -92,9 +92,12 @@ class Ready:
         )
 
 
-def look(op: CopyOp, build: ActiveBuild, origin: Result | None, stack: ExitStack) -> list[Ready]:
-    """Look at all sources: open trees, select files, fetch what is far away. ``stack`` closes what was opened.
+def look(
+    op: CopyOp, build: ActiveBuild, origin: Result | None, stack: ExitStack, tell: Callable[[str], None]
+) -> list[Ready]:
+    """Look at all sources: open trees, select files, fetch what is far away.
 
+    ``stack`` closes what was opened, ``tell`` is called with lines about transfers that take long.
     Raise BuildError for a source that can't be had.
     """
     state = build.state
@@ -105,7 +108,7 @@ def look(op: CopyOp, build: ActiveBuild, origin: Result | None, stack: ExitStack
         if isinstance(group, Inline):
             out.append(Ready(group, _inline(group)))
         elif isinstance(group, HttpFile | GitTree):
-            fetched = state.remotes.fetch(group)
+            fetched = state.remotes.fetch(group, tell)
             root = stack.enter_context(Root(fetched.path))
             want = Wanted((literal(fetched.name) or ".",), left_out=op.excludes)
             selections = select(root, want, what="source")

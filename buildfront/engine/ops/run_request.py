@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import run_step
 
-from ...graph.documents import PIPES
+from ...graph.document_files import PIPES
 from ...graph.step_graph import RunOp
 from ...options import EngineOptions
 

@@ -1,2 +1,4 @@
+# options: --target 0
 FROM later
+RUN true
 FROM base AS later

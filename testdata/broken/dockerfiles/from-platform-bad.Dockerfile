@@ -1,1 +1,1 @@
-FROM --platform=linus/amd64 base
+FROM --platform=linux/amd64/v1/x/y base

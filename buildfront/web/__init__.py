@@ -1,0 +1,1 @@
+"""Requests to servers: URLs read strictly, addresses judged before a connection, answers read within limits."""

@@ -1,2 +1,0 @@
-FROM base
-COPY --chown=nobody-here f /

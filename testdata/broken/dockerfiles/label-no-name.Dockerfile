@@ -1,2 +1,0 @@
-FROM base
-LABEL ""=1
