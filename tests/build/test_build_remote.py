@@ -255,7 +255,7 @@ def test_a_dockerfile_behind_a_url_is_a_context(box, web) -> None:
     assert (box.files(f"{web.url}/Dockerfile") / "made").read_text() == "made\n"
     web.pages["/broken"] = Page(b"FROM box\nBROKEN\n")
     done = box.build(f"{web.url}/broken", check=False)
-    assert f"{web.url}/broken:2\n" in done.stderr
+    assert f"{web.url}/broken:2" in done.stderr
 
 
 def test_a_dockerfile_alone_on_standard_input_has_an_empty_context(box) -> None:
