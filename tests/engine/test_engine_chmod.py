@@ -93,9 +93,7 @@ def test_a_number_that_is_no_mode(text: str) -> None:
 def test_a_clause_that_is_none_is_named(text: str, clause: str, why: str) -> None:
     with pytest.raises(BuildError) as caught:
         parse(text)
-    assert (
-        f"--chmod={text}: the clause {clause!r} is no mode" in caught.value.what and why in caught.value.what
-    )
+    assert f"--chmod={text}: the clause {clause!r} is wrong" in caught.value.what and why in caught.value.what
     assert "u=rwX,go=rX" in caught.value.hint
 
 
