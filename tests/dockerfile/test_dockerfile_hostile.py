@@ -111,7 +111,7 @@ BELOW = {
     "retries": ("HEALTHCHECK --retries=" + filled("1") + " CMD a", "a whole number up to 2147483647"),
     "a port": ("EXPOSE " + filled("1"), "the form is PORT"),
     "ports": ("EXPOSE 1-" + filled("1"), "the form is PORT"),
-    "a number of a stage": ("COPY --from=" + filled("1") + " a b", "a stage can only read stages above it"),
+    "a number of a stage": ("COPY --from=" + filled("1") + " a b", "there is no stage of that number"),
     "an owner of a mount": (f"RUN --mount=type=cache,target=/a,uid={'0' * 99999}1 a", "ok"),
     "a size of a mount": (f"RUN --mount=type=tmpfs,target=/a,size={'1' * 99999} a", "a number with a unit"),
     "a field of a mount": ("RUN --mount=" + filled("a") + " a", "=VALUE"),
