@@ -53,8 +53,9 @@ dist: $(VENV)/.has-dist ## build the archive of the sources and the wheel into d
 test-fast: $(STAMP) ## run the tests that need neither root nor Debian's programs
 	$(BIN)/python -m pytest -q -r fE -n 2 --dist worksteal --fast
 
-golden: $(STAMP) ## write the golden files and the JSON schemas anew
+golden: $(STAMP) ## write the golden files, the JSON schemas and the rules in docs/check.md anew
 	$(BIN)/python tools/make_schemas.py
+	$(BIN)/python tools/make_rules_page.py
 	PYTHONPATH=tests $(BIN)/python tests/golden_cases.py
 	BUILDFRONT_GOLDEN_KEYS=write $(BIN)/python -m pytest -q tests/build/test_golden_keys.py
 

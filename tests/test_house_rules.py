@@ -26,6 +26,10 @@ BORDER = {
         "run_step.supervisor",
         "run_step.network.bridge",
     ): "the bridge loads pyroute2, from a directory handed over",
+    (
+        "buildfront.dockerfile.lint.linter",
+        "buildfront.dockerfile.lint.own_rules",
+    ): "rules that are off by default",
     ("buildfront.image.compression", "buildfront.image.zstd_frames"): "it loads zstandard",
     ("buildfront.progress.display", "buildfront.progress.tty"): "it loads rich",
     ("buildfront.context.remote", "buildfront.context.git_trees"): "it loads subprocess",

@@ -86,7 +86,7 @@ def assemble(prepared: Prepared, results: Mapping[int, Result]) -> BuiltImage:
         history.append(HistoryLine(line.created_by, made, next(moments, None) if made else None))
     value = image_config(
         config=stage.config,
-        platform=graph.platform,
+        platform=graph.image_platform,
         author=stage.author,
         base=base.config if base else {},
         layers=layers,

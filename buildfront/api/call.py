@@ -9,7 +9,8 @@ from ..dockerfile.lint.describe import list_targets
 from ..dockerfile.lint.describe import outline as outline_of
 from ..dockerfile.lint.described import BuildOutline, TargetList
 from ..options import BuildOptions
-from .check import KnownImages, lint_options_of, open_for_check
+from .build_findings import lint_options_of
+from .check import KnownImages, open_for_check
 
 
 def outline(options: BuildOptions) -> BuildOutline:

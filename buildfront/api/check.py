@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -14,8 +14,8 @@ from ..context.directory import Source, open_source
 from ..context.named import named_context
 from ..context.rewrite import rewrite
 from ..dockerfile import parse
-from ..dockerfile.lint import RULES, LintFinding, LintOptions, LintResult, lint
-from ..dockerfile.lint.check_settings import BUILD_ARG
+from ..dockerfile.instructions import Run
+from ..dockerfile.lint import RULES, LintFinding, LintOptions, lint
 from ..dockerfile.lint.findings import ERROR, apply
 from ..dockerfile.lint.render_json import github_annotations, lint_json, sarif
 from ..dockerfile.lint.render_text import count_text, error_text, findings_text
@@ -27,6 +27,7 @@ from ..options import BuildOptions
 from ..store.image_store import Store
 from ..store.location import default_root
 from ..store.lookup import find, read_image
+from .build_findings import lint_options_of
 from .places import places_of
 
 CHECK_FORMATS = ("text", "json", "sarif", "github")
@@ -35,6 +36,9 @@ _ROUNDS = 10
 
 _MOST_FILES = 20_000
 """The most files of a context that are looked at."""
+
+_MOST_RUNS = 1000
+"""The most RUNs whose times are looked up."""
 
 _MOST_LINES = 20_000
 """The longest text, in lines, whose changes are shown in small pieces."""
@@ -55,7 +59,8 @@ class CheckReport:
     error: BuildError | None
     text: str = field(repr=False)
     path: str
-    _options: LintOptions = field(default_factory=LintOptions, repr=False, compare=False)
+    _local: bool = field(default=True, repr=False)
+    _lint: Callable[[str], tuple[LintFinding, ...]] = field(default=lambda _: (), repr=False, compare=False)
 
     @property
     def failed(self) -> bool:
@@ -98,7 +103,7 @@ class CheckReport:
             if mended == text:
                 break
             text = mended
-            found = lint(text, self.path, self._options).findings
+            found = self._lint(text)
         return text
 
     def diff(self, *, unsafe: bool = False) -> str:
@@ -120,9 +125,9 @@ class CheckReport:
         mended = self.fixed(unsafe=unsafe)
         if mended == self.text:
             return False
-        if self.path == "-":
+        if self.path == "-" or not self._local:
             raise BuildError(
-                "a Dockerfile on standard input can't be changed", hint="show the changes with --diff"
+                "this Dockerfile is no file that can be changed", hint="show the changes with --diff"
             )
         rewrite(self.path, self.text, mended)
         return True
@@ -165,33 +170,26 @@ def check(
             enable=frozenset(names["--enable"]) | {OWN + name for name in names["--enable"] if name == "all"},
             errors=frozenset(names["--error"]),
         )
-        lint_options = replace(lint_options, files=_files(source, lint_options))
+        lint_options = replace(
+            lint_options, files=_files(source, lint_options), seconds=_seconds(source, store, lint_options)
+        )
         result = lint(source.text, source.name, lint_options)
         if result.error is None:
             result = replace(result, error=_graph_error(source, options, named, lint_options.bases))
-        return CheckReport(result.findings, result.error, source.text, path_of(options, source), lint_options)
+        return CheckReport(
+            result.findings,
+            result.error,
+            source.text,
+            path_of(options, source),
+            source.local,
+            lambda text: lint(text, source.name, lint_options).findings,
+        )
 
 
 def _check_name(option: str, name: str) -> None:
     if name not in RULES and name not in ("all", OWN + "all"):
         hint = nearest(name, tuple(RULES)) or "docs/check.md lists the rules"
         raise BuildError(f"{option} {name}: there is no such rule", hint=hint, status=2)
-
-
-def lint_options_of(
-    options: BuildOptions, named: Mapping[str, NamedContext], bases: Mapping[str, Mapping[str, Any]]
-) -> LintOptions:
-    """Return what the rules need to know of a build."""
-    here = platforms.host()
-    return LintOptions(
-        build_args=options.build_args,
-        target=options.target,
-        platform=platforms.normalise(options.platform) if options.platform else here,
-        build_platform=here,
-        contexts={name: context.value if context.kind == "image" else "" for name, context in named.items()},
-        bases=bases,
-        check=options.build_args.get(BUILD_ARG),
-    )
 
 
 def path_of(options: BuildOptions, source: Source) -> str:
@@ -201,19 +199,6 @@ def path_of(options: BuildOptions, source: Source) -> str:
     if options.dockerfile and os.path.exists(options.dockerfile):
         return options.dockerfile
     return os.path.normpath(os.path.join(options.context, source.name))
-
-
-def refuse_findings(result: LintResult) -> None:
-    """Raise BuildError where the Dockerfile says that its findings are errors, and there are some."""
-    if not result.fails or not result.findings:
-        return
-    names = ", ".join(dict.fromkeys(found.rule for found in result.findings))
-    first = result.findings[0]
-    raise BuildError(
-        f"lint violation found for rules: {names}",
-        where=first.where,
-        hint=f"{first.message}; --check shows all",
-    )
 
 
 def open_for_check(options: BuildOptions, stack: ExitStack) -> tuple[Store | None, Source]:
@@ -259,10 +244,31 @@ class KnownImages(Mapping[str, Mapping[str, Any]]):
         return sum(1 for _ in self)
 
 
+def _seconds(source: Source, store: Store | None, options: LintOptions) -> dict[int, float]:
+    """Return how long each RUN took the last time, by its first line, if a rule wants it."""
+    if store is None or not _wanted("CopyBeforeDependencies", source, options):
+        return {}
+    try:
+        runs = [item for item in parse(source.text, source.name) if isinstance(item, Run)]
+    except BuildError:
+        return {}
+    out = {}
+    for item in runs[:_MOST_RUNS]:
+        microseconds = store.catalogue.run_time(json.dumps(item.command.words[-1]))
+        if microseconds:
+            out[item.source.start] = microseconds / 1e6
+    return out
+
+
+def _wanted(name: str, source: Source, options: LintOptions) -> bool:
+    """Whether a rule of buildfront's may be on: the Dockerfile may say so in any line."""
+    names = {OWN + "all", OWN + name}
+    return bool(names & options.enable) or any(text in source.text for text in names)
+
+
 def _files(source: Source, options: LintOptions) -> tuple[str, ...] | None:
     """Return the files of the context, if a rule wants them; None for a context with too many."""
-    names = {OWN + "all", OWN + "SecretInLayer"}
-    if not names & options.enable and not any(name in source.text for name in names):
+    if not _wanted("SecretInLayer", source, options):
         return None
     out: list[str] = []
     top = source.context.path
@@ -289,7 +295,13 @@ def _graph_error(
     """Return the error with which the build of the target would begin."""
     platform = platforms.normalise(options.platform) if options.platform else platforms.host()
     graph_options = GraphOptions(
-        options.build_args, options.target, platform, named, options.labels, platforms.host()
+        options.build_args,
+        options.target,
+        platform,
+        named,
+        options.labels,
+        platforms.host(),
+        bool(options.platform),
     )
     try:
         build_graph(parse(source.text, source.name), graph_options, bases)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,6 +66,8 @@ def check_command(program: Program, /, **values: Any) -> int:
     report = _check(options, values)
     if values["diff"]:
         text = report.diff(unsafe=fix == "unsafe")
+        if not values["output"] and sys.stdout.isatty():
+            text = "".join(buildfront.visible(line, len(line), keep="\t\n") for line in text.splitlines(True))
     else:
         if fix and report.error is None and report.write_fixes(unsafe=fix == "unsafe"):
             click.echo(f"{buildfront.visible(report.path)} is mended", err=True)
@@ -73,7 +76,7 @@ def check_command(program: Program, /, **values: Any) -> int:
     if values["output"]:
         _write(values["output"], text)
     else:
-        click.echo(text, nl=False)
+        click.echo(_bytes(text), nl=False)
     return 1 if report.failed else 0
 
 
@@ -90,9 +93,14 @@ def _names(texts: tuple[str, ...]) -> list[str]:
     return [name.strip() for text in texts for name in text.split(",")]
 
 
+def _bytes(text: str) -> bytes:
+    """Return the bytes of a text; those of the Dockerfile that are not UTF-8 are as they were."""
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _write(path: str, text: str) -> None:
     try:
-        with open(path, "w", encoding="utf-8", errors="backslashreplace") as stream:
-            stream.write(text)
+        with open(path, "wb") as stream:
+            stream.write(_bytes(text))
     except OSError as error:
         raise BuildError(f"{path} can't be written: {error.strerror}") from None

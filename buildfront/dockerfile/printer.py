@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from ..errors import BuildError
 from . import instructions as ast
 from .blanks import ASCII_RUN, BLANKS
 from .heredocs import delimiter, delimiters
@@ -102,7 +103,7 @@ def _parts(item: ast.Instruction, escape: str) -> tuple[_Flags, str]:
             flags += [("device", _device(device)) for device in item.devices]
             return flags, _command(item.command)
         case ast.Copy():
-            return _copy_flags(item), _copy(item)
+            return _copy_flags(item), _copy(item, escape)
         case ast.Pairs():
             if item.legacy:
                 name, value = item.pairs[0]
@@ -146,18 +147,28 @@ def _words(words: tuple[str, ...]) -> str:
     """Return words with blanks between them where they can be read so, else a JSON array."""
     line = " ".join(words)
     plain = all(words) and ASCII_RUN.split(line) == list(words) and line.strip(BLANKS) == line
-    return line if plain and not line.startswith(("[", "--")) and "\n" not in line else _array(words)
+    return line if plain and "\n" not in line and not _is_array(line) else _array(words)
 
 
-def _copy(item: ast.Copy) -> str:
+def _copy(item: ast.Copy, escape: str) -> str:
     """Return the sources and the destination of a COPY or ADD."""
     named = tuple(_delimiter(document) for document in item.documents)
-    words = (*item.sources, *named, item.dest)
-    if all(_is_word(word) for word in words) and not words[0].startswith("["):
+    names = [document.name for document in item.documents]
+    # Nothing before a delimiter may make it a part of a quotation, so it may have to stand first.
+    for words in ((*item.sources, *named, item.dest), (*named, *item.sources, item.dest)):
         line = " ".join(words)
-        if line.strip(BLANKS) == line and json_array(line) is None:
+        if not all(map(_is_word, words)) or line.strip(BLANKS) != line or _is_array(line):
+            continue
+        if [found.name for found in delimiters(f"COPY {line}", escape)] == names or not any(names):
             return line
-    return _array(words)
+    return _array((*item.sources, *named, item.dest))
+
+
+def _is_array(line: str) -> bool:
+    try:
+        return json_array(line) is not None
+    except BuildError:
+        return True
 
 
 def _is_word(word: str) -> bool:

@@ -153,14 +153,14 @@ class _Scanner:
         """Take the here-documents that the instruction names. Raises BuildError for one that does not end."""
         out = []
         for name, expand, strip_tabs in delimiters(text, self.directives.escape):
-            content = []
+            content: list[str] = []
             while True:
                 if not self._more():
                     raise BuildError(
                         f"the here-document <<{name} does not end",
                         where=SourceRange(self._file, start, len(self.kinds)),
-                        hint=f"a line with {name} and nothing else must follow",
-                        about="<<",
+                        hint=_without_end(name, content, len(self.kinds)),
+                        about=_as_written(name, text),
                     )
                 line = self._peek(start)
                 self.kinds.append(Kind.DOCUMENT)
@@ -170,6 +170,19 @@ class _Scanner:
                 content.append(line + "\n")
             out.append(Heredoc(name, "".join(content), expand, strip_tabs))
         return tuple(out)
+
+
+def _without_end(name: str, content: list[str], last: int) -> str:
+    """Return what to do about a document that does not end; ``last`` is the number of its last line."""
+    for number, line in enumerate(content, last - len(content) + 1):
+        if line.strip(BLANKS) == name:
+            return f"line {number} has blanks beside {name}; only <<- allows some, tabs before it"
+    return f"a line with {name} and nothing else must follow"
+
+
+def _as_written(name: str, text: str) -> str:
+    forms = [f"<<{dash}{mark}{name}{mark}" for dash in ("", "-") for mark in ("", "'", '"')]
+    return next((form for form in forms if form in text), "<<")
 
 
 def _continued(line: str, escape: str) -> tuple[str, bool]:

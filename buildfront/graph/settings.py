@@ -16,18 +16,24 @@ PROXY_ARGS = frozenset(
 )
 """Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
 
+HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
+"""The hostname of RUN steps."""
+
+CACHE_NAMES = "BUILDKIT_CACHE_MOUNT_NS"
+"""A name that stands before the id of each cache mount."""
+
 EPOCH = "SOURCE_DATE_EPOCH"
 """The time that the image is to have, in seconds (reproducible-builds.org)."""
 
 BUILDKIT_ARGS = frozenset(
     (
         "BUILDKIT_BUILD_NAME",
-        "BUILDKIT_CACHE_MOUNT_NS",
+        CACHE_NAMES,
         "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
         "BUILDKIT_DOCKERFILE_CHECK",
         "BUILDKIT_INLINE_CACHE",
         "BUILDKIT_MULTI_PLATFORM",
-        "BUILDKIT_SANDBOX_HOSTNAME",
+        HOSTNAME,
         "BUILDKIT_SBOM_SCAN_CONTEXT",
         "BUILDKIT_SBOM_SCAN_STAGE",
         "BUILDKIT_SYNTAX",
@@ -63,6 +69,7 @@ class GraphOptions:
     """The options of the command line that change the graph.
 
     Platforms are ``os/arch[/variant]``; ``build_platform`` is the machine's, empty for the same one.
+    ``platform_given``: the user asked for ``platform``, which the image has then, whatever its base has.
     """
 
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -71,6 +78,7 @@ class GraphOptions:
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
     build_platform: str = ""
+    platform_given: bool = False
 
     def context(self, name: str) -> str | None:
         """Return the name of the named context that takes the place of the stage or image ``name``, or None.
@@ -84,6 +92,11 @@ class GraphOptions:
         except BuildError:
             return None
         return familiar if familiar in self.contexts and familiar != SCRATCH else None
+
+
+def image_key(reference: str, platform: str, default: str) -> str:
+    """Return the name that a base image has in a build: its reference, for the build's platform."""
+    return reference if platform in ("", default) else f"{reference} on {platform}"
 
 
 def checked_args(args: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SourceRange
+from .settings import image_key
 
 
 @dataclass(frozen=True)
@@ -231,13 +232,21 @@ class Stage:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """Everything that ``target`` needs, and nothing else. ``warnings`` are pairs of place and text."""
+    """Everything that ``target`` needs, and nothing else. ``warnings`` are pairs of place and text.
+
+    ``platform`` is that of the build, ``image_platform`` that of the image, which may be its base's.
+    """
 
     stages: tuple[Stage, ...]
     steps: tuple[Step, ...]
     target: int
     platform: str
     warnings: tuple[tuple[SourceRange | None, str], ...] = ()
+    image_platform: str = ""
+
+    def image_key(self, op: SourceOp) -> str:
+        """Return the name that the image of a step has among the base images."""
+        return image_key(op.reference, op.platform, self.platform)
 
     def step(self, number: int) -> Step:
         """Return the step with this id."""

@@ -247,6 +247,12 @@ class Catalogue:
         sql = "INSERT OR REPLACE INTO steps VALUES(?,?,?,?,?,?,?,?)"
         self._do(sql, key, slot, snapshot, int(changed), components, wall_us, now, usage)
 
+    def run_time(self, words: str) -> int | None:
+        """Return the microseconds that the last RUN took whose command has these words, as JSON has them."""
+        sql = "SELECT wall_us FROM steps WHERE slot LIKE '%:run' AND instr(components, ?) ORDER BY created DESC LIMIT 1"
+        row = self._one(sql, words)
+        return row[0] if row and isinstance(row[0], int) else None
+
     def forget_step(self, key: str) -> None:
         """Forget a result whose snapshot is gone."""
         self._do("DELETE FROM steps WHERE key=?", key)

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from file_trees import seen
 
-import buildfront.engine.ops.copier as copying
+import buildfront.image.layer_apply as applying
 import run_step
 from buildfront import BuildError, BuildOptions, build
 from buildfront.engine.content import ContentDigests
@@ -195,15 +195,15 @@ class Place:
 
 def once(monkeypatch: pytest.MonkeyPatch, change: Callable[[], object], times: int = 1) -> list[int]:
     """Have something change when the digests are made and nothing is copied yet; returns what counts the times."""
-    original, done = Copier.run, list[int]()
+    original, done = Copier.copy, list[int]()
 
-    def run(self: Copier, selections: Any) -> None:
+    def copy(self: Copier, *args: Any, **more: Any) -> None:
         if len(done) < times:
             done.append(1)
             change()
-        original(self, selections)
+        original(self, *args, **more)
 
-    monkeypatch.setattr(Copier, "run", run)
+    monkeypatch.setattr(Copier, "copy", copy)
     return done
 
 
@@ -246,7 +246,7 @@ def test_what_changes_while_it_is_copied_and_changes_back(tmp_path, top, monkeyp
 
     monkeypatch.setattr(run_step, "copy_content", copy_content)
     if entry == "ADD":
-        applied = copying.Applier.apply
+        applied = applying.Applier.apply
 
         def apply(self: Any, stream: Any) -> None:
             if len(done) < 2:
@@ -258,7 +258,7 @@ def test_what_changes_while_it_is_copied_and_changes_back(tmp_path, top, monkeyp
             else:
                 applied(self, stream)
 
-        monkeypatch.setattr(copying.Applier, "apply", apply)
+        monkeypatch.setattr(applying.Applier, "apply", apply)
     assert place.build(jobs=1) == old
     assert len(done) == (2 if entry == "ADD" else 1)
     assert place.build() == old

@@ -151,6 +151,14 @@ def test_a_directory_is_a_root_filesystem(box, tmp_path) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["d", "g"] and (out / "d/f").read_text() == "x\n"
 
 
+def test_a_build_argument_gives_the_hostname(box) -> None:
+    context = box.context("FROM box\nRUN hostname\n")
+    done = box.build(context, "--isolation", "chroot", "--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=sandbox")
+    assert "sandbox\n" in done.stderr
+    own = ("--hostname", "mine", "--build-arg", "BUILDKIT_SANDBOX_HOSTNAME=sandbox")
+    assert "mine\n" in box.build(context, "--isolation", "chroot", *own).stderr
+
+
 def test_a_misspelt_stage_is_proposed(box) -> None:
     context = box.context("FROM box AS build\nFROM box\nCOPY --from=biuld /x /y\n")
     done = box.build(context, "--pull=never", check=False)

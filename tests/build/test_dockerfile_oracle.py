@@ -17,7 +17,12 @@ from oracle_case import Base, Server, base_of, differences, failure, names, prin
 BASE = "127.0.0.1:5000/bb:latest"
 """The name of the base image in the cases. It is in the store, so there is no registry."""
 
-DECIDED: dict[str, str] = {"698-run-hardlink-old": "hardlinks"}
+DECIDED: dict[str, str] = {
+    "223-from-stage-from-case": "stage-case",
+    "698-run-hardlink-old": "hardlinks",
+    "733-mount-bind-from-number": "stage-number",
+    "778-mount-ssh-none": "ssh-absent",
+}
 """Cases whose result differs on purpose, with the name of the row in docs/differences.md that says why."""
 
 

@@ -49,15 +49,14 @@ class Place:
         self.state = State(store, graph, {}, {}, options, self.events.append, digests)
         self.state.results[0] = Result("base", None)
 
-    def change(self, build: ActiveBuild, number: int, *, layer: bool = True, keep_empty: bool = True) -> int:
+    def change(self, build: ActiveBuild, number: int, *, layer: bool = True) -> int:
         """Perform a step that makes one directory, and return its snapshot."""
         build.report.begin(step(number))
 
         def act(root: Root) -> None:
-            if keep_empty:
-                root.make_dirs(f"/made-{number}", 0o755, 0, 0)
+            root.make_dirs(f"/made-{number}", 0o755, 0, 0)
 
-        result = build.change(step(number), key(number), act, layer=layer, keep_empty=keep_empty)
+        result = build.change(step(number), key(number), act, layer=layer)
         self.state.results[number] = result
         return result.snapshot or 0
 
@@ -92,13 +91,14 @@ def test_a_step_for_a_mount_has_no_layer(place):
     assert place.store.catalogue.step(key(1).digest) is not None
 
 
-def test_a_step_that_changes_nothing_has_its_parents_result(place):
+def test_a_step_that_changes_nothing_has_an_empty_layer(place):
     with place.store.session() as session, ActiveBuild(place.state, session) as build:
-        first = place.change(build, 1)
-        assert place.change(build, 2, keep_empty=False) == first
-    row = place.store.catalogue.step(key(2).digest)
-    assert row is not None and row.snapshot == first and not row.changed
-    assert place.state.results[2] == Result(key(2).digest, first, changed=False)
+        build.report.begin(step(1))
+        result = build.change(step(1), key(1), lambda root: None)
+        build.layers.wait()
+    row = place.store.catalogue.step(key(1).digest)
+    assert row is not None and row.changed and row.snapshot == result.snapshot
+    assert result == Result(key(1).digest, result.snapshot) and result.snapshot is not None
 
 
 def test_layers_are_written_to_the_end_when_another_step_fails(place):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from ...errors import SourceRange
@@ -9,8 +10,8 @@ from .check_settings import CheckSettings
 from .findings import ERROR, WARNING, Fix, LintFinding
 from .rules import RULES
 
-_MOST_COMPARED = 200_000
-"""How many names are compared in all to find the one that was meant: a hostile file may have any number."""
+_MOST_WORK = 2_000_000
+"""How many characters are compared in all to find names that were meant: a hostile file may have any number."""
 
 _LONGEST = 100
 _NEAR = 3
@@ -23,7 +24,7 @@ class Report:
     def __init__(self, settings: CheckSettings) -> None:
         self.settings = settings
         self.findings: list[LintFinding] = []
-        self._compared = 0
+        self._work = 0
 
     def on(self, name: str, settings: CheckSettings | None = None) -> bool:
         """Whether a rule is on, for an instruction with ``settings`` of its own."""
@@ -47,17 +48,20 @@ class Report:
             LintFinding(name, message, where, level, rule.url, rule.description, rule.why, fix)
         )
 
-    def nearest(self, name: str, known: list[str]) -> str:
+    def nearest(self, name: str, known: Iterable[str]) -> str:
         """Return the known name that differs least from ``name``, empty if none is near."""
         best, found = _NEAR, ""
+        if len(name) > _LONGEST:
+            return ""
         for other in known:
+            self._work += 1
+            if self._work > _MOST_WORK:
+                break
             if name == other:
                 return ""
-            if abs(len(name) - len(other)) >= best or len(name) > _LONGEST:
+            if abs(len(name) - len(other)) >= best:
                 continue
-            self._compared += 1
-            if self._compared > _MOST_COMPARED:
-                return found
+            self._work += len(name) * len(other)
             distance = difference(name, other)
             if distance < best:
                 best, found = distance, other

@@ -30,21 +30,32 @@ def check_ports(
                     f"Defined protocol '{port}' in EXPOSE instruction should be lowercase",
                     item.source,
                     settings=settings,
-                    fix=_fix(joined, port, port[: len(port) - len(container)] + wanted),
+                    fix=_fix(item, joined, port, port[: len(port) - len(container)] + wanted),
                 )
             if any(host):
                 report.add(
                     "ExposeInvalidFormat",
-                    "EXPOSE instruction should not define an IP address or host-port mapping, found "
-                    f"'{port}'",
+                    f"EXPOSE instruction should not define an IP address or host-port mapping, found '{port}'",
                     item.source,
                     settings=settings,
-                    fix=_fix(joined, port, wanted),
+                    fix=_fix(item, joined, port, wanted),
                 )
 
 
-def _fix(joined: Joined, port: str, wanted: str) -> Fix | None:
-    """Return the fix of one port, where it is written as it is meant, once."""
+def _fix(item: Words, joined: Joined, port: str, wanted: str) -> Fix | None:
+    """Return the fix of one port, where it is written as it is meant, once.
+
+    The history has the ports in the order of their texts, so that a fix that changes this order is not safe.
+    """
     found = [word for word in joined.words() if word.text == port]
     edit = joined.edit(found[0].start, found[0].end, wanted) if len(found) == 1 else None
-    return Fix((edit,)) if edit else None
+    if edit is None:
+        return None
+    one = [wanted if value == port else value for value in item.values]
+    every = [_mended(value) for value in item.values]
+    return Fix((edit,), safe=one == sorted(one) and every == sorted(every))
+
+
+def _mended(value: str) -> str:
+    number, slash, protocol = value.rpartition(":")[2].partition("/")
+    return f"{number}{slash}{protocol.lower()}"

@@ -8,7 +8,7 @@ from ..instructions import Instruction, Word
 from .check_settings import CheckSettings
 from .collected import Report
 from .lint_options import LintOptions
-from .names import image_name, platform_parts
+from .names import image_name
 from .parse_rules import from_words
 from .rules import OWN
 from .source_text import SourceText
@@ -16,24 +16,6 @@ from .stage_state import Scope
 from .stages import LintStage
 
 _ROOT = ("root", "0")
-
-
-def check_platform(stage: LintStage, options: LintOptions, report: Report) -> None:
-    """Note a base image that is for another platform than the stage."""
-    config = options.base(stage.image)
-    if config is None or not config.get("os") or not config.get("architecture"):
-        return
-    wanted = stage.platform or options.platform
-    parts = platform_parts(wanted, options.build_platform)
-    system, architecture = str(config["os"]), str(config["architecture"])
-    if parts is None or parts == (system, architecture):
-        return
-    actual = "/".join(filter(None, (system, architecture, str(config.get("variant") or ""))))
-    report.add(
-        "InvalidBaseImagePlatform",
-        f'Base image {stage.image} was pulled with platform "{actual}", expected "{wanted}" for current build',
-        stage.head.source,
-    )
 
 
 def check_base_names(

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ...errors import BuildError
-from ..instructions import Arg, Copy, From, Instruction, Pairs, Run
+from ..instructions import Arg, From, Instruction, Pairs
 from ..parse import parse, trigger
 from .check_settings import CheckSettings, settings_of
 from .collected import Report
-from .copy_rules import CopyRules
 from .file_rules import check_casing, check_other_readers, check_stage_names
-from .image_rules import check_base_names, check_platform, check_user
+from .from_platform import check_platform
 from .lint_options import LintOptions, LintResult
-from .package_rules import check_packages
 from .parse_rules import check_forms
-from .rules import OWN, RULES
-from .run_rules import check_script
-from .run_script import RunScript
+from .rules import OWN
 from .source_text import SourceText
 from .stage_rules import StageRules
 from .stage_state import Scope, Size, of_image
 from .stages import SCRATCH, LintStage, Stages
+
+if TYPE_CHECKING:
+    from .own_rules import OwnRules
 
 
 def lint(
@@ -114,9 +114,12 @@ class _Walk:
         self._stages, self._special, self._source, self._report = stages, special, source, report
         self._size = Size()
         self._scopes: dict[int, Scope] = {}
-        self._own = any(rule.own and report.settings.is_on(rule.name) for rule in RULES.values()) or any(
-            name.startswith(OWN) for settings in special.values() for name in settings.enable
-        )
+        self._own: OwnRules | None = None
+        wanted = [name for options in (report.settings, *special.values()) for name in options.enable]
+        if any(name.startswith(OWN) for name in wanted):
+            from .own_rules import OwnRules  # off by default, and a build should not wait for them
+
+            self._own = OwnRules(stages, special, source, report)
 
     def check(self) -> None:
         """Check the stages in order. Raises BuildError at the first that can't be read."""
@@ -127,8 +130,8 @@ class _Walk:
         for stage in self._stages.list:
             if stage.index in checked:
                 self._scopes[stage.index] = self._stage(stage)
-        if self._own:
-            self._images(checked)
+        if self._own is not None:
+            self._own.images(checked, self._scopes)
 
     def _is_image(self, stage: LintStage) -> bool:
         return stage.base is None and stage.image != SCRATCH
@@ -145,7 +148,7 @@ class _Walk:
             for name, _ in (item.args if isinstance(item, Arg) else item.pairs)
         }
         rules = StageRules(self._stages, scope, self._source, self._report, later)
-        own = CopyRules(self._stages.options, self._source, self._report) if self._own else None
+        own = self._own.stage() if self._own is not None else None
         triggers, scope.onbuild = scope.onbuild, ()
         for text in triggers:
             try:
@@ -155,7 +158,7 @@ class _Walk:
         for item in stage.body:
             settings = self._settings(item)
             if own is not None:
-                self._apply_own(item, scope, settings, own)
+                own.apply(item, scope, settings)
             try:
                 rules.apply(item, settings)
             except BuildError as error:
@@ -173,25 +176,3 @@ class _Walk:
             return of_image(config, self._size)
         except BuildError as error:
             raise error.at(stage.head.source) from None
-
-    def _apply_own(self, item: Instruction, scope: Scope, settings: CheckSettings, own: CopyRules) -> None:
-        own.token(item, settings)
-        if isinstance(item, Copy):
-            own.copy(item, scope, settings)
-        elif isinstance(item, Run):
-            script = RunScript(item, scope.shell, self._source)
-            check_packages(script, scope.env, settings, self._report)
-            check_script(script, scope.shell, settings, self._report)
-            own.run(script)
-
-    def _images(self, checked: set[int]) -> None:
-        for stage in self._stages.list:
-            if stage.index in checked and self._is_image(stage):
-                check_base_names(
-                    stage, self._stages.options, self._settings(stage.head), self._source, self._report
-                )
-        last = self._stages.find(self._stages.options.target) if self._stages.options.target else None
-        stage = self._stages.list[-1 if last is None else last]
-        scope = self._scopes.get(stage.index)
-        if scope is not None:
-            check_user(stage, scope, self._settings, self._report)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ...errors import BuildError, SourceRange
-from .. import words
+from .. import arguments, words
 from ..instructions import Arg, Copy, Entry, Healthcheck, Instruction, Onbuild, Pairs, Run, Shell, Word, Words
 from .check_settings import CheckSettings
 from .collected import Report
@@ -73,13 +73,12 @@ class StageRules:
             self.scope.user = expand(item.value, self.scope.env, item)[0]
 
     def _undefined(self, missing: list[str], item: Instruction, settings: CheckSettings) -> None:
-        known = list(self.scope.env)
         for name in missing:
             if name in self.scope.declared or name in _NOT_VARIABLES:
                 continue
             if not self._report.on("UndefinedVar", settings):
                 return
-            near = self._report.nearest(name, known)
+            near = self._report.nearest(name, self.scope.env)
             if not self.scope.known and not self._is_certain(name, near, item):
                 continue
             meant = f" (did you mean ${near}?)" if near else ""
@@ -252,7 +251,7 @@ def _with_equals(item: Pairs, source: SourceText) -> Fix | None:
     pair = f"{name.text}={value}"
     edit = joined.edit(name.start, len(text), pair)
     try:
-        is_one = words.split(pair, item.escape) == [pair]
+        is_one = arguments.split(pair, item.escape) == [pair]
     except BuildError:
         return None
     return Fix((edit,)) if edit is not None and is_one else None

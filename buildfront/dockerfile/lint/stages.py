@@ -113,11 +113,10 @@ class Stages:
             self.names[item.name] = index
 
     def _undeclared(self, missing: list[str], item: From, settings: CheckSettings | None) -> None:
-        known = [*self.declared, *self.globals]
         for name in missing:
             if name in self.declared or not self._report.on("UndefinedArgInFrom", settings):
                 continue
-            near = self._report.nearest(name, known)
+            near = self._report.nearest(name, [*self.declared, *self.globals])
             meant = f" (did you mean {near}?)" if near else ""
             self._report.add(
                 "UndefinedArgInFrom",
