@@ -45,6 +45,8 @@ def mended(text: str, *, unsafe: bool = False, options: LintOptions = EVERYTHING
             "FROM scratch\nRUN a \\\n  # c\n  b \\\n  c\n",
         ),
         ("FROM scratch\r\nRUN a \\\r\n\r\n  b\r\n", "FROM scratch\r\nRUN a \\\r\n  b\r\n"),
+        ("FROM scratch\nRUN a \\\n\n\n", "FROM scratch\nRUN a \\\n"),
+        ("FROM scratch\nRUN a \\\n\u3000\n\xa0\n b\n", "FROM scratch\nRUN a \\\n b\n"),
         ("# escape=`\nFROM scratch\nRUN a `\n\n  b\n", "# escape=`\nFROM scratch\nRUN a `\n  b\n"),
         ("FROM scratch\nENV a b\nLABEL c d  e\n", 'FROM scratch\nENV a=b\nLABEL c="d  e"\n'),
         ("FROM scratch\nENV a $x/b c\n", 'FROM scratch\nENV a="$x/b c"\n'),
