@@ -128,7 +128,7 @@ class _Scanner:
         """Take the lines of one instruction; ``body`` is the first."""
         self.kinds.append(Kind.INSTRUCTION)
         escape = self.directives.escape
-        part, goes_on = _continued(body, escape)
+        part, goes_on = continued(body, escape)
         parts = [part]
         gap = False
         while goes_on and self._more():
@@ -141,7 +141,7 @@ class _Scanner:
                 gap = True
             else:
                 self.kinds.append(Kind.INSTRUCTION)
-                part, goes_on = _continued(body, escape)
+                part, goes_on = continued(body, escape)
                 parts.append(part)
         text = "".join(parts)
         last = len(self.kinds)
@@ -185,7 +185,7 @@ def _as_written(name: str, text: str) -> str:
     return next((form for form in forms if form in text), "<<")
 
 
-def _continued(line: str, escape: str) -> tuple[str, bool]:
+def continued(line: str, escape: str) -> tuple[str, bool]:
     """Return the line without the escape character at its end, and whether there was one.
 
     An escaped escape character continues nothing.
