@@ -8,13 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 from ...errors import BuildError, SourceRange
-from ...text import SURROGATE
+from ...text import SURROGATE, visible
 from ...version import __version__
 from .findings import Edit, LintFinding
 from .rules import RULES
 from .source_text import SourceText
 
 _BUILD_ERROR = "BuildError"
+_LONGEST_ESCAPE = len("\\U0010ffff")
 _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
@@ -172,6 +173,8 @@ def _annotation(level: str, path: str, where: SourceRange | None, title: str, me
 
 
 def _escaped(text: str, more: str = "") -> str:
+    """Return a text as a value of a command; it may be long, and nothing in it controls the terminal of a log."""
+    text = visible(text, len(text) * _LONGEST_ESCAPE + 1, keep="\t\r\n")
     for char in "%\r\n" + more:
         text = text.replace(char, f"%{ord(char):02X}")
-    return plain(text)
+    return text

@@ -287,3 +287,13 @@ def test_commands_for_github() -> None:
         "'as' and 'FROM' keywords' casing do not match",
         "::error file=a%3Ab%2Cc/Dockerfile,line=3,endLine=3,title=BuildError::50%25 of a:b,%0Ano",
     ]
+
+
+def test_a_command_for_github_is_one_line_and_controls_nothing() -> None:
+    text = "::error::no\r\n::stop-commands::x\x1b[2J\x85\u2028\u202e\udcff%0A ä"
+    error = BuildError(text, where=SourceRange("D", 1, 1))
+    (line,) = github_annotations((), error, "a\n::b\x1b/D")
+    assert line == (
+        "::error file=a%0A%3A%3Ab\\x1b/D,line=1,endLine=1,title=BuildError::"
+        r"::error::no%0D%0A::stop-commands::x\x1b[2J\x85\u2028\u202e\xff%250A ä"
+    )
