@@ -63,7 +63,7 @@ def test_the_message_of_a_broken_dockerfile(place: Builds, name: str) -> None:
 
 
 def test_each_message_belongs_to_a_dockerfile() -> None:
-    assert [path.stem for path in sorted((BROKEN / "messages").glob("*.txt"))] == NAMES
+    assert sorted(path.stem for path in (BROKEN / "messages").glob("*.txt")) == NAMES
     assert len(NAMES) >= 150
 
 
