@@ -295,7 +295,13 @@ def _graph_error(
     """Return the error with which the build of the target would begin."""
     platform = platforms.normalise(options.platform) if options.platform else platforms.host()
     graph_options = GraphOptions(
-        options.build_args, options.target, platform, named, options.labels, platforms.host()
+        options.build_args,
+        options.target,
+        platform,
+        named,
+        options.labels,
+        platforms.host(),
+        bool(options.platform),
     )
     try:
         build_graph(parse(source.text, source.name), graph_options, bases)

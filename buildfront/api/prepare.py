@@ -17,9 +17,11 @@ from ..dockerfile.lint.check_settings import BUILD_ARG, settings_of
 from ..engine.events import Event, Listener
 from ..engine.fetching import Fetching
 from ..engine.ops.run_checks import check_allowed
+from ..engine.ops.run_request import DEFAULTS
 from ..engine.walk import Engine
-from ..errors import BuildError, nearest
+from ..errors import BuildError, SourceRange, nearest
 from ..graph import GraphOptions, StepGraph, build_graph, references
+from ..graph.settings import HOSTNAME
 from ..graph.step_graph import CopyOp
 from ..image import platform as platforms
 from ..image import reference as image_reference
@@ -81,11 +83,18 @@ def _prepare(
     remotes: Fetching,
     emit: Listener,
 ) -> Prepared:
+    options = _with_hostname(options)
     settings_of(source.text, source.name, options.build_args.get(BUILD_ARG))
     instructions = parse(source.text, source.name)
     named = {name: named_context(name, value) for name, value in options.contexts.items()}
     graph_options = GraphOptions(
-        options.build_args, options.target, platform, named, options.labels, platforms.host()
+        options.build_args,
+        options.target,
+        platform,
+        named,
+        options.labels,
+        platforms.host(),
+        bool(options.platform),
     )
     bases = _bases(instructions, graph_options, options, store, emit)
     graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
@@ -108,6 +117,15 @@ def _prepare(
     return Prepared(store, source, graph, bases, contexts, engine, local, found.findings)
 
 
+def _with_hostname(options: BuildOptions) -> BuildOptions:
+    """Return the options with the hostname that a build argument for the builder gives."""
+    name = options.build_args.get(HOSTNAME)
+    defaults = options.run_defaults or DEFAULTS
+    if not name or defaults.hostname:
+        return options
+    return replace(options, run_defaults=replace(defaults, hostname=name))
+
+
 def _contexts_of(graph: StepGraph) -> list[str]:
     """Return the names of the contexts that steps read, each once."""
     origins = [step.op.origin for step in graph.steps if isinstance(step.op, CopyOp)]
@@ -126,21 +144,30 @@ def _bases(
     while True:
         configs = {name: base.config for name, base in bases.items()}
         found = references(instructions, graph_options, configs)
-        missing = {name: where for name, where in found.items() if name not in bases}
+        missing = {key: wanted for key, wanted in found.items() if key not in bases}
         if not missing:
             return bases
-        for name, where in missing.items():
+        for key, (name, platform, where) in missing.items():
             try:
-                bases[name] = resolve(
+                bases[key] = resolve(
                     store,
                     name,
-                    platform=graph_options.platform,
+                    platform=platform,
+                    exact=graph_options.platform_given or platform != graph_options.platform,
                     pull=options.pull,
                     report=lambda text: emit(Event("info", data={"text": text})),
                 )
             except BuildError as error:
-                stages = [item.name for item in instructions if isinstance(item, From) and item.name]
-                near = nearest(name, tuple(stages))
-                raise BuildError(
-                    error.what, where=where, hint=near or error.hint, status=error.status
-                ) from None
+                hint = _stage_meant(name, where, instructions) or error.hint
+                raise BuildError(error.what, where=where, hint=hint, status=error.status) from None
+
+
+def _stage_meant(name: str, where: SourceRange, instructions: tuple[Instruction, ...]) -> str:
+    """Return a question for an image that can't be had and is called almost as a stage, or as a later one."""
+    stages = {item.name: item.source for item in instructions if isinstance(item, From) and item.name}
+    if name.lower() in stages:
+        place = stages[name.lower()]
+        later = "this one" if place == where else f"the one of line {place.start}"
+        return f"a stage can only read stages above it, and {later} is called {name.lower()}"
+    found = nearest(name, tuple(stages))
+    return found.replace("did you mean ", "did you mean the stage ")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from .. import image_transfer
 from ..errors import BuildError
+from ..image import platform as platforms
 from ..image import reference as references
 from ..image.base_image import BaseImage
 from ..image.layout_index import NamedEntry
@@ -14,9 +15,12 @@ from ..store.lookup import find, read_image
 from ..store.verified import MEND
 
 
-def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callable[[str], None]) -> BaseImage:
+def resolve(
+    store: Store, name: str, *, platform: str, pull: str, report: Callable[[str], None], exact: bool = False
+) -> BaseImage:
     """Return the image that ``name`` stands for on ``platform``. All of its blobs are present and whole.
 
+    The store has one image of a name. With ``exact``, one of another platform is pulled again where that is possible.
     ``pull`` is one of :data:`buildfront.options.PULL`. A blob that is missing or damaged is fetched again, from the
     registry of the name and by the image's digest, unless ``pull`` is ``never``. ``report`` is called with a line of
     text for what takes time. Raises BuildError where the image can't be found or read.
@@ -26,7 +30,10 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
     name = name.removeprefix("docker-image://")
     entry = find(store, name, in_dockerfile=True)
     if entry is not None and pull in ("missing", "never"):
-        return _whole(store, name, entry, pull, report)
+        base = _whole(store, name, entry, pull, report)
+        is_id = not name.removeprefix("sha256:").strip("0123456789abcdef")
+        if pull == "never" or not exact or is_id or platforms.of(base.config) == platform:
+            return base
     reference = references.parse(name)
     if pull == "never":
         raise BuildError(
@@ -35,7 +42,9 @@ def resolve(store: Store, name: str, *, platform: str, pull: str, report: Callab
     try:
         descriptor = image_transfer.pull(store, name, platform=platform, report=report)
     except BuildError as error:
-        if entry is not None and pull == "newer":
+        if entry is not None and pull == "missing":
+            report(f"{reference.familiar} is not for {platform}, and could not be pulled: {error.what}")
+        if entry is not None and pull in ("missing", "newer"):
             return _whole(store, name, entry, pull, report)
         raise BuildError(
             f"{reference.familiar} is not in the store, and could not be pulled: {error.what}",

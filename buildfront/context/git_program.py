@@ -31,6 +31,7 @@ _CONFIG = {
     "core.autocrlf": "false",
     "core.fsmonitor": "false",
     "core.hooksPath": os.devnull,
+    "core.logAllRefUpdates": "false",
     "credential.helper": "",
     "fetch.recurseSubmodules": "false",
     "gc.auto": "0",

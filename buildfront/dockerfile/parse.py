@@ -49,6 +49,8 @@ def _instructions(found: Scan) -> tuple[list[Instruction], list[BuildError]]:
     early: list[BuildError] = []
     late: list[BuildError] = []
     before: Logical | None = None
+    staged = False
+    misplaced: list[BuildError] = []  # an instruction before the first FROM, if a mistake follows it
     lost = False  # whether the line before began with no instruction, which explains what follows
     for line in found.lines:
         command = cut(line.text, found.escape)
@@ -67,12 +69,25 @@ def _instructions(found: Scan) -> tuple[list[Instruction], list[BuildError]]:
                 if not (told and unknown) or is_guess(error.hint):
                     late.append(error.at(line.source))
         lost = command.keyword.upper() not in KNOWN
+        staged = staged or command.keyword.lower() == "from"
+        if not (staged or late or misplaced) and command.keyword.lower() != "arg":
+            misplaced.append(before_from(command.keyword, line.source))
         before = line
         if len(early) + len(late) >= MOST_ERRORS:
             break
     if found.error is not None:
         early.append(found.error)
-    return out, early + late
+    return out, early + (misplaced + late if late else [])
+
+
+def before_from(keyword: str, source: SourceRange) -> BuildError:
+    """Return the error of an instruction that belongs to no stage."""
+    return BuildError(
+        f"{keyword} stands before the first FROM",
+        where=source,
+        hint="only ARG may stand there",
+        about=keyword,
+    )
 
 
 def _instruction(line: Logical, escape: str, source: SourceRange) -> Instruction:

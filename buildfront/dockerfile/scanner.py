@@ -128,7 +128,7 @@ class _Scanner:
         """Take the lines of one instruction; ``body`` is the first."""
         self.kinds.append(Kind.INSTRUCTION)
         escape = self.directives.escape
-        part, goes_on = _continued(body, escape)
+        part, goes_on = continued(body, escape)
         parts = [part]
         gap = False
         while goes_on and self._more():
@@ -141,7 +141,7 @@ class _Scanner:
                 gap = True
             else:
                 self.kinds.append(Kind.INSTRUCTION)
-                part, goes_on = _continued(body, escape)
+                part, goes_on = continued(body, escape)
                 parts.append(part)
         text = "".join(parts)
         last = len(self.kinds)
@@ -153,14 +153,14 @@ class _Scanner:
         """Take the here-documents that the instruction names. Raises BuildError for one that does not end."""
         out = []
         for name, expand, strip_tabs in delimiters(text, self.directives.escape):
-            content = []
+            content: list[str] = []
             while True:
                 if not self._more():
                     raise BuildError(
                         f"the here-document <<{name} does not end",
                         where=SourceRange(self._file, start, len(self.kinds)),
-                        hint=f"a line with {name} and nothing else must follow",
-                        about="<<",
+                        hint=_without_end(name, content, len(self.kinds)),
+                        about=_as_written(name, text),
                     )
                 line = self._peek(start)
                 self.kinds.append(Kind.DOCUMENT)
@@ -172,7 +172,20 @@ class _Scanner:
         return tuple(out)
 
 
-def _continued(line: str, escape: str) -> tuple[str, bool]:
+def _without_end(name: str, content: list[str], last: int) -> str:
+    """Return what to do about a document that does not end; ``last`` is the number of its last line."""
+    for number, line in enumerate(content, last - len(content) + 1):
+        if line.strip(BLANKS) == name:
+            return f"line {number} has blanks beside {name}; only <<- allows some, tabs before it"
+    return f"a line with {name} and nothing else must follow"
+
+
+def _as_written(name: str, text: str) -> str:
+    forms = [f"<<{dash}{mark}{name}{mark}" for dash in ("", "-") for mark in ("", "'", '"')]
+    return next((form for form in forms if form in text), "<<")
+
+
+def continued(line: str, escape: str) -> tuple[str, bool]:
     """Return the line without the escape character at its end, and whether there was one.
 
     An escaped escape character continues nothing.

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from ..errors import BuildError
 from . import shell_pattern
-from .arguments import split as split
 from .blanks import BLANK_RUN
 
 LARGEST = 1 << 20

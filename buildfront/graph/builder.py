@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..dockerfile.instructions import Instruction
-from ..errors import SourceRange
+from ..errors import BuildError
+from ..image import platform as platforms
 from .limits import Budget
-from .outline import Outline
+from .outline import Outline, Wanted
 from .settings import GraphOptions
 from .stage_builder import StageBuilder
 from .step_graph import StepGraph
@@ -19,8 +20,8 @@ Bases = Mapping[str, Mapping[str, Any]]
 
 def references(
     instructions: Iterable[Instruction], options: GraphOptions, bases: Bases | None = None
-) -> dict[str, SourceRange]:
-    """Return the images that the target needs, variables replaced, with the place of the first use.
+) -> dict[str, Wanted]:
+    """Return the images that the target needs, variables replaced, by the names that they have in a build.
 
     ``bases`` are the configs of the images that are known so far: their ONBUILD triggers may read more images. Call it
     again until it returns no new one. ``scratch`` is not among them. Raises BuildError.
@@ -47,6 +48,18 @@ def build_graph(instructions: Iterable[Instruction], options: GraphOptions, base
         stages=tuple(steps.stages[index] for index in outline.needed),
         steps=tuple(steps.steps),
         target=outline.target,
-        platform=outline.options.platform,
+        platform=options.platform,
+        created=outline.created,
+        image_platform=_image_platform(options, bases.get(steps.stages[outline.target].base)),
         warnings=tuple(warnings),
     )
+
+
+def _image_platform(options: GraphOptions, base: Mapping[str, Any] | None) -> str:
+    """Return the platform of the image: its base's, unless the user asked for one."""
+    if base is None or options.platform_given:
+        return options.platform
+    try:
+        return platforms.of(base)
+    except BuildError:
+        return options.platform

@@ -60,7 +60,7 @@ def _source(text: str, item: ast.Copy) -> CopySource:
         return _git(text, git, item)
     if text.startswith(("http://", "https://")):
         if not item.add:
-            raise BuildError(f"COPY {text}: COPY reads no URL", hint="ADD does")
+            raise BuildError(f"COPY {git_reference.shown(text)}: COPY reads no URL", hint="ADD does")
         if item.checksum and not _CHECKSUM.fullmatch(item.checksum):
             raise BuildError(
                 f"ADD --checksum={item.checksum}: the form is sha256:DIGEST with 64 digits",
@@ -78,11 +78,13 @@ def _source(text: str, item: ast.Copy) -> CopySource:
 
 def _git(text: str, git: git_reference.GitReference, item: ast.Copy) -> GitTree:
     if not item.add:
-        raise BuildError(f"COPY {text}: COPY reads no git repository", hint="ADD does")
+        raise BuildError(f"COPY {git_reference.shown(text)}: COPY reads no git repository", hint="ADD does")
     if None not in (item.keep_git_dir, git.keep_git_dir) and item.keep_git_dir != git.keep_git_dir:
-        raise BuildError(f"ADD {text}: --keep-git-dir says otherwise than the URL")
+        raise BuildError(f"ADD {git_reference.shown(text)}: --keep-git-dir says otherwise than the URL")
     if item.checksum and git.checksum and item.checksum != git.checksum:
-        raise BuildError(f"ADD {text}: --checksum={item.checksum} says otherwise than the URL")
+        raise BuildError(
+            f"ADD {git_reference.shown(text)}: --checksum={item.checksum} says otherwise than the URL"
+        )
     keep = item.keep_git_dir if git.keep_git_dir is None else git.keep_git_dir
     return GitTree(
         git.remote,

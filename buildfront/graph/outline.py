@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..dockerfile import instructions as ast
 from ..dockerfile import words
@@ -18,10 +18,12 @@ from .reads import Read, check_circles, check_name, number, reads_of
 from .settings import (
     BUILDKIT_ARGS,
     COPY_FROM,
+    EPOCH,
     PROXY_ARGS,
     SCRATCH,
     GraphOptions,
     checked_args,
+    image_key,
     predefined_args,
 )
 
@@ -43,6 +45,14 @@ class RawStage:
     context: str | None = None
     body: list[ast.Instruction] = field(default_factory=list)
     replaced: bool = False
+
+
+class Wanted(NamedTuple):
+    """A base image: its reference, its platform, and the place that asks for it first."""
+
+    reference: str
+    platform: str
+    where: SourceRange
 
 
 class Outline:
@@ -82,6 +92,12 @@ class Outline:
         self.needed = self._needed()
         """The indexes of the stages that the target needs, in order."""
         self._check_order()
+
+    @property
+    def created(self) -> int | None:
+        """The time that the image is to have: SOURCE_DATE_EPOCH, as a build argument or an ARG above the first FROM."""
+        text = self.given.get(EPOCH) or self.globals.get(EPOCH)
+        return int(text) if text else None
 
     def _split(self, instructions: Iterable[ast.Instruction]) -> list[RawStage]:
         stages: list[RawStage] = []
@@ -219,7 +235,7 @@ class Outline:
         if stage.base is not None:
             texts = [item.trigger for item in self.stages[stage.base].body if isinstance(item, ast.Onbuild)]
         else:
-            image = self._bases.get(self.reference(stage) or "", {})
+            image = self._bases.get(self.base_key(stage), {})
             texts = list((image.get("config") or {}).get("OnBuild") or ())
         out = []
         for text in texts:
@@ -274,20 +290,29 @@ class Outline:
             return None
         return SCRATCH if context.value in (SCRATCH, f"docker-image://{SCRATCH}") else context.value
 
-    def references(self) -> dict[str, SourceRange]:
+    def base_key(self, stage: RawStage) -> str:
+        """Return the name in a build of the image that a stage starts from; empty where it starts from none."""
+        reference = self.reference(stage)
+        if reference is None or reference == SCRATCH:
+            return reference or ""
+        return image_key(reference, stage.platform, self.options.platform)
+
+    def references(self) -> dict[str, Wanted]:
         """Return every image that is needed, with the place that asks for it first."""
-        out: dict[str, SourceRange] = {}
+        default = self.options.platform
+        out: dict[str, Wanted] = {}
         for index in self.needed:
             stage = self.stages[index]
             base = self.reference(stage)
             if base is not None and base != SCRATCH:
-                out.setdefault(base, stage.head.source)
+                wanted = Wanted(base, stage.platform or default, stage.head.source)
+                out.setdefault(self.base_key(stage), wanted)
             for read in reads_of(stage.body):
                 if self.origin_stage(read.name, index, read.form) is not None:
                     continue
                 image = self.image(read.name)
                 if image is not None and image != SCRATCH:
-                    out.setdefault(image, read.item.source)
+                    out.setdefault(image, Wanted(image, default, read.item.source))
         return out
 
     def unused_args(self) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..text import visible
-from .step_graph import Operation, Step, StepGraph
+from .step_graph import CopyOp, GitTree, HttpFile, Inline, Operation, Step, StepGraph
 
 
 def to_json(graph: StepGraph) -> dict[str, Any]:
@@ -45,13 +45,27 @@ def to_json(graph: StepGraph) -> dict[str, Any]:
     }
 
 
+_SOURCES = {Inline: "inline", HttpFile: "http", GitTree: "git"}
+_LEFT_OUT = {
+    "run": ("mounts", "script", "security", "devices"),
+    "copy": ("for_mount", "parents", "excludes", "link"),
+    "workdir": ("user", "created"),
+}
+"""The fields that are not there while they have their default, by operation."""
+
+
 def _operation(op: Operation) -> dict[str, Any]:
     """Return an operation as JSON, without the fields that have their default."""
     fields = dataclasses.asdict(op)
+    if isinstance(op, CopyOp):
+        fields["sources"] = [
+            source
+            if isinstance(source, str)
+            else {"kind": _SOURCES[type(source)], **dataclasses.asdict(source)}
+            for source in op.sources
+        ]
     return {"kind": op.kind} | {
-        key: value
-        for key, value in fields.items()
-        if value or (key not in ("mounts", "for_mount") and (op.kind, key) != ("workdir", "user"))
+        key: value for key, value in fields.items() if value or key not in _LEFT_OUT.get(op.kind, ())
     }
 
 

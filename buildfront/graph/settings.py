@@ -16,18 +16,27 @@ PROXY_ARGS = frozenset(
 )
 """Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
 
+_LAST_SECOND = 253402300799
+"""The end of the year 9999, after which RFC 3339 has no form for a time."""
+
+HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
+"""The hostname of RUN steps."""
+
+CACHE_NAMES = "BUILDKIT_CACHE_MOUNT_NS"
+"""A name that stands before the id of each cache mount."""
+
 EPOCH = "SOURCE_DATE_EPOCH"
 """The time that the image is to have, in seconds (reproducible-builds.org)."""
 
 BUILDKIT_ARGS = frozenset(
     (
         "BUILDKIT_BUILD_NAME",
-        "BUILDKIT_CACHE_MOUNT_NS",
+        CACHE_NAMES,
         "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
         "BUILDKIT_DOCKERFILE_CHECK",
         "BUILDKIT_INLINE_CACHE",
         "BUILDKIT_MULTI_PLATFORM",
-        "BUILDKIT_SANDBOX_HOSTNAME",
+        HOSTNAME,
         "BUILDKIT_SBOM_SCAN_CONTEXT",
         "BUILDKIT_SBOM_SCAN_STAGE",
         "BUILDKIT_SYNTAX",
@@ -63,6 +72,7 @@ class GraphOptions:
     """The options of the command line that change the graph.
 
     Platforms are ``os/arch[/variant]``; ``build_platform`` is the machine's, empty for the same one.
+    ``platform_given``: the user asked for ``platform``, which the image has then, whatever its base has.
     """
 
     build_args: Mapping[str, str] = field(default_factory=dict)
@@ -71,6 +81,7 @@ class GraphOptions:
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     labels: tuple[tuple[str, str], ...] = ()
     build_platform: str = ""
+    platform_given: bool = False
 
     def context(self, name: str) -> str | None:
         """Return the name of the named context that takes the place of the stage or image ``name``, or None.
@@ -86,6 +97,11 @@ class GraphOptions:
         return familiar if familiar in self.contexts and familiar != SCRATCH else None
 
 
+def image_key(reference: str, platform: str, default: str) -> str:
+    """Return the name that a base image has in a build: its reference, for the build's platform."""
+    return reference if platform in ("", default) else f"{reference} on {platform}"
+
+
 def checked_args(args: Mapping[str, str]) -> dict[str, str]:
     """Return build arguments with SOURCE_DATE_EPOCH as a plain number, or without it where it is empty.
 
@@ -94,8 +110,8 @@ def checked_args(args: Mapping[str, str]) -> dict[str, str]:
     out = dict(args)
     text = out.pop(EPOCH, "")
     if text:
-        if not re.fullmatch("[+-]?[0-9]{1,18}", text, re.ASCII):
-            raise BuildError(f"{EPOCH}={text}: a whole number of seconds is wanted")
+        if not re.fullmatch("[+-]?0*[0-9]{1,12}", text, re.ASCII) or not 0 <= int(text) <= _LAST_SECOND:
+            raise BuildError(f"{EPOCH}={text}: a whole number of seconds since 1970 is wanted")
         out[EPOCH] = str(int(text))
     return out
 

@@ -19,7 +19,7 @@ from .limits import refuse_null_bytes, whole_characters
 from .outline import Outline, RawStage
 from .run_mounts import resolve
 from .scope import Scope
-from .settings import MOUNT_FROM, NOT_EXPORTED, PROXY_ARGS, SCRATCH
+from .settings import CACHE_NAMES, MOUNT_FROM, NOT_EXPORTED, PROXY_ARGS, SCRATCH
 from .step_graph import (
     CONTENT,
     CopyOp,
@@ -111,11 +111,11 @@ class StageBuilder:
         )
         if reference == SCRATCH:
             return self._scope({"WorkingDir": "/"}), reference
-        image = self._bases.get(reference, {})
-        config = whole_characters(dict(image.get("config") or {}))
-        config.pop("OnBuild", None)
+        key = self._outline.base_key(raw)
+        image = self._bases.get(key, {})
+        config = fold.known(whole_characters(dict(image.get("config") or {})))
         refuse_null_bytes(config, reference)
-        return self._scope(config, whole_characters(str(image.get("author", "")))), reference
+        return self._scope(config, whole_characters(str(image.get("author", "")))), key
 
     def _scope(self, config: dict[str, Any], author: str = "") -> Scope:
         env = fold.Environment(config)
@@ -176,7 +176,7 @@ class StageBuilder:
         path = fold.workdir(scope.config, scope.expand(item.value))
         step = None
         if path != "/":
-            op = WorkdirOp(scope.cwd, str(scope.config.get("User") or ""))
+            op = WorkdirOp(scope.cwd, str(scope.config.get("User") or ""), self._outline.created)
             step = self._add(op, item.text, item.source, self._last)
         scope.note(f"WORKDIR {path}", step)
 
@@ -215,6 +215,8 @@ class StageBuilder:
             mount = resolve(flag, scope.expand, scope.cwd)
             if mount.kind == "bind" or (mount.kind == "cache" and flag.from_):
                 mount = self._mount_origin(mount, flag.from_, item)
+            if mount.kind == "cache" and self._outline.given.get(CACHE_NAMES):
+                mount = replace(mount, id=f"{self._outline.given[CACHE_NAMES]}/{mount.id}")
             out.append(mount)
         return tuple(out)
 

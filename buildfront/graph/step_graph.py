@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import SourceRange
+from .settings import image_key
 
 
 @dataclass(frozen=True)
@@ -169,10 +170,14 @@ class CopyOp:
 
 @dataclass(frozen=True)
 class WorkdirOp:
-    """A directory that has to exist. The directories that are made for it belong to ``user``."""
+    """A directory that has to exist. The directories that are made for it belong to ``user``.
+
+    ``created`` is the time that they get, in seconds; None is the time at which they are made.
+    """
 
     path: str
     user: str = ""
+    created: int | None = None
     kind = "workdir"
     known_by_key = False
 
@@ -231,13 +236,23 @@ class Stage:
 
 @dataclass(frozen=True)
 class StepGraph:
-    """Everything that ``target`` needs, and nothing else. ``warnings`` are pairs of place and text."""
+    """Everything that ``target`` needs, and nothing else. ``warnings`` are pairs of place and text.
+
+    ``platform`` is that of the build, ``image_platform`` that of the image, which may be its base's. ``created`` is the
+    time that the image and its history get, in seconds; None is that of the layers.
+    """
 
     stages: tuple[Stage, ...]
     steps: tuple[Step, ...]
     target: int
     platform: str
     warnings: tuple[tuple[SourceRange | None, str], ...] = ()
+    image_platform: str = ""
+    created: int | None = None
+
+    def image_key(self, op: SourceOp) -> str:
+        """Return the name that the image of a step has among the base images."""
+        return image_key(op.reference, op.platform, self.platform)
 
     def step(self, number: int) -> Step:
         """Return the step with this id."""

@@ -255,7 +255,7 @@ def test_a_dockerfile_behind_a_url_is_a_context(box, web) -> None:
     assert (box.files(f"{web.url}/Dockerfile") / "made").read_text() == "made\n"
     web.pages["/broken"] = Page(b"FROM box\nBROKEN\n")
     done = box.build(f"{web.url}/broken", check=False)
-    assert f"{web.url}/broken:2\n" in done.stderr
+    assert f"{web.url}/broken:2" in done.stderr
 
 
 def test_a_dockerfile_alone_on_standard_input_has_an_empty_context(box) -> None:
@@ -269,7 +269,7 @@ def test_a_dockerfile_alone_on_standard_input_has_an_empty_context(box) -> None:
 def test_a_dockerfile_given_as_context_is_an_error_that_helps(box) -> None:
     context = box.context("FROM box\n")
     done = box.build(context / "Dockerfile", check=False)
-    assert "is a file, and no tar archive" in done.stderr and "-f" in done.stderr
+    assert "is a file, but not a tar archive" in done.stderr and "-f" in done.stderr
 
 
 @needs_git

@@ -19,6 +19,7 @@ import as_user
 import pytest
 from program import BUILDFRONT
 from rows import row
+from web_servers import Page, make_repository, site
 
 VOLATILE = re.compile(r"var/log/|var/cache/(ldconfig|apt|debconf)/|var/lib/(apt|dpkg)/|etc/ld\.so\.cache")
 """What a package manager writes with times and inode numbers in it: there, names, modes and owners are compared."""
@@ -278,3 +279,13 @@ def test_a_context_that_cannot_be_read_is_told(place, busybox_tar) -> None:
     (built / "Dockerfile").write_text("FROM scratch\nRUN --mount=from=more,target=/more true\n")
     done = user("build", "--build-context", f"more={built}/closed", built, check=False)
     assert "'/' in the build context 'more' can't be read: Permission denied" in done.stderr
+
+
+def test_files_from_the_network(place: Path, busybox_tar: Path) -> None:
+    (place / "git").mkdir()
+    make_repository(place / "git")
+    with site(place / "git") as web:
+        web.pages["/f"] = Page(b"text", {"ETag": '"1"'})
+        text = f"FROM base\nADD {web.url}/f /f\nADD --chown=bob {web.url}/git/repo.git#v2 /r\n"
+        found = compare(place, busybox_tar, context(place, text), ("chroot",))
+    assert {row[0] for row in found[-1]} >= {"r/README", "r/sub/run.sh"}

@@ -166,7 +166,8 @@ def test_the_repository_is_kept_if_that_is_asked_for(url: str, remote: Make) -> 
     assert git(path, "status", "--short") == "" and git(path, "log", "--format=%s") == "two"
     assert git(path, "remote", "get-url", "origin") == url
     assert git(path, "describe", "--tags") == "v2"
-    assert not (path / ".git" / "hooks").exists() and not (path / ".git" / "objects/info/alternates").exists()
+    assert not (path / ".git" / "hooks").exists() and not (path / ".git" / "logs").exists()
+    assert not (path / ".git" / "objects/info/alternates").exists()
 
 
 def test_a_kept_repository_has_no_password(url: str, remote: Make) -> None:

@@ -118,6 +118,13 @@ def test_only_the_word_by_itself_ends_a_document(end: str) -> None:
     assert caught.value.where == SourceRange("D", 2, 7)
 
 
+def test_an_indented_end_is_pointed_at() -> None:
+    with pytest.raises(BuildError) as caught:
+        parse("FROM a\nRUN cat <<'A'\n1\n  A\nCMD b\n")
+    assert caught.value.hint == "line 4 has blanks beside A; only <<- allows some, tabs before it"
+    assert caught.value.about == "<<'A'"
+
+
 def test_the_second_document_must_end_too() -> None:
     with pytest.raises(BuildError, match="the here-document <<B does not end") as caught:
         parse("FROM a\nRUN <<A <<B\nB\nA\nA\n", "D")

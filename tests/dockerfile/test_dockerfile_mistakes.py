@@ -38,6 +38,13 @@ def test_the_first_is_the_one_that_buildkit_tells() -> None:
     assert places("FORM a\nENV a\nRUN <<E\n") == [(2, 5), (3, 5), (1, 1)]
 
 
+def test_an_instruction_before_the_first_stage_comes_before_the_mistakes_below() -> None:
+    assert places("ARG a\nENV b=c\nRUN d\nFROM e\nUSER\n") == [(2, 1), (5, 1)]
+    assert places("ARG\nENV b=c\nFROM e\n") == [(1, 1)]
+    assert places("FORM a\nENV b=c\n") == [(1, 1)]
+    assert len(parse("ENV a=b\n")) == 1  # that there is no stage is found when stages are looked at
+
+
 def test_ten_are_enough() -> None:
     assert len(mistakes("RNU\n" * 50)) == 10
 

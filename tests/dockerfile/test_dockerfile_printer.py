@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,6 +15,12 @@ from buildfront.dockerfile.printer import text_of
 from buildfront.errors import BuildError, SourceRange
 
 NOWHERE = SourceRange("Dockerfile", 0, 0)
+TESTDATA = Path(__file__).parents[2] / "testdata"
+TEXTS = sorted(
+    path
+    for pattern in ("fuzz/dockerfile/*", "broken/dockerfiles/*", "oracle/*/Dockerfile", "dockerfiles/*/Dockerfile")
+    for path in TESTDATA.glob(pattern)
+)  # fmt: skip
 
 
 def bare(items: tuple[ast.Instruction, ...]) -> list[ast.Instruction]:
@@ -156,6 +163,12 @@ def test_what_is_printed_is_read_as_the_same(text: str) -> None:
 @given(KEYWORD, BITS)
 def test_one_instruction_too(keyword: str, rest: str) -> None:
     printed_and_read(f"{keyword} {rest}\nE\n")
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_text_of_the_tests_too(path: Path) -> None:
+    """The first are what fuzzing found: each was once printed or read in a wrong way, or looks as if it could be."""
+    printed_and_read(path.read_bytes().decode("utf-8", "surrogateescape"))
 
 
 def test_long_lines_are_continued() -> None:

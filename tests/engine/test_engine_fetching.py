@@ -204,9 +204,7 @@ REASONS = {
 
 @pytest.mark.parametrize("kind", [HttpFile, GitTree])
 def test_every_field_of_a_source_is_in_its_identity_or_has_a_reason(kind: type) -> None:
-    given: Any = (
-        HttpFile("http://h/f", SUM) if kind is HttpFile else GitTree("https://h/x.git", COMMIT, "sub")
-    )
+    given: Any = HttpFile("http://h/f", SUM) if kind is HttpFile else GitTree("https://h/x.git", COMMIT)
     assert {field.name for field in fields(given)} == OTHERS[kind].keys()
     for name, value in OTHERS[kind].items():
         other = replace(given, **{name: value})

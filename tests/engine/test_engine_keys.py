@@ -196,7 +196,7 @@ COPY: dict[str, In | Out] = {
     "link": In(True),
 }
 
-WORKDIR: dict[str, In | Out] = {"path": In("/y"), "user": In("bob")}
+WORKDIR: dict[str, In | Out] = {"path": In("/y"), "user": In("bob"), "created": In(1)}
 
 SOURCE: dict[str, In | Out] = {
     "reference": Out("other", NAMES),
@@ -463,7 +463,11 @@ def test_a_flag(place, instruction, name):
         )
         (place / "context" / "Dockerfile").write_text(f"{head}{instruction} {flag} {rest}\n")
         options = BuildOptions(
-            context="context", ignorefile="rules-2", root=str(place / "store"), platform="linux/amd64"
+            allow=("security.insecure", "device"),
+            context="context",
+            ignorefile="rules-2",
+            root=str(place / "store"),
+            platform="linux/amd64",
         )
         return keys_of(options)[-1:]
 

@@ -147,8 +147,27 @@ def test_arguments_for_the_builder_are_no_surprise():
     assert found.warnings == () == graph("FROM a", build_args=given).warnings
     assert runs(found)[0].args == ("BUILDKIT_SYNTAX=dockerfile.v0", "SOURCE_DATE_EPOCH=7")
     assert runs(graph(text, build_args={"SOURCE_DATE_EPOCH": ""}))[0].args == ()
+    cache = graph(
+        "FROM a\nRUN --mount=type=cache,target=/c x", build_args={"BUILDKIT_CACHE_MOUNT_NS": "mine"}
+    )
+    assert runs(cache)[0].mounts[0].id == "mine//c"
     assert "whole number of seconds" in str(failure("FROM a", build_args={"SOURCE_DATE_EPOCH": "now"}))
-    assert failure("ARG SOURCE_DATE_EPOCH=x\nFROM a").where.start == 2
+    for text in ("-1", "253402300800", "9" * 5000, "1.5"):
+        assert failure(f"ARG SOURCE_DATE_EPOCH={text}\nFROM a").where.start == 2
+
+
+def test_the_time_of_the_image():
+    assert graph("FROM a\nWORKDIR /w").created is None
+    given = graph("ARG SOURCE_DATE_EPOCH=1\nFROM a\nWORKDIR /w", build_args={"SOURCE_DATE_EPOCH": "0"})
+    assert given.created == 0 and given.steps[-1].op == WorkdirOp("/w", created=0)
+    assert graph("ARG SOURCE_DATE_EPOCH=1\nFROM a").created == 1
+
+
+def test_only_the_fields_of_docker_images_are_inherited():
+    found = config(
+        "FROM a", base(Hostname="x", Domainname="", Labels={"a": "b"}, ArgsEscaped=True, Env=["PATH=/"])
+    )
+    assert found == {"Env": ["PATH=/"], "Labels": {"a": "b"}, "ArgsEscaped": True}
 
 
 def test_an_argument_counts_from_its_line():
@@ -688,7 +707,36 @@ def test_inputs_come_before_their_steps():
 
 def test_references_have_the_place_of_the_first_use():
     found = references(parse(EVERYTHING, "D"), GraphOptions())
-    assert {name: place.start for name, place in found.items()} == {"a": 2, "b": 5}
+    assert {name: wanted.where.start for name, wanted in found.items()} == {"a": 2, "b": 5}
+
+
+def test_an_image_of_another_platform_is_another_image():
+    text = "FROM --platform=$BUILDPLATFORM a AS one\nFROM a\nCOPY --from=one /x /y\nCOPY --from=a /x /y"
+    options = {"platform": "linux/arm64", "build_platform": "linux/amd64"}
+    found = references(parse(text), GraphOptions(**options))
+    assert {key: wanted[:2] for key, wanted in found.items()} == {
+        "a on linux/amd64": ("a", "linux/amd64"),
+        "a": ("a", "linux/arm64"),
+    }
+    bases = {"a": {"config": {"Env": ["x=arm"]}}, "a on linux/amd64": {"config": {"Env": ["x=amd"]}}}
+    made = graph(text, bases, **options)
+    assert [stage.config["Env"][0] for stage in made.stages] == ["x=amd", "x=arm"]
+    sources = [step.op for step in made.steps if isinstance(step.op, SourceOp)]
+    assert [made.image_key(op) for op in sources] == ["a on linux/amd64", "a"]
+    assert made.stages[0].base == "a on linux/amd64"
+
+
+@pytest.mark.parametrize(
+    ("given", "base_platform", "expected"),
+    [
+        (False, {"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/arm/v7"),
+        (True, {"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/amd64"),
+        (False, {}, "linux/amd64"),
+    ],
+)
+def test_the_image_has_its_bases_platform_unless_one_was_asked_for(given, base_platform, expected):
+    assert graph("FROM a\nRUN x", {"a": base_platform}, platform_given=given).image_platform == expected
+    assert graph("FROM scratch\nRUN x", platform_given=given).image_platform == "linux/amd64"
 
 
 def test_json():

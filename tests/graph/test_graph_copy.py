@@ -5,6 +5,7 @@ import pytest
 from buildfront.dockerfile.instructions import Copy, From, Heredoc
 from buildfront.errors import BuildError, SourceRange
 from buildfront.graph import GraphOptions, build_graph
+from buildfront.graph.render import to_json
 from buildfront.graph.step_graph import GitTree, HttpFile, Inline
 
 PLACE = SourceRange("D", 2, 2)
@@ -110,7 +111,7 @@ def _with_arg(fields):
         (["https://h/f", "https://h/g"], {"add": True, "checksum": DIGEST}, "exactly one source"),
         ([f"{REPO}?checksum=a"], {"add": True, "checksum": "b"}, "otherwise than the URL"),
         ([f"{REPO}?keep-git-dir=1"], {"add": True, "keep_git_dir": False}, "otherwise than the URL"),
-        ([f"{REPO}?x=1"], {"add": True}, "unknown query 'x'"),
+        ([f"{REPO}?x=1"], {"add": True}, "unknown key 'x'"),
         (["a\0b"], {}, "null byte"),
     ],
 )
@@ -134,3 +135,18 @@ def test_add_unpacks_unless_it_says_otherwise():
 
 def test_a_pivot_is_kept():
     assert op("../x/./y", parents=True).sources == ("../x/./y",)
+
+
+def test_the_sources_of_a_drawn_graph_say_what_they_are():
+    documents = (Heredoc("F", "x"),)
+    found = to_json(copied("a", "https://h/f", REPO, documents=documents, add=True))
+    assert [
+        source if isinstance(source, str) else source["kind"]
+        for source in found["steps"][-1]["op"]["sources"]
+    ] == [
+        "a",
+        "http",
+        "git",
+        "inline",
+    ]
+    assert {"parents", "excludes", "link"}.isdisjoint(found["steps"][-1]["op"])

@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ...errors import SourceRange
+from ..blanks import BLANKS
 from ..instructions import Instruction
+from ..scanner import continued
 from .findings import Edit
 
-_WORD = re.compile(r"\S+")
+_WORD = re.compile(r"[^\t\n\v\f\r ]+")
 
 
 class Span(NamedTuple):
@@ -28,7 +30,7 @@ class Joined:
     """An instruction as one line, without continuations and the comments among them.
 
     ``pieces`` are the places in ``text`` at which another line begins, each with its place in the source. ``last`` is
-    the number of the last line, ``empty`` are the numbers of the empty lines within.
+    the number of the last line before the here-documents, ``empty`` are the numbers of the empty lines.
     """
 
     text: str
@@ -89,32 +91,24 @@ class SourceText:
         out: list[str] = []
         empty: list[int] = []
         length = 0
-        number = last = item.source.start
-        while number <= self.count:
+        number, goes_on = item.source.start, True
+        while goes_on and number <= self.count and self.start(number) < len(self.text):
             line, place = self.line(number), self.start(number)
             if number == 1 and line.startswith("\ufeff"):
                 line, place = line[1:], place + 1
-            number += 1
-            if out and (not line.strip() or line.lstrip().startswith("#")):
-                if not line.strip():
-                    empty.append(number - 1)
-                continue
+            body = line.lstrip(BLANKS)
             if not out:
-                place += len(line) - len(line.lstrip())
-                line = line.lstrip()
-            last = number - 1
-            body = line.rstrip(" \t")
-            goes_on = body.endswith(item.escape) and not body.endswith(item.escape * 2)
-            if goes_on:
-                line = body[:-1]
-            pieces.append((length, place))
-            out.append(line)
-            length += len(line)
-            if not goes_on:
-                break
-        if not pieces:
-            pieces = [(0, len(self.text))]
-        return Joined("".join(out), tuple(pieces), last, tuple(line for line in empty if line < last))
+                place += len(line) - len(body)
+                line = body
+            if body and not (out and body.startswith("#")):
+                part, goes_on = continued(line, item.escape)
+                pieces.append((length, place))
+                out.append(part)
+                length += len(part)
+            elif not body:
+                empty.append(number)
+            number += 1
+        return Joined("".join(out), tuple(pieces or [(0, len(self.text))]), number - 1, tuple(empty))
 
     def lines(self, first: int, last: int) -> Joined:
         """Return the lines ``first`` to ``last`` as they are, with their ends."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from ...errors import BuildError, SourceRange
-from .. import words
+from .. import arguments, words
 from ..instructions import Arg, Copy, Entry, Healthcheck, Instruction, Onbuild, Pairs, Run, Shell, Word, Words
 from .check_settings import CheckSettings
 from .collected import Report
@@ -251,7 +251,7 @@ def _with_equals(item: Pairs, source: SourceText) -> Fix | None:
     pair = f"{name.text}={value}"
     edit = joined.edit(name.start, len(text), pair)
     try:
-        is_one = words.split(pair, item.escape) == [pair]
+        is_one = arguments.split(pair, item.escape) == [pair]
     except BuildError:
         return None
     return Fix((edit,)) if edit is not None and is_one else None

@@ -196,7 +196,8 @@ class _Work:
         before = self.target.lstat(dest)
         if before is not None and not stat.S_ISDIR(before.st_mode):
             raise BuildError(
-                f"the destination {copier.op.dest!r} is a file in the image, and the source is a directory"
+                f"the destination {copier.op.dest!r} is a file in the image, and the source is a directory",
+                hint="flags stand before the sources" if posixpath.basename(dest).startswith("--") else "",
             )
         # A mount shows the source directory itself, unless it is the top of a context.
         if before is None and (self.whole or (copier.op.for_mount and top.path)):

@@ -14,6 +14,9 @@ from ...graph.document_files import PIPES
 from ...graph.step_graph import RunOp
 from ...options import EngineOptions
 
+DEFAULTS = run_step.RunRequest(args=("",), rootfs="/", terminal="without", http_proxy=True)
+"""The options that every RUN gets where the caller gives none."""
+
 SCRIPT = "script"
 """The name that a plan has for the directory of a script."""
 
@@ -33,9 +36,7 @@ def run_request(
 
     ``devices`` are the CDI devices of the instruction that the step gets; None for all of them.
     """
-    defaults = options.run_defaults or run_step.RunRequest(
-        args=("",), rootfs="/", terminal="without", http_proxy=True
-    )
+    defaults = options.run_defaults or DEFAULTS
     if op.script is not None:
         mounts = (run_step.RunMount(kind="bind", target=PIPES, source=SCRIPT, read_only=True), *mounts)
     own = tuple(device.name for device in op.devices) if devices is None else devices

@@ -28,7 +28,7 @@ class SourceOperation:
 
     def reads(self, state: State) -> Reads:
         """Return the digest of the image's config, which determines its layers."""
-        base = state.bases.get(self.op.reference)
+        base = state.bases.get(state.graph.image_key(self.op))
         return (base.config_digest if base is not None else "scratch",)
 
     def key_parts(self, reads: Reads, run_options: Mapping[str, Any]) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class SourceOperation:
 
     def recall(self, state: State, key: str) -> Result:
         """Return the image as a result."""
-        return Result(key, None, state.bases.get(self.op.reference), changed=False, cached=True)
+        return Result(key, None, state.bases.get(state.graph.image_key(self.op)), changed=False, cached=True)
 
     def perform(self, build: ActiveBuild) -> Result:
         """Return the image as a result."""

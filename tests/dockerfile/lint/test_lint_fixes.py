@@ -13,6 +13,7 @@ from buildfront.dockerfile.instructions import From, Instruction, Pairs, Word, W
 from buildfront.dockerfile.lint import RULES, Edit, Fix, LintOptions, lint
 from buildfront.dockerfile.lint.findings import apply
 from buildfront.errors import BuildError, SourceRange
+from buildfront.graph import GraphOptions, build_graph
 
 EVERYTHING = LintOptions(enable=frozenset({"all", "buildfront/all"}))
 
@@ -44,6 +45,8 @@ def mended(text: str, *, unsafe: bool = False, options: LintOptions = EVERYTHING
             "FROM scratch\nRUN a \\\n  # c\n  b \\\n  c\n",
         ),
         ("FROM scratch\r\nRUN a \\\r\n\r\n  b\r\n", "FROM scratch\r\nRUN a \\\r\n  b\r\n"),
+        ("FROM scratch\nRUN a \\\n\n\n", "FROM scratch\nRUN a \\\n"),
+        ("FROM scratch\nRUN a \\\n\u3000\n\xa0\n b\n", "FROM scratch\nRUN a \\\n b\n"),
         ("# escape=`\nFROM scratch\nRUN a `\n\n  b\n", "# escape=`\nFROM scratch\nRUN a `\n  b\n"),
         ("FROM scratch\nENV a b\nLABEL c d  e\n", 'FROM scratch\nENV a=b\nLABEL c="d  e"\n'),
         ("FROM scratch\nENV a $x/b c\n", 'FROM scratch\nENV a="$x/b c"\n'),
@@ -188,6 +191,54 @@ def test_a_mended_text_means_the_same_and_needs_no_mend(text: str) -> None:
     assert text.startswith("\ufeff") == after.startswith("\ufeff")
     wrong = [item.rule for item in lint(after).findings if item.fix is not None and item.fix.safe]
     assert wrong == []
+
+
+BASE = {
+    "config": {"Env": ["PATH=/bin", "x=1 2"], "WorkingDir": "/srv"},
+    "os": "linux",
+    "architecture": "amd64",
+}
+FORMS = st.sampled_from(
+    [
+        "ENV a b c",
+        "ENV a $x",
+        "LABEL a b 'c'",
+        'env q "a b"',
+        "LABEL x  y\tz ",
+        "ENV a =b c",
+        "ENV a b\\ c",
+        "ENV a b#c d",
+        "ENV é ü ö",
+        "WORKDIR x",
+        "WORKDIR ../$x",
+        "EXPOSE 80/TCP",
+        "EXPOSE 1.2.3.4:80:80/UDP 7",
+        "EXPOSE 9:9 80/TCP 8",
+        "run a \\\n\n b",
+        "FROM base as X",
+        "FROM --platform=$TARGETPLATFORM base AS X",
+        "copy --from=x a /b",
+        "CMD a",
+    ]
+)
+
+
+@given(st.lists(FORMS, max_size=10))
+def test_a_mended_text_has_the_same_graph(lines: list[str]) -> None:
+    """The operations of the steps, the config and the history are equal, so the image is."""
+    text = "\n".join(["FROM base as x", *lines, ""])
+    bases = {"base": BASE}
+
+    def graph(text: str) -> object:
+        found = build_graph(parse(text), GraphOptions(), bases)
+        stages = [(stage.config, stage.history, stage.author) for stage in found.stages]
+        return [(step.op, step.inputs) for step in found.steps], stages
+
+    try:
+        before = graph(text)
+    except BuildError:
+        return
+    assert graph(mended(text, options=LintOptions(bases=bases))) == before
 
 
 @given(TEXTS)

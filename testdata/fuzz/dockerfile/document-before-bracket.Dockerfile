@@ -1,0 +1,4 @@
+FROM a
+COPY <<E [c a
+	F
+E

@@ -1,0 +1,5 @@
+FROM base
+COPY <<EOF C="x y"
+OM base
+ENV A
+EOF

@@ -1,0 +1,2 @@
+FROM a
+COPY ["<<E", "a b", "/c"]

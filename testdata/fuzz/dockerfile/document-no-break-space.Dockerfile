@@ -1,0 +1,4 @@
+FROM a
+COPY <<E  f a
+	F
+E

@@ -1,0 +1,3 @@
+FROM a
+RUN --network="none
+COPY --chown='a b" c' --exclude=\  d e
