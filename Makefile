@@ -58,6 +58,7 @@ golden: $(STAMP) ## write the golden files, the JSON schemas and the rules in do
 	$(BIN)/python tools/make_rules_page.py
 	PYTHONPATH=tests $(BIN)/python tests/golden_cases.py
 	BUILDFRONT_GOLDEN_KEYS=write $(BIN)/python -m pytest -q tests/build/test_golden_keys.py
+	BUILDFRONT_GOLDEN_ERRORS=write $(BIN)/python -m pytest -q -n 2 tests/build/test_broken_dockerfiles.py
 
 # Against buildah, BuildKit and docker's old builder: OCI specs, the records of testdata/mounts and testdata/volumes,
 # and all of the mounts under every isolation.

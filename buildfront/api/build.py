@@ -79,11 +79,14 @@ def assemble(prepared: Prepared, results: Mapping[int, Result]) -> BuiltImage:
                 )
             layers += (row.layer,)
             times.append(row.created)
+    if graph.created is not None:
+        times = [graph.created] * max(1, len(times))
     moments = iter(times)
     history = []
     for line in stage.history:
         made = line.step is not None and results[line.step].changed
-        history.append(HistoryLine(line.created_by, made, next(moments, None) if made else None))
+        moment = next(moments, None) if made else graph.created
+        history.append(HistoryLine(line.created_by, made, moment))
     value = image_config(
         config=stage.config,
         platform=graph.image_platform,

@@ -19,7 +19,7 @@ from ..engine.fetching import Fetching
 from ..engine.ops.run_checks import check_allowed
 from ..engine.ops.run_request import DEFAULTS
 from ..engine.walk import Engine
-from ..errors import BuildError, nearest
+from ..errors import BuildError, SourceRange, nearest
 from ..graph import GraphOptions, StepGraph, build_graph, references
 from ..graph.settings import HOSTNAME
 from ..graph.step_graph import CopyOp
@@ -158,8 +158,16 @@ def _bases(
                     report=lambda text: emit(Event("info", data={"text": text})),
                 )
             except BuildError as error:
-                stages = [item.name for item in instructions if isinstance(item, From) and item.name]
-                near = nearest(name, tuple(stages))
-                raise BuildError(
-                    error.what, where=where, hint=near or error.hint, status=error.status
-                ) from None
+                hint = _stage_meant(name, where, instructions) or error.hint
+                raise BuildError(error.what, where=where, hint=hint, status=error.status) from None
+
+
+def _stage_meant(name: str, where: SourceRange, instructions: tuple[Instruction, ...]) -> str:
+    """Return a question for an image that can't be had and is called almost as a stage, or as a later one."""
+    stages = {item.name: item.source for item in instructions if isinstance(item, From) and item.name}
+    if name.lower() in stages:
+        place = stages[name.lower()]
+        later = "this one" if place == where else f"the one of line {place.start}"
+        return f"a stage can only read stages above it, and {later} is called {name.lower()}"
+    found = nearest(name, tuple(stages))
+    return found.replace("did you mean ", "did you mean the stage ")

@@ -84,7 +84,7 @@ class Places:
             with open(path, "rb") as stream:
                 if not is_archive(stream.read(_HEAD)):
                     raise BuildError(
-                        f"{what} is a file, and no tar archive",
+                        f"{what} is a file, but not a tar archive",
                         hint="a Dockerfile is named with -f, and the context is a directory",
                     )
                 stream.seek(0)

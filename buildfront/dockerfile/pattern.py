@@ -48,6 +48,8 @@ _Token = tuple[str, str]
 
 
 def _bad(pattern: str, why: str) -> BuildError:
+    if pattern.startswith("[") and pattern.endswith(","):
+        why = "if a JSON array is meant, something in it is missing: a quote, a comma or the closing ]"
     return BuildError(f"bad pattern {pattern!r}", hint=why)
 
 

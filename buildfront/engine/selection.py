@@ -20,6 +20,7 @@ from ..dockerfile.ignore import as_written, compile_pattern
 from ..dockerfile.path_filter import Matched, PathFilter
 from ..errors import BuildError
 from ..graph.step_graph import CopyOp
+from .missing_source import proposal
 
 Excludes = Callable[[str], bool]
 """Returns whether a path counts as absent."""
@@ -191,12 +192,14 @@ class _Tree(NamedTuple):
 
     def absent(self, source: str, path: str) -> BuildError:
         """Return the error for a source that is missing."""
-        ignored = self.excludes is not _nothing and self.root.stat(_clean(path)) is not None
-        return BuildError(
-            f"{as_written(source)!r} is not in the {self.what}"
-            + (": .dockerignore leaves it out" if ignored else ""),
-            hint="paths count from the root of the build context" if self.what == "build context" else "",
-        )
+        if self.excludes is not _nothing and self.root.stat(_clean(path)) is not None:
+            return BuildError(
+                f"{as_written(source)!r} is not in the {self.what}: .dockerignore leaves it out",
+                hint="an exception lets it in: a line ! with the path",
+            )
+        count = "paths count from the root of the build context" if self.what == "build context" else ""
+        meant = proposal(self.root, _clean(path), self.excludes)
+        return BuildError(f"{as_written(source)!r} is not in the {self.what}", hint=meant or count)
 
     def paths(self, source: str) -> list[str]:
         """Return the paths that a source names. Raise BuildError where the directory of a pattern is missing."""

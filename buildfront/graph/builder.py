@@ -49,6 +49,7 @@ def build_graph(instructions: Iterable[Instruction], options: GraphOptions, base
         steps=tuple(steps.steps),
         target=outline.target,
         platform=options.platform,
+        created=outline.created,
         image_platform=_image_platform(options, bases.get(steps.stages[outline.target].base)),
         warnings=tuple(warnings),
     )

@@ -14,6 +14,17 @@ DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 Config = dict[str, Any]
 
 
+_KNOWN = (
+    *("User", "ExposedPorts", "Env", "Entrypoint", "Cmd", "Volumes", "WorkingDir", "Labels", "StopSignal"),
+    *("ArgsEscaped", "Healthcheck", "Shell"),
+)
+
+
+def known(config: Config) -> Config:
+    """Return what an image has of its base's config: the fields of docker's images, without OnBuild."""
+    return {name: config[name] for name in _KNOWN if name in config}
+
+
 class Environment:
     """The environment of a config, changed in the config itself.
 

@@ -18,6 +18,7 @@ from .reads import Read, check_circles, check_name, number, reads_of
 from .settings import (
     BUILDKIT_ARGS,
     COPY_FROM,
+    EPOCH,
     PROXY_ARGS,
     SCRATCH,
     GraphOptions,
@@ -91,6 +92,12 @@ class Outline:
         self.needed = self._needed()
         """The indexes of the stages that the target needs, in order."""
         self._check_order()
+
+    @property
+    def created(self) -> int | None:
+        """The time that the image is to have: SOURCE_DATE_EPOCH, as a build argument or an ARG above the first FROM."""
+        text = self.given.get(EPOCH) or self.globals.get(EPOCH)
+        return int(text) if text else None
 
     def _split(self, instructions: Iterable[ast.Instruction]) -> list[RawStage]:
         stages: list[RawStage] = []

@@ -49,7 +49,7 @@ _SOURCES = {Inline: "inline", HttpFile: "http", GitTree: "git"}
 _LEFT_OUT = {
     "run": ("mounts", "script", "security", "devices"),
     "copy": ("for_mount", "parents", "excludes", "link"),
-    "workdir": ("user",),
+    "workdir": ("user", "created"),
 }
 """The fields that are not there while they have their default, by operation."""
 

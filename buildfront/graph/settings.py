@@ -16,6 +16,9 @@ PROXY_ARGS = frozenset(
 )
 """Predefined build arguments that need no ARG and never count for the cache (Dockerfile reference)."""
 
+_LAST_SECOND = 253402300799
+"""The end of the year 9999, after which RFC 3339 has no form for a time."""
+
 HOSTNAME = "BUILDKIT_SANDBOX_HOSTNAME"
 """The hostname of RUN steps."""
 
@@ -107,8 +110,8 @@ def checked_args(args: Mapping[str, str]) -> dict[str, str]:
     out = dict(args)
     text = out.pop(EPOCH, "")
     if text:
-        if not re.fullmatch("[+-]?[0-9]{1,18}", text, re.ASCII):
-            raise BuildError(f"{EPOCH}={text}: a whole number of seconds is wanted")
+        if not re.fullmatch("[+-]?0*[0-9]{1,12}", text, re.ASCII) or not 0 <= int(text) <= _LAST_SECOND:
+            raise BuildError(f"{EPOCH}={text}: a whole number of seconds since 1970 is wanted")
         out[EPOCH] = str(int(text))
     return out
 

@@ -24,7 +24,9 @@ def check(text: str) -> None:
             return
     elif text.upper().removeprefix("SIG") in _NAMES:
         return
-    near = nearest(text.upper().removeprefix("SIG"), tuple(sorted(_NAMES)))
+    near = nearest(
+        "SIG" + text.upper().removeprefix("SIG"), tuple(f"SIG{name}" for name in sorted(_NAMES)), cutoff=0.7
+    )
     raise BuildError(
-        f"STOPSIGNAL {text}: that is no signal", hint=near or "for instance SIGTERM, or its number 15"
+        f"STOPSIGNAL {text} is not a signal", hint=near or "for instance SIGTERM, or its number 15"
     )

@@ -113,8 +113,7 @@ class StageBuilder:
             return self._scope({"WorkingDir": "/"}), reference
         key = self._outline.base_key(raw)
         image = self._bases.get(key, {})
-        config = whole_characters(dict(image.get("config") or {}))
-        config.pop("OnBuild", None)
+        config = fold.known(whole_characters(dict(image.get("config") or {})))
         refuse_null_bytes(config, reference)
         return self._scope(config, whole_characters(str(image.get("author", "")))), key
 
@@ -177,7 +176,7 @@ class StageBuilder:
         path = fold.workdir(scope.config, scope.expand(item.value))
         step = None
         if path != "/":
-            op = WorkdirOp(scope.cwd, str(scope.config.get("User") or ""))
+            op = WorkdirOp(scope.cwd, str(scope.config.get("User") or ""), self._outline.created)
             step = self._add(op, item.text, item.source, self._last)
         scope.note(f"WORKDIR {path}", step)
 

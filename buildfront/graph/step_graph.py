@@ -170,10 +170,14 @@ class CopyOp:
 
 @dataclass(frozen=True)
 class WorkdirOp:
-    """A directory that has to exist. The directories that are made for it belong to ``user``."""
+    """A directory that has to exist. The directories that are made for it belong to ``user``.
+
+    ``created`` is the time that they get, in seconds; None is the time at which they are made.
+    """
 
     path: str
     user: str = ""
+    created: int | None = None
     kind = "workdir"
     known_by_key = False
 
@@ -234,7 +238,8 @@ class Stage:
 class StepGraph:
     """Everything that ``target`` needs, and nothing else. ``warnings`` are pairs of place and text.
 
-    ``platform`` is that of the build, ``image_platform`` that of the image, which may be its base's.
+    ``platform`` is that of the build, ``image_platform`` that of the image, which may be its base's. ``created`` is the
+    time that the image and its history get, in seconds; None is that of the layers.
     """
 
     stages: tuple[Stage, ...]
@@ -243,6 +248,7 @@ class StepGraph:
     platform: str
     warnings: tuple[tuple[SourceRange | None, str], ...] = ()
     image_platform: str = ""
+    created: int | None = None
 
     def image_key(self, op: SourceOp) -> str:
         """Return the name that the image of a step has among the base images."""

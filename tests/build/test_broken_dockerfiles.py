@@ -5,10 +5,12 @@ A Dockerfile may begin with ``# options: …``, more options of the build. ``mak
 
 from __future__ import annotations
 
-import gzip
+import io
 import os
+import re
 import shlex
 import shutil
+import tarfile
 
 import pytest
 from conftest import PROJECT, Builds
@@ -23,7 +25,10 @@ def place(box: Builds) -> Builds:
     box("tag", "box", "base")
     path = box.path / "place"
     shutil.copytree(BROKEN / "context", path / "context")
-    whole = gzip.compress(bytes(range(256)) * 40)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as tar:
+        tar.add(BROKEN / "dockerfiles", "dockerfiles")
+    whole = stream.getvalue()
     (path / "context" / "broken.tar.gz").write_bytes(whole[: len(whole) // 2])
     return box
 
@@ -58,7 +63,7 @@ def test_the_message_of_a_broken_dockerfile(place: Builds, name: str) -> None:
 
 
 def test_each_message_belongs_to_a_dockerfile() -> None:
-    assert [path.stem for path in sorted((BROKEN / "messages").glob("*.txt"))] == NAMES
+    assert sorted(path.stem for path in (BROKEN / "messages").glob("*.txt")) == NAMES
     assert len(NAMES) >= 150
 
 
@@ -70,4 +75,6 @@ def _message(output: str) -> str:
         for at, line in enumerate(lines)
         if line.startswith(("error: ", "the step's last output:", "Dockerfile:"))
     ]
-    return "\n".join(lines[starts[0] :]) + "\n"
+    text = "\n".join(lines[starts[0] :]) + "\n"
+    # The reason is the machine's: without a network a name can't be resolved in more than one way.
+    return re.sub(r"(the registry \S+ can't be reached): .*", r"\1", text)

@@ -159,6 +159,16 @@ def test_a_build_argument_gives_the_hostname(box) -> None:
     assert "mine\n" in box.build(context, "--isolation", "chroot", *own).stderr
 
 
+def test_an_image_has_the_time_that_is_asked_for(box) -> None:
+    context = box.context("FROM box\nENV a=b\nWORKDIR /new/deep\nCOPY Dockerfile /\nCMD c\n")
+    epoch = ("--build-arg", "SOURCE_DATE_EPOCH=1000000000")
+    out = box.files(context, "-t", "app", *epoch)
+    assert [(out / name).stat().st_mtime for name in ("new", "new/deep")] == [1000000000, 1000000000]
+    image = box.config("app")
+    assert image["created"] == "2001-09-09T01:46:40Z"
+    assert {line["created"] for line in image["history"][-4:]} == {"2001-09-09T01:46:40Z"}
+
+
 def test_a_misspelt_stage_is_proposed(box) -> None:
     context = box.context("FROM box AS build\nFROM box\nCOPY --from=biuld /x /y\n")
     done = box.build(context, "--pull=never", check=False)

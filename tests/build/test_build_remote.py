@@ -269,7 +269,7 @@ def test_a_dockerfile_alone_on_standard_input_has_an_empty_context(box) -> None:
 def test_a_dockerfile_given_as_context_is_an_error_that_helps(box) -> None:
     context = box.context("FROM box\n")
     done = box.build(context / "Dockerfile", check=False)
-    assert "is a file, and no tar archive" in done.stderr and "-f" in done.stderr
+    assert "is a file, but not a tar archive" in done.stderr and "-f" in done.stderr
 
 
 @needs_git

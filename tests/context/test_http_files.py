@@ -220,18 +220,18 @@ def test_a_proxy_of_the_environment_is_used_unless_a_host_is_excepted(
 ) -> None:
     monkeypatch.setenv("http_proxy", web.url)
     monkeypatch.setenv("no_proxy", "near.invalid")
-    web.pages["http://far.invalid/f"] = Page(DATA)
+    web.pages["http://far.invalid:80/f"] = Page(DATA)
     assert content(remote(), "http://far.invalid/f") == DATA
     with pytest.raises(BuildError, match=r"near\.invalid/f can't be fetched"):
         remote().fetch("http://near.invalid/f", "f")
-    assert [path for _, path, _ in web.seen] == ["http://far.invalid/f"]
+    assert [path for _, path, _ in web.seen] == ["http://far.invalid:80/f"]
 
 
 def test_a_server_behind_a_proxy_may_not_lead_to_this_machine(
     web: Site, remote: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("http_proxy", web.url)
-    web.pages["http://far.invalid/f"] = Page(status=302, headers={"Location": f"{web.url}/secret"})
+    web.pages["http://far.invalid:80/f"] = Page(status=302, headers={"Location": f"{web.url}/secret"})
     web.pages["/secret"] = Page(b"secret")
     with pytest.raises(BuildError, match="this machine"):
         remote().fetch("http://far.invalid/f", "f")

@@ -196,7 +196,7 @@ COPY: dict[str, In | Out] = {
     "link": In(True),
 }
 
-WORKDIR: dict[str, In | Out] = {"path": In("/y"), "user": In("bob")}
+WORKDIR: dict[str, In | Out] = {"path": In("/y"), "user": In("bob"), "created": In(1)}
 
 SOURCE: dict[str, In | Out] = {
     "reference": Out("other", NAMES),

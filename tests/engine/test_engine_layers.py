@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from buildfront.engine.content import ContentDigests
 from buildfront.engine.events import Event
 from buildfront.engine.result import Result
 from buildfront.engine.state import State
-from buildfront.errors import SourceRange
+from buildfront.errors import BuildError, SourceRange
 from buildfront.graph import SourceOp, WorkdirOp
 from buildfront.graph.step_graph import Step, StepGraph
 from buildfront.options import EngineOptions
@@ -157,3 +158,61 @@ def test_what_a_step_raises_leaves_nothing(place):
         assert not [name for name in os.listdir(session.path) if name.startswith("active")]
     assert place.store.catalogue.step(key(1).digest) is None
     assert place.events == []
+
+
+def linked(place: Place, build: ActiveBuild, number: int, *, calls: list[int]) -> Result:
+    """A step whose layer does not depend on the parent."""
+
+    def act(root: Root) -> None:
+        calls.append(number)
+        assert os.listdir(root.path) == [], "it is an empty root filesystem"
+        root.make_dirs("/new/deep", 0o751, 0, 0)
+
+    build.report.begin(step(number))
+    result = build.add(step(number), key(number), make_key({"content": "x"}), act)
+    place.state.results[number] = result
+    return result
+
+
+def test_a_layer_that_does_not_depend_on_its_parent_is_made_once(place):
+    calls: list[int] = []
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        place.change(build, 1)
+        linked(place, build, 2, calls=calls)
+        place.change(build, 3)
+        other = linked(place, build, 4, calls=calls)
+        build.layers.wait()
+        catalogue = place.store.catalogue
+        rows = [catalogue.snapshot(place.state.results[number].snapshot) for number in (2, 4)]
+        assert calls == [2]
+        assert rows[0].layer == rows[1].layer and rows[0].id != rows[1].id
+        assert rows[1].parent == place.state.results[3].snapshot
+        with session.view(other.snapshot) as view:
+            assert sorted(os.listdir(view.path)) == ["made-1", "made-3", "new"]
+        Path(place.store.blob_path(rows[0].digest)).write_bytes(b"damaged")
+        linked(place, build, 5, calls=calls)
+        assert calls == [2, 5], "a layer that is not whole is made again"
+
+
+def test_a_step_without_the_cache_makes_its_layer_again(place):
+    place.state.options = replace(place.state.options, no_cache=True)
+    calls: list[int] = []
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        place.change(build, 1)
+        linked(place, build, 2, calls=calls)
+        linked(place, build, 3, calls=calls)
+    assert calls == [2, 3]
+
+
+def test_nothing_is_left_of_a_layer_that_failed(place):
+    def fail(root: Root) -> None:
+        root.make_dirs("/half", 0o755, 0, 0)
+        raise BuildError("no")
+
+    with place.store.session() as session, ActiveBuild(place.state, session) as build:
+        number = place.change(build, 1)
+        build.layers.wait()
+        with pytest.raises(BuildError, match="no"):
+            build.add(step(2), key(2), make_key({"content": "x"}), fail)
+    assert os.listdir(os.path.join(place.store.root, "snapshots")) == [str(number)]
+    assert place.store.catalogue.step(key(2).digest) is None and os.listdir(place.store.tmp) == []

@@ -152,7 +152,22 @@ def test_arguments_for_the_builder_are_no_surprise():
     )
     assert runs(cache)[0].mounts[0].id == "mine//c"
     assert "whole number of seconds" in str(failure("FROM a", build_args={"SOURCE_DATE_EPOCH": "now"}))
-    assert failure("ARG SOURCE_DATE_EPOCH=x\nFROM a").where.start == 2
+    for text in ("-1", "253402300800", "9" * 5000, "1.5"):
+        assert failure(f"ARG SOURCE_DATE_EPOCH={text}\nFROM a").where.start == 2
+
+
+def test_the_time_of_the_image():
+    assert graph("FROM a\nWORKDIR /w").created is None
+    given = graph("ARG SOURCE_DATE_EPOCH=1\nFROM a\nWORKDIR /w", build_args={"SOURCE_DATE_EPOCH": "0"})
+    assert given.created == 0 and given.steps[-1].op == WorkdirOp("/w", created=0)
+    assert graph("ARG SOURCE_DATE_EPOCH=1\nFROM a").created == 1
+
+
+def test_only_the_fields_of_docker_images_are_inherited():
+    found = config(
+        "FROM a", base(Hostname="x", Domainname="", Labels={"a": "b"}, ArgsEscaped=True, Env=["PATH=/"])
+    )
+    assert found == {"Env": ["PATH=/"], "Labels": {"a": "b"}, "ArgsEscaped": True}
 
 
 def test_an_argument_counts_from_its_line():

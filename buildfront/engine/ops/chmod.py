@@ -74,7 +74,7 @@ def _copied(mode: int, change: Change) -> int:
 
 
 def parse(text: str) -> Mode | None:
-    """Return the mode that ``--chmod=TEXT`` says; None for the empty text. Raise BuildError for what is no mode."""
+    """Return the mode that ``--chmod=TEXT`` says; None for the empty text. Raise BuildError for anything else."""
     if not text:
         return None
     if text[0] in "0123456789":
@@ -146,13 +146,13 @@ def _operation(out: list[Change], who: int, operator: str, letters: str, shown: 
             places = "".join(place for place, shift in _SHIFT.items() if not who or who & 0o4 << shift)
             out.append(Change("copy", source=letter, places=places, how=operator))
         else:
-            raise _bad(*shown, f"{letter!r} is none of r w x X s t u g o")
+            raise _bad(*shown, f"{letter!r} is not one of r w x X s t u g o")
     flush()
     return who
 
 
 def _bad(text: str, clause: str, why: str) -> BuildError:
     return BuildError(
-        f"--chmod={text[:100]}: the clause {clause[:100]!r} is no mode: {why}",
+        f"--chmod={text[:100]}: the clause {clause[:100]!r} is wrong: {why}",
         hint="modes are octal, as in --chmod=644, or symbolic, as in --chmod=u=rwX,go=rX",
     )

@@ -49,6 +49,8 @@ class Copier:
         self.owner = owner
         self._check = check
         self._times: list[tuple[str, int, int]] = []
+        self._settled = ""
+        """The destination, when it is a directory that no link leads to: no copy into it can change that."""
 
     def copy(
         self,
@@ -128,6 +130,8 @@ class Copier:
 
     def _directory(self) -> str:
         """Return the destination without links; where the instruction says that it is a directory, make it."""
+        if self._settled:
+            return self._settled
         dest = self.op.dest
         clean = posixpath.normpath(dest)
         if posixpath.basename(dest) in ("", "."):
@@ -139,16 +143,22 @@ class Copier:
             self.make_directories(real_path(self.target, clean))
         else:
             self.make_directories(real_path(self.target, posixpath.dirname(clean)))
-        return real_path(self.target, clean)
+        path = real_path(self.target, clean)
+        if path == clean and self._is_directory(path):
+            self._settled = path
+        return path
 
     def _file(self, name: str) -> str:
         """Return the path for a file with this name. The directories above it are made."""
         path = self._directory()
-        existing = self.target.lstat(path)
-        if existing is not None and stat.S_ISDIR(existing.st_mode):
-            path = posixpath.join(path, name)
+        if path == self._settled or self._is_directory(path):
+            return posixpath.join(path, name)
         self.make_directories(posixpath.dirname(path))
         return path
+
+    def _is_directory(self, path: str) -> bool:
+        status = self.target.lstat(path)
+        return status is not None and stat.S_ISDIR(status.st_mode)
 
     def _unpack(self, source: Root, selection: Selection) -> bool:
         """Unpack a tar archive; return False when the file is not one."""
@@ -186,7 +196,8 @@ class _Work:
         before = self.target.lstat(dest)
         if before is not None and not stat.S_ISDIR(before.st_mode):
             raise BuildError(
-                f"the destination {copier.op.dest!r} is a file in the image, and the source is a directory"
+                f"the destination {copier.op.dest!r} is a file in the image, and the source is a directory",
+                hint="flags stand before the sources" if posixpath.basename(dest).startswith("--") else "",
             )
         # A mount shows the source directory itself, unless it is the top of a context.
         if before is None and (self.whole or (copier.op.for_mount and top.path)):

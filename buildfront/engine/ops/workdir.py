@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -34,7 +35,8 @@ class WorkdirOperation:
 
     def key_parts(self, reads: Reads, run_options: Mapping[str, Any]) -> dict[str, Any]:
         """Return the directory and its owner; and that there is a layer, which older versions made only of a change."""
-        return {"path": self.op.path, "user": self.op.user, "layer": True}
+        created = {} if self.op.created is None else {"created": self.op.created}
+        return {"path": self.op.path, "user": self.op.user, "layer": True, **created}
 
     def recall(self, state: State, key: str) -> Result | None:
         """Return the result that the catalogue has for this key."""
@@ -59,7 +61,14 @@ def make_directory(op: WorkdirOp, root: Root) -> bool:
     except BuildError:
         uid = gid = 0
     try:
-        return bool(root.make_dirs(op.path, 0o755, uid, gid))
+        made = root.make_dirs(op.path, 0o755, uid, gid)
+        for path in reversed(made) if op.created is not None else ():
+            fd = root.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.utime(fd, (op.created or 0, op.created or 0))
+            finally:
+                os.close(fd)
+        return bool(made)
     except NotADirectoryError:
         raise BuildError(f"WORKDIR {op.path}: a file of the image is in the way") from None
     except OSError as error:
