@@ -36,10 +36,10 @@ def proposal(root: Root, path: str, excludes: Callable[[str], bool]) -> str:
 
 
 def _similar(name: str, names: list[str]) -> str:
-    for other in names:
-        if other.lower() == name.lower():
-            return other
-    return nearest(name, names, cutoff=_CLOSE).removeprefix("did you mean ").removesuffix("?")
+    """Return the closest of ``names``, whatever their case, or the empty string for none that is so close."""
+    by_lower = {other.lower(): other for other in reversed(names)}
+    found = nearest(name.lower(), list(by_lower), cutoff=_CLOSE)
+    return by_lower.get(found.removeprefix("did you mean ").removesuffix("?"), "")
 
 
 def _names(root: Root, directory: str) -> list[str]:

@@ -79,12 +79,39 @@ def test_several_sources_in_their_order(top):
 
 
 @pytest.mark.parametrize(
-    "source", ["none", "dir/none", "a.txt/x", "*.none", "dangling", "none/*", "out", "host/passwd"]
+    "source", ["none", "dir/nothing", "a.txt/x", "*.none", "dangling", "none/*", "out", "host/passwd"]
 )
 def test_missing(top, source):
     with pytest.raises(BuildError, match="is not in the build context") as caught:
         find(top, source)
-    assert repr(source) in str(caught.value) and "count from the root" in caught.value.hint
+    told = caught.value.hint
+    assert repr(source) in str(caught.value) and ("count from the root" in told or "did you mean" in told)
+
+
+@pytest.mark.parametrize(
+    ("source", "meant"),
+    [
+        ("A.TXT", "a.txt"),
+        ("b.tx", "b.txt"),
+        ("dirr/one", "dir/one"),
+        ("DIR/sub", "dir/sub"),
+        ("dir/On", "dir/one"),
+    ],
+)
+def test_a_name_that_is_written_almost_so_is_proposed(tmp_path, source, meant):
+    (tmp_path / "dir/sub").mkdir(parents=True)
+    for name in ("a.txt", "b.txt", "dir/one"):
+        (tmp_path / name).touch()
+    with pytest.raises(BuildError) as caught:
+        find(tmp_path, source)
+    assert caught.value.hint == f"did you mean {meant}?"
+
+
+def test_a_name_that_is_left_out_is_not_proposed(tmp_path):
+    (tmp_path / "secret.txt").touch()
+    with pytest.raises(BuildError) as caught:
+        find(tmp_path, "secrets.txt", rules="secret.txt")
+    assert "did you mean" not in caught.value.hint
 
 
 def test_a_pattern_without_a_match_selects_nothing(top):

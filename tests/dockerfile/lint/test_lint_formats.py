@@ -287,3 +287,17 @@ def test_commands_for_github() -> None:
         "'as' and 'FROM' keywords' casing do not match",
         "::error file=a%3Ab%2Cc/Dockerfile,line=3,endLine=3,title=BuildError::50%25 of a:b,%0Ano",
     ]
+
+
+def test_several_mistakes_are_told_at_once() -> None:
+    text = "FROM scratch\nWHAT\nCOPY --form=a b /\n"
+    result = lint(text)
+    assert result.error is not None and result.error.others
+    count = 1 + len(result.error.others)
+    assert error_text(result.error, text).count("Dockerfile:") == count
+    assert len(list(github_annotations((), result.error, "D"))) == count
+    log = sarif((), result.error, text, "D")
+    jsonschema.validate(log, SARIF)
+    assert len(log["runs"][0]["results"]) == count
+    assert "buildErrors" not in lint_json((), result.error, text, "D", full=False)
+    assert len(lint_json((), result.error, text, "D", full=True)["buildErrors"]) == count - 1
