@@ -40,8 +40,7 @@ CASES = {
         "chown -R bob /o\nFROM box\nCOPY --from=one /o /o\nCOPY --from=one /o /new/\n"
     ),
     "owners-from-a-stage": (
-        "FROM box AS one\nRUN mkdir -p /o/d && echo x > /o/d/x && ln -s x /o/d/l \\\n"
-        " && chown -R 9:9 /o && chmod 755 /o/d/x\n"
+        "FROM box AS one\nRUN mkdir -p /o/d && echo x > /o/d/x && ln -s x /o/d/l && chown -R 9:9 /o\n"
         "FROM box\nCOPY --from=one --chown=bob /o /n/\nCOPY --from=one --chown=5:6 /o/d/x /p/q\n"
     ),
     "config": (
