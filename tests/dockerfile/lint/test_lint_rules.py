@@ -77,6 +77,8 @@ def test_every_rule_but_one_has_examples() -> None:
         ("CacheInLayer", "apt-get update && rm -rf /var/lib/apt", []),
         ("CacheInLayer", "apt-get update && rm -rf /tmp", [(2, 5)]),
         ("CacheInLayer", "--mount=type=cache,target=/var/lib/apt apt-get update", []),
+        ("CacheInLayer", "apt-get update; apt-get install -y a; apt-get dist-clean", []),
+        ("CacheInLayer", "apt update && apt distclean && apt update", [(2, 36)]),
         ("CacheInLayer", "dnf -y install a && dnf clean all", []),
         ("CacheInLayer", "yum -y install a", [(2, 5)]),
         ("CacheInLayer", "pip install a; python3 -m pip install b", [(2, 5)]),
