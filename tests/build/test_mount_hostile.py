@@ -327,7 +327,6 @@ REFUSED = {
     "target=/m,source=chain": "is not in the build context",
     "target=/m,source=loop": "is not in the build context",
     "target=/m,source=magic": "is not in the build context",
-    "target=/m,source=socket": "a socket",
     "target=/m,source=ignored": "dockerignore leaves it out",
     "target=/m,source=x/../ignored": "dockerignore leaves it out",
     "target=/m,source=link-ignored": "dockerignore leaves it out",
