@@ -30,6 +30,7 @@ BORDER = {
         "buildfront.dockerfile.lint.linter",
         "buildfront.dockerfile.lint.own_rules",
     ): "rules that are off by default",
+    ("buildfront.api.places", "buildfront.api.run_options"): "it loads the plans of the plugin",
     ("buildfront.image.compression", "buildfront.image.zstd_frames"): "it loads zstandard",
     ("buildfront.progress.display", "buildfront.progress.tty"): "it loads rich",
     ("buildfront.context.remote", "buildfront.context.git_trees"): "it loads subprocess",

@@ -21,6 +21,46 @@ GIT = {
 }
 
 
+def answer_git(handler: http.server.BaseHTTPRequestHandler, root: Path, path: str, **settings: str) -> None:
+    """Answer a request for ``path`` by ``git http-backend``, with the repositories below ``root``.
+
+    ``settings`` are git's, with ``__`` for a dot.
+    """
+    body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
+    if handler.headers.get("Transfer-Encoding") == "chunked":
+        while size := int(handler.rfile.readline(), 16):
+            body += handler.rfile.read(size)
+            handler.rfile.readline()
+        handler.rfile.readline()
+    values = {"safe.directory": "*", **{key.replace("__", "."): value for key, value in settings.items()}}
+    environ = {
+        "PATH": os.environ["PATH"],
+        "GIT_PROJECT_ROOT": str(root),
+        "GIT_HTTP_EXPORT_ALL": "1",
+        "PATH_INFO": path,
+        "QUERY_STRING": handler.path.partition("?")[2],
+        "REQUEST_METHOD": handler.command,
+        "CONTENT_TYPE": handler.headers.get("Content-Type", ""),
+        "CONTENT_LENGTH": str(len(body)),
+        "GIT_PROTOCOL": handler.headers.get("Git-Protocol", ""),
+        "HTTP_CONTENT_ENCODING": handler.headers.get("Content-Encoding", ""),
+        "GIT_CONFIG_COUNT": str(len(values)),
+        **{f"GIT_CONFIG_KEY_{at}": key for at, key in enumerate(values)},
+        **{f"GIT_CONFIG_VALUE_{at}": value for at, value in enumerate(values.values())},
+    }
+    command = ["git", "http-backend"]
+    out = subprocess.run(command, input=body, env=environ, capture_output=True, check=False).stdout
+    head, _, rest = out.partition(b"\r\n\r\n")
+    headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
+    handler.send_response(int(headers.pop("Status", "200").split()[0]))
+    for name, value in headers.items():
+        if name != "Content-Length":
+            handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(rest)))
+    handler.end_headers()
+    handler.wfile.write(rest)
+
+
 @dataclass
 class Page:
     """An answer. ``cut``: the connection breaks after so many bytes of the body, once for each number."""
@@ -62,7 +102,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         self.site.seen.append((self.command, self.path, headers))
         if path.startswith("/git/") and self.site.git is not None:
-            self._git(path.removeprefix("/git"))
+            answer_git(self, self.site.git, path.removeprefix("/git"))
             return
         page = self.site.pages.get(path, Page(b"no", status=404))
         if not isinstance(page, Page):
@@ -97,40 +137,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_HEAD = do_POST = do_GET
-
-    def _git(self, path: str) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        environ = {
-            "PATH": os.environ["PATH"],
-            "GIT_PROJECT_ROOT": str(self.site.git),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": path,
-            "QUERY_STRING": self.path.partition("?")[2],
-            "REQUEST_METHOD": self.command,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_CONFIG_COUNT": "1",
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
-        }
-        out = subprocess.run(
-            ["git", "http-backend"], input=body, env=environ, capture_output=True, check=False
-        ).stdout
-        head, _, rest = out.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
-        self.send_response(int(headers.pop("Status", "200").split()[0]))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(rest)))
-        self.end_headers()
-        self.wfile.write(rest)
 
 
 @contextmanager

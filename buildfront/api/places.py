@@ -13,7 +13,6 @@ from ..context.workplace import Workplace
 from ..graph import git_reference
 from ..options import BuildOptions
 from ..store.image_store import Store
-from .run_options import open_agents
 
 if TYPE_CHECKING:
     from run_step.ssh import Agent
@@ -49,4 +48,6 @@ def _agents(options: BuildOptions) -> Mapping[str, Agent]:
         or not os.environ.get("SSH_AUTH_SOCK")
     ):
         return options.agents
+    from .run_options import open_agents
+
     return {**options.agents, **open_agents(("default",))}

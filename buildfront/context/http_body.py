@@ -17,6 +17,8 @@ from .fetch_limits import FetchLimits
 
 _TRIES = 5
 """How often a body that breaks off is begun or resumed without getting further."""
+_MOST_TRIES = 100
+"""How often it is begun or resumed at all: a server could send a byte each time."""
 _RANGE = re.compile(r"bytes ([0-9]{1,19})-[0-9]+/(?:[0-9]+|\*)")
 
 Ask = Callable[[dict[str, str]], Response]
@@ -45,15 +47,16 @@ class Body:
 
     def receive(self, response: Response) -> Response:
         """Write the whole body. Return the answer that it began with, which is another one if the file has changed."""
-        first, idle = response, 0
+        first, idle, tries, furthest = response, 0, 0, 0
         while True:
-            before = self._got
             try:
                 self._copy(response)
                 return first
             except Broken as error:
-                idle = idle + 1 if self._got == before else 1
-                if idle >= _TRIES or not error.transient:
+                tries += 1
+                idle = 1 if self._got > furthest else idle + 1
+                furthest = max(furthest, self._got)
+                if idle >= _TRIES or tries >= _MOST_TRIES or not error.transient:
                     raise
             finally:
                 response.close()

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import BuildError
-from .pattern import Automaton, Pattern
+from .path_filter import Matched, PathFilter
+from .pattern import Pattern
 
 _KEPT = 32 << 20
 """Bytes that may be kept of the directories above the last path."""
@@ -26,7 +26,7 @@ class Rule(NamedTuple):
 
 
 class Ignore:
-    """The rules of one file, in order: the last one that matches a path or a parent of it decides.
+    """The rules of one file, in order, as :class:`.path_filter.PathFilter` reads them.
 
     Raises BuildError for a malformed pattern.
     """
@@ -34,9 +34,10 @@ class Ignore:
     def __init__(self, rules: tuple[Rule, ...]) -> None:
         self.rules = rules
         self.has_exceptions = any(not item.exclude for item in rules)
-        self._plain = {item.text: at for at, item in enumerate(rules) if not _special(item.text)}
-        self._longest = max(map(len, self._plain), default=-1)
-        self._wild = _automaton(rules)
+        try:
+            self._filter = PathFilter(("" if item.exclude else "!") + item.text for item in rules)
+        except BuildError as error:
+            raise _with_line(rules, error) from None
         self._above: list[_Seen] = []
 
     def excludes(self, path: str) -> bool:
@@ -53,47 +54,36 @@ class Ignore:
             known += 1
         above = last[:known]
         for part in parts[known:]:
-            before = above[-1] if above else _Seen("", "", self._wild.start, -1, 0)
-            state = self._wild.read(before.state, "/" + part if above else part)
-            whole = before.path
-            if len(whole) <= self._longest:  # a longer path can't be one of them
-                whole = f"{whole}/{part}" if above else part
-            rule = max(before.rule, self._plain.get(whole, -1), self._wild.matched(state))
-            size = before.size + len(whole) + state.bit_length() // 8
-            above.append(_Seen(part, whole, state, rule, size))
+            before = above[-1] if above else _Seen("", False, self._filter.top, 0)
+            out, found = self._filter.match(before.found, part)
+            size = before.size + len(found.path) + found.state.bit_length() // 8 + 8 * len(found.patterns)
+            above.append(_Seen(part, out, found, size))
         self._above = above if above[-1].size <= _KEPT else []
-        rule = above[-1].rule
-        return rule >= 0 and self.rules[rule].exclude
+        return above[-1].out
 
 
 class _Seen(NamedTuple):
-    """A path and what its children need to know.
+    """A path, whether it is left out, and what its children need to know.
 
-    The automaton's state after the path, the last rule that matches it or one of its parents, and the bytes that this
-    entry and those above it take.
+    ``size`` is the number of bytes that this entry and those above it take.
     """
 
     name: str
-    path: str
-    state: int
-    rule: int
+    out: bool
+    found: Matched
     size: int
 
 
-def _automaton(rules: tuple[Rule, ...]) -> Automaton:
-    line = 0
-
-    def wild() -> Iterator[tuple[int, str]]:
-        nonlocal line
-        for at, item in enumerate(rules):
-            if _special(item.text):
-                line = item.line
-                yield at, item.text
-
-    try:
-        return Automaton(wild())
-    except BuildError as error:
-        raise BuildError(f".dockerignore line {line}: {error.what}", hint=error.hint) from None
+def _with_line(rules: tuple[Rule, ...], whole: BuildError) -> BuildError:
+    """Return the error of the first rule that is malformed, or of all of them together."""
+    place, found = "", whole
+    for item in rules:
+        try:
+            PathFilter((item.text,))
+        except BuildError as error:
+            place, found = f" line {item.line}", error
+            break
+    return BuildError(f".dockerignore{place}: {found.what.removeprefix('pattern: ')}", hint=found.hint)
 
 
 def parse(text: str) -> Ignore:
@@ -141,7 +131,3 @@ def as_written(pattern: str) -> str:
 def has_wildcard(text: str) -> bool:
     """Whether a COPY source is a pattern."""
     return any(char in text for char in "*?[")
-
-
-def _special(text: str) -> bool:
-    return "\\" in text or has_wildcard(text)

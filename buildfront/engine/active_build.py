@@ -17,6 +17,7 @@ from ..image.diff import EntryLog
 from ..store.image_store import Session
 from . import redact
 from .cache_key import Key
+from .common_steps import CommonSteps
 from .executors import LazyExecutor
 from .layers import LayerWriter
 from .report import Report
@@ -50,6 +51,7 @@ class ActiveBuild:
             level=options.compression_level,
         )
         self._unpacker = Unpacker(session, self.check)
+        self._common = CommonSteps(self.check)
         self._stack = ExitStack()
         state.digests.check = self.check
 
@@ -82,10 +84,20 @@ class ActiveBuild:
         """Call ``act`` with a copy of the parent's root filesystem, and return what came of it as the step's result.
 
         An ``act`` that changed nothing makes an empty layer. Without ``layer`` the snapshot is kept, and no layer is
-        written.
+        written. If another step of this build has the same key and parent, its result is taken.
         """
-        before = self.state.parent(step)
-        parent = self.snapshot(before)
+        parent = self.snapshot(self.state.parent(step))
+        # Of two steps that read standard input, each reads what the other has left.
+        own = None if self.state.options.stdin is None else step.id
+        name = (key.digest, parent, layer, own)
+        number = self._common.once(name, lambda: self._changed(step, key, act, parent, layer))
+        self.report.done(step)
+        return Result(key.digest, number)
+
+    def _changed(
+        self, step: Step, key: Key, act: Callable[[Root], object], parent: int | None, layer: bool
+    ) -> int:
+        """Carry out the step of :meth:`change`, and return its snapshot."""
         self.session.store.catalogue.forget_contents(key.digest)
         active = self.session.prepare(parent)
         entries = EntryLog(self.session.path)
@@ -99,34 +111,40 @@ class ActiveBuild:
             active.discard()
             entries.close()
             raise
-        self.report.done(step)
         if layer:
             self.layers.write(step, key, number, entries)
         else:
             entries.close()
             self.layers.record(step, key, number, changed=True)
-        return Result(key.digest, number)
+        return number
 
     def add(self, step: Step, key: Key, content: Key, act: Callable[[Root], object]) -> Result:
         """Put on the parent's root filesystem the layer of what ``act`` makes in an empty one, as the step's result.
 
         ``content`` is the key of that layer, which does not depend on the parent: where the layer is known, ``act``
-        is not called.
+        is not called. If another step of this build has the same key and parent, its result is taken.
         """
+        parent = self.snapshot(self.state.parent(step))
+        number = self._common.once((key.digest, parent), lambda: self._added(step, key, content, act, parent))
+        self.report.done(step)
+        return Result(key.digest, number)
+
+    def _added(
+        self, step: Step, key: Key, content: Key, act: Callable[[Root], object], parent: int | None
+    ) -> int:
+        """Carry out the step of :meth:`add`, and return its snapshot."""
         options = self.state.options
         cached = not (options.no_cache or step.stage in self.state.no_cache_stages)
         layer = self.layers.known(content) if cached else None
         if layer is None:
             layer = self._layer_of(step, act)
-        parent = self.snapshot(self.state.parent(step))
         self.session.store.catalogue.forget_contents(key.digest)
         number = apply_layer(layer, parent, self.session, self.check)
         self.layers.made(number, parent)
         self.layers.set_layer(number, layer)
-        self.report.done(step)
         self.layers.record(step, key, number, changed=True)
         self.layers.record_content(content, number)
-        return Result(key.digest, number)
+        return number
 
     def _layer_of(self, step: Step, act: Callable[[Root], object]) -> Layer:
         """Return the layer of what ``act`` makes in an empty root filesystem."""

@@ -195,8 +195,9 @@ class Outline:
 
     def _check_read(self, read: Read) -> None:
         check_name(read)
-        index = number(read.name) if read.form == COPY_FROM else None
-        if index is not None and not 0 <= index < len(self.stages):
+        index = number(read.name)
+        known = read.form != COPY_FROM and self.options.context(read.name) is not None
+        if index is not None and not known and not 0 <= index < len(self.stages):
             raise BuildError(
                 f"{read.form}{read.name}: there is no stage of that number",
                 hint=f"the stages have the numbers 0 to {len(self.stages) - 1}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 
 from ..errors import BuildError
@@ -53,6 +52,8 @@ def _number(text: str) -> int | None:
 def _is_address(text: str) -> bool:
     text = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     try:
+        import ipaddress  # few ports have an address
+
         ipaddress.ip_address(text)
     except ValueError:
         return False

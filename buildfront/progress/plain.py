@@ -70,7 +70,8 @@ class Plain:
                 used = usage_text(event.data.get("usage"))
                 self._write(f"#{number} DONE {event.data['seconds']:.1f}s{used and f' ({used})'}\n")
             else:
-                self._write(f"#{number} ERROR: {visible(str(event.data['error']))}\n")
+                head = "" if step in self._began else f"#{number} {self._title(event, step)}\n"
+                self._write(f"{head}#{number} ERROR: {visible(str(event.data['error']))}\n")
 
     def _output(self, number: int, step: int, stream: str, data: bytes) -> None:
         self._kept = None  # it has times in it, which differ from build to build

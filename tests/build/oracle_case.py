@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import zstandard
+from web_servers import GIT, answer_git
 
 CASES = Path(__file__).parent.parent.parent / "testdata" / "oracle"
 SOURCE_TIME = 981173106
@@ -132,7 +133,6 @@ class Case:
     def _run_script(self, name: str, directory: Path) -> None:
         if not (self.source / name).exists():
             return
-        who = {"NAME": "A", "EMAIL": "a@example.org", "DATE": "2001-02-03T04:05:06Z"}
         env = {
             "PATH": os.environ["PATH"],
             "TZ": "UTC",
@@ -140,9 +140,7 @@ class Case:
             "HOME": str(self.place),
             "HTTP": str(self.place / "http"),
             "CONTEXTS": str(self.place / "contexts"),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": "/dev/null",
-            **{f"GIT_{role}_{key}": value for role in ("AUTHOR", "COMMITTER") for key, value in who.items()},
+            **GIT,
         }
         command = ["sh", "-eu", str(self.source / name)]
         done = subprocess.run(command, cwd=directory, env=env, capture_output=True, check=False)
@@ -230,7 +228,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if case is None:
             return self._send(404, b"no", {})
         if rest.startswith("git/"):
-            return self._git(case, rest[3:], query)
+            return answer_git(self, case.place / "git", rest[3:], uploadpack__allowAnySHA1InWant="true")
         rest = "/" + urllib.parse.unquote(rest)
         table = case.toml.get("http", {})
         entry = table.get(f"{rest}?{query}") if query else None
@@ -258,38 +256,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD" and status != 304:
             self.wfile.write(body)
-
-    def _git(self, case: Case, path: str, query: str) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.headers.get("Transfer-Encoding") == "chunked":
-            body = b""
-            while size := int(self.rfile.readline(), 16):
-                body += self.rfile.read(size)
-                self.rfile.readline()
-            self.rfile.readline()
-        env = {
-            "PATH": os.environ["PATH"],
-            "GIT_PROJECT_ROOT": str(case.place / "git"),
-            "GIT_HTTP_EXPORT_ALL": "1",
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "REQUEST_METHOD": self.command,
-            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
-            "CONTENT_LENGTH": str(len(body)),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
-            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_CONFIG_COUNT": "2",
-            "GIT_CONFIG_KEY_0": "safe.directory",
-            "GIT_CONFIG_VALUE_0": "*",
-            "GIT_CONFIG_KEY_1": "uploadpack.allowAnySHA1InWant",
-            "GIT_CONFIG_VALUE_1": "true",
-        }
-        done = subprocess.run(["git", "http-backend"], input=body, env=env, capture_output=True, check=False)
-        head, _, rest = done.stdout.partition(b"\r\n\r\n")
-        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n") if ": " in line)
-        status = int(headers.pop("Status", "200").split()[0])
-        headers.pop("Content-Length", None)
-        self._send(status, rest, headers)
 
 
 # images

@@ -58,6 +58,19 @@ def test_a_changed_base_reruns_all(box, busybox_tar, tmp_path) -> None:
     assert box.ran(context) == ["RUN echo 1"]
 
 
+def test_steps_that_stages_have_in_common_are_carried_out_once(box) -> None:
+    same = (
+        "WORKDIR /work\nCOPY a.txt ./\nCOPY --link a.txt /linked\nRUN cat /proc/sys/kernel/random/uuid > n\n"
+    )
+    text = "".join(f"FROM box AS {name}\n{same}RUN cp n /{name}\n" for name in ("a", "b", "c"))
+    text += "FROM box\n" + "".join(f"COPY --from={name} /{name} /\n" for name in ("a", "b", "c"))
+    context = box.context(text, a_txt="a")
+    for more in ([], ["--no-cache"]):
+        out = box.files(context, "--jobs", "3", *more)
+        assert len({(out / name).read_text() for name in ("a", "b", "c")}) == 1
+        assert box.ran(context) == []
+
+
 def test_a_stage_that_ran_again_with_the_same_files_keeps_what_copies_from_it(box) -> None:
     text = "FROM box AS a\nCOPY note.txt /note\nRUN echo same > /out\nFROM box\nCOPY --from=a /out /out\nRUN cat /out\n"
     context = box.context(text, note_txt="1")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -307,3 +308,25 @@ def test_the_seconds_that_a_late_list_of_dependencies_costs(box) -> None:
     box.build(context)
     (after,) = json.loads(box(*args).stdout)["warnings"]
     assert "(line 3, " in after["detail"] and " s the last time): copy package.json" in after["detail"]
+
+
+def test_a_context_that_is_an_archive(box, tmp_path) -> None:
+    context = box.context(BAD, a="1")
+    with tarfile.open(tmp_path / "context.tar", "w") as tar:
+        tar.add(context, ".")
+    done = box("check", "--format", "github", tmp_path / "context.tar")
+    assert done.stdout.startswith("::warning file=Dockerfile,line=1,endLine=1,title=StageNameCasing::")
+    refused = box("check", "--fix", tmp_path / "context.tar", check=False)
+    assert refused.returncode == 1 and "no file that can be changed" in refused.stderr
+    assert list((box.store / "tmp").iterdir()) == []
+
+
+def test_a_dockerfile_elsewhere_is_named_by_its_path(box, tmp_path) -> None:
+    context = box.context("FROM box\n")
+    (tmp_path / "else where").mkdir()
+    file = tmp_path / "else where" / "My%Dockerfile"
+    file.write_text("FROM box as a\n")
+    done = box("check", "--format", "github", "-f", "else where/My%Dockerfile", context, cwd=tmp_path)
+    assert done.stdout.startswith("::warning file=else where/My%25Dockerfile,line=1,")
+    box("check", "--fix", "-f", "else where/My%Dockerfile", context, cwd=tmp_path)
+    assert file.read_text() == "FROM box AS a\n"

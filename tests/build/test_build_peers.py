@@ -39,6 +39,10 @@ CASES = {
         "FROM box AS one\nRUN mkdir /o && echo x > /o/x && mkdir -m 700 /o/d && chmod 750 /o && "
         "chown -R bob /o\nFROM box\nCOPY --from=one /o /o\nCOPY --from=one /o /new/\n"
     ),
+    "owners-from-a-stage": (
+        "FROM box AS one\nRUN mkdir -p /o/d && echo x > /o/d/x && ln -s x /o/d/l && chown -R 9:9 /o\n"
+        "FROM box\nCOPY --from=one --chown=bob /o /n/\nCOPY --from=one --chown=5:6 /o/d/x /p/q\n"
+    ),
     "config": (
         'FROM box\nENV A=1 B="$A two"\nLABEL l=v\nEXPOSE 80 53/udp\nVOLUME /v\nUSER bob:wheel\n'
         "WORKDIR /home\nWORKDIR bob\n"

@@ -187,10 +187,12 @@ REFUSED_TEXTS = {
     "type=tmpfs,target=/x\0y": "null byte",
     "target=/x,source=/a\0b": "null byte",
     "type=cache,target=/x,id=a\0b": "null byte",
-    "target=/x,from=last": "later or does not exist",
-    "target=/x,from=this": "later or does not exist",
-    "target=/x,from=1": "later or does not exist",
-    f"target=/x,from={LONG}": "later or does not exist",
+    "target=/x,from=last": "comes later",
+    "target=/x,from=this": "in a circle",
+    "target=/x,from=1": "in a circle",
+    f"target=/x,from={LONG}": "no stage of that number",
+    "target=/x,from=../../etc": "invalid image reference",
+    "target=/x,from=/etc": "invalid image reference",
     "target=/x,from=$PROC": "takes no variable",
     f"type=cache,target=/x,uid={LONG}": "a number is wanted",
     "type=cache,target=/x,gid=4294967295": "a number is wanted",
@@ -324,7 +326,6 @@ REFUSED = {
     "target=/m,source=chain": "is not in the build context",
     "target=/m,source=loop": "is not in the build context",
     "target=/m,source=magic": "is not in the build context",
-    "target=/m,source=socket": "a socket",
     "target=/m,source=ignored": "dockerignore leaves it out",
     "target=/m,source=x/../ignored": "dockerignore leaves it out",
     "target=/m,source=link-ignored": "dockerignore leaves it out",
@@ -334,8 +335,6 @@ REFUSED = {
     "target=/m,source=deep/up/private/key": "dockerignore leaves it out",
     # images
     "target=/m,from=localhost:1/nothing": "can't be reached",
-    "target=/m,from=../../etc": "invalid image reference",
-    "target=/m,from={victim}": "invalid image reference",
 }
 """The text of a flag, and what is said of it."""
 

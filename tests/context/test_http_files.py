@@ -158,11 +158,22 @@ def test_a_file_that_changed_meanwhile_is_fetched_from_the_beginning(web: Site, 
     assert (Path(found.directory) / "f").read_bytes() == b"b" * 1000
 
 
-def test_a_server_that_always_breaks_off_is_an_error(web: Site, remote: Make) -> None:
-    web.pages["/f"] = Page(DATA, {"ETag": '"a"'}, cut=[10] + [0] * 20, ranges=True)
+@pytest.mark.parametrize(
+    ("headers", "cut", "most"),
+    [
+        ({"ETag": '"a"'}, [10] + [0] * 20, http_body._TRIES + 1),
+        ({}, [10] * 200, http_body._TRIES + 1),
+        ({"ETag": '"a"'}, [1] * 200, http_body._MOST_TRIES),
+    ],
+    ids=["nothing more", "the same again", "a byte each time"],
+)
+def test_a_server_that_always_breaks_off_is_an_error(
+    web: Site, remote: Make, headers: dict[str, str], cut: list[int], most: int
+) -> None:
+    web.pages["/f"] = Page(DATA, headers, cut=cut, ranges=True)
     with pytest.raises(BuildError, match=r"/f can't be fetched: .*closed connection"):
         remote().fetch(f"{web.url}/f", "f")
-    assert len(web.seen) <= http_body._TRIES + 1
+    assert len(web.seen) <= most
 
 
 def test_a_file_that_is_compressed_for_the_way_is_uncompressed(web: Site, remote: Make) -> None:

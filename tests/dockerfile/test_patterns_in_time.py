@@ -64,7 +64,9 @@ def test_a_deep_tree_costs_each_name_once() -> None:
 
 
 def test_more_patterns_than_can_be_held_are_refused() -> None:
-    with pytest.raises(BuildError, match=r"line \d+: the patterns with wildcards are too many or too long"):
+    with pytest.raises(
+        BuildError, match=r"\.dockerignore: the patterns with wildcards are too many or too long"
+    ):
         ignore.parse("\n".join(f"*{n}*" for n in range(LARGEST // 4)))
     with pytest.raises(BuildError, match="too many or too long"):
         ignore.parse("\n".join(f"*[{chr(n)}-{chr(n + 9)}]" for n in range(500, 20_000)))

@@ -77,6 +77,18 @@ def test_a_failed_step_is_told_after_its_last_line() -> None:
     assert out.getvalue().splitlines()[-2:] == [f"#{TWO + 1} sec", f"#{TWO + 1} ERROR: exit status 1"]
 
 
+def test_a_step_that_failed_before_it_started_is_told_with_its_title() -> None:
+    out = io.StringIO()
+    progress = Plain(out)
+    for event in (BUILD[0], Event("failed", TWO, "RUN two", {"error": "a file is missing"})):
+        progress(event)
+    number = f"#{TWO + 1}"
+    assert out.getvalue().splitlines() == [
+        f"{number} [base 3/3] RUN two",
+        f"{number} ERROR: a file is missing",
+    ]
+
+
 def test_rawjson_objects_of_a_build() -> None:
     out = io.StringIO()
     progress = RawJson(out)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from ..instructions import From, Instruction
-from ..parse import parse_document
-from ..second_opinion import disagreements
 from .collected import Report
 from .findings import Fix
-from .rules import OWN
 from .source_text import SourceText
 
 _RESERVED = ("context", "scratch")
@@ -59,12 +56,3 @@ def check_casing(items: list[Instruction], source: SourceText, report: Report) -
             item.source,
             fix=Fix((edit,)) if edit else None,
         )
-
-
-def check_other_readers(text: str, file: str, report: Report) -> None:
-    """Note instructions that dockerfile-parse sees otherwise."""
-    name = OWN + "OtherReaders"
-    if not report.on(name):
-        return
-    for found in disagreements(text, parse_document(text, file)):
-        report.add(name, f"dockerfile-parse sees other instructions: {found.why}", found.source)

@@ -10,7 +10,7 @@ from ..instructions import Arg, From, Instruction, Pairs
 from ..parse import parse, trigger
 from .check_settings import CheckSettings, settings_of
 from .collected import Report
-from .file_rules import check_casing, check_other_readers, check_stage_names
+from .file_rules import check_casing, check_stage_names
 from .from_platform import check_platform
 from .lint_options import LintOptions, LintResult
 from .parse_rules import check_forms
@@ -89,7 +89,6 @@ def _check(
         raise BuildError("the Dockerfile has no FROM", hint="start it with FROM IMAGE or FROM scratch")
     check_stage_names(items, report)
     check_casing(items, source, report)
-    check_other_readers(text, file, report)
     special = {item.source.start: report.settings.above(item.comments) for item in items if item.comments}
     stages = Stages(items, options, source, special, report)
     _Walk(stages, special, source, report).check()

@@ -9,6 +9,7 @@ from .check_settings import CheckSettings
 from .collected import Report
 from .copy_rules import CopyRules
 from .image_rules import check_base_names, check_user
+from .other_readers import check_other_readers
 from .package_rules import check_packages
 from .run_rules import check_script
 from .run_script import RunScript
@@ -33,7 +34,8 @@ class OwnRules:
         return self._special.get(item.source.start, self._report.settings)
 
     def images(self, checked: set[int], scopes: Mapping[int, Scope]) -> None:
-        """Check the base images, and the user of the last stage."""
+        """Check the base images, the user of the last stage, and the file as a whole."""
+        check_other_readers(self._source.text, self._source.file, self._report)
         options = self._stages.options
         for stage in self._stages.list:
             if stage.index in checked and stage.base is None and stage.image != SCRATCH:

@@ -174,13 +174,17 @@ _Test = Callable[[RunScript, Mapping[str, str]], _Culprit]
 
 
 def _apt_lists(script: RunScript, env: Mapping[str, str]) -> _Culprit:
+    culprit: _Culprit = None
     for command in script.commands:
         found = command.unwrapped()
-        if found.program in ("apt-get", "apt") and _verb(found) == "update":
-            if script.removes(_LISTS) or script.mounts(_LISTS):
-                return None
-            return command, f"{found.program} update leaves {_LISTS} in the layer"
-    return None
+        if found.program not in ("apt-get", "apt"):
+            continue
+        verb = _verb(found)
+        if verb in ("dist-clean", "distclean"):
+            culprit = None
+        elif verb == "update" and culprit is None:
+            culprit = command, f"{found.program} update leaves {_LISTS} in the layer"
+    return None if culprit is None or script.removes(_LISTS) or script.mounts(_LISTS) else culprit
 
 
 def _rpm_caches(script: RunScript, env: Mapping[str, str]) -> _Culprit:

@@ -8,13 +8,14 @@ from typing import Any
 from urllib.parse import quote
 
 from ...errors import BuildError, SourceRange
-from ...text import SURROGATE
+from ...text import SURROGATE, visible
 from ...version import __version__
 from .findings import Edit, LintFinding
 from .rules import RULES
 from .source_text import SourceText
 
 _BUILD_ERROR = "BuildError"
+_LONGEST_ESCAPE = len("\\U0010ffff")
 _SARIF_SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 
 
@@ -63,6 +64,11 @@ def lint_json(
     out: dict[str, Any] = {"warnings": warnings, "sources": [source_info(text, file)]}
     if error is not None:
         out["buildError"] = {"message": plain(error.what), "location": location(error.where)}
+        if full and error.others:
+            others = [
+                {"message": plain(item.what), "location": location(item.where)} for item in error.others
+            ]
+            out["buildErrors"] = others
     return out
 
 
@@ -90,14 +96,14 @@ def sarif(
     results = [_sarif_result(found, used.index(found.rule), artifact, source) for found in findings]
     if error is not None:
         rules.append({"id": _BUILD_ERROR, "shortDescription": {"text": "The Dockerfile can't be built"}})
-        where = error.where or SourceRange(path, 1, 1)
+    for item in _all(error):
         results.append(
             {
                 "ruleId": _BUILD_ERROR,
                 "ruleIndex": len(used),
                 "level": "error",
-                "message": {"text": plain(error.what)},
-                "locations": [_sarif_place(where, artifact)],
+                "message": {"text": plain(item.what)},
+                "locations": [_sarif_place(item.where or SourceRange(path, 1, 1), artifact)],
             }
         )
     driver = {"name": "buildfront", "version": __version__, "rules": rules}
@@ -156,8 +162,12 @@ def github_annotations(
     """Return the findings as commands of GitHub's workflows, one a line."""
     for found in findings:
         yield _annotation(found.level, path, found.where, found.rule, found.message)
-    if error is not None:
-        yield _annotation("error", path, error.where, _BUILD_ERROR, error.what)
+    for item in _all(error):
+        yield _annotation("error", path, item.where, _BUILD_ERROR, item.what)
+
+
+def _all(error: BuildError | None) -> tuple[BuildError, ...]:
+    return () if error is None else (error, *error.others)
 
 
 def _annotation(level: str, path: str, where: SourceRange | None, title: str, message: str) -> str:
@@ -172,6 +182,8 @@ def _annotation(level: str, path: str, where: SourceRange | None, title: str, me
 
 
 def _escaped(text: str, more: str = "") -> str:
+    """Return a text as a value of a command; it may be long, and nothing in it controls the terminal of a log."""
+    text = visible(text, len(text) * _LONGEST_ESCAPE + 1, keep="\t\r\n")
     for char in "%\r\n" + more:
         text = text.replace(char, f"%{ord(char):02X}")
-    return plain(text)
+    return text

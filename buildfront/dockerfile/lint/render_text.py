@@ -79,7 +79,11 @@ def excerpt(lines: list[str], where: SourceRange) -> str:
 
 
 def error_text(error: BuildError, text: str) -> str:
-    """Return the error that ended a check, in the form of a finding."""
+    """Return the error that ended a check, and further ones, in the form of findings."""
+    return "\n".join(_one_error(item, text) for item in (error, *error.others))
+
+
+def _one_error(error: BuildError, text: str) -> str:
     out = visible(error.what) + (f" ({visible(error.hint)})" if error.hint else "")
     if error.where is None:
         return out + "\n"

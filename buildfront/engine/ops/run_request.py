@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import stat
 from collections.abc import Iterable
@@ -77,6 +76,8 @@ def _insecure(request: run_step.RunRequest) -> run_step.RunRequest:
 
 def _present(names: Iterable[str]) -> list[str]:
     """Return the paths of those devices that this machine has and that can be used."""
+    import glob  # few steps need it
+
     found = []
     for path in (path for name in names for path in sorted(glob.glob(f"/dev/{name}"))):
         try:

@@ -287,3 +287,27 @@ def test_commands_for_github() -> None:
         "'as' and 'FROM' keywords' casing do not match",
         "::error file=a%3Ab%2Cc/Dockerfile,line=3,endLine=3,title=BuildError::50%25 of a:b,%0Ano",
     ]
+
+
+def test_a_command_for_github_is_one_line_and_controls_nothing() -> None:
+    text = "::error::no\r\n::stop-commands::x\x1b[2J\x85\u2028\u202e\udcff%0A ä"
+    error = BuildError(text, where=SourceRange("D", 1, 1))
+    (line,) = github_annotations((), error, "a\n::b\x1b/D")
+    assert line == (
+        "::error file=a%0A%3A%3Ab\\x1b/D,line=1,endLine=1,title=BuildError::"
+        r"::error::no%0D%0A::stop-commands::x\x1b[2J\x85\u2028\u202e\xff%250A ä"
+    )
+
+
+def test_several_mistakes_are_told_at_once() -> None:
+    text = "FROM scratch\nWHAT\nCOPY --form=a b /\n"
+    result = lint(text)
+    assert result.error is not None and result.error.others
+    count = 1 + len(result.error.others)
+    assert error_text(result.error, text).count("Dockerfile:") == count
+    assert len(list(github_annotations((), result.error, "D"))) == count
+    log = sarif((), result.error, text, "D")
+    jsonschema.validate(log, SARIF)
+    assert len(log["runs"][0]["results"]) == count
+    assert "buildErrors" not in lint_json((), result.error, text, "D", full=False)
+    assert len(lint_json((), result.error, text, "D", full=True)["buildErrors"]) == count - 1

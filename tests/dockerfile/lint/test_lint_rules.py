@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from buildfront.dockerfile import ignore
@@ -74,6 +77,8 @@ def test_every_rule_but_one_has_examples() -> None:
         ("CacheInLayer", "apt-get update && rm -rf /var/lib/apt", []),
         ("CacheInLayer", "apt-get update && rm -rf /tmp", [(2, 5)]),
         ("CacheInLayer", "--mount=type=cache,target=/var/lib/apt apt-get update", []),
+        ("CacheInLayer", "apt-get update; apt-get install -y a; apt-get dist-clean", []),
+        ("CacheInLayer", "apt update && apt distclean && apt update", [(2, 36)]),
         ("CacheInLayer", "dnf -y install a && dnf clean all", []),
         ("CacheInLayer", "yum -y install a", [(2, 5)]),
         ("CacheInLayer", "pip install a; python3 -m pip install b", [(2, 5)]),
@@ -184,3 +189,12 @@ def test_a_user_of_a_base_image_that_is_known() -> None:
     text = "FROM a:1\nRUN id\n"
     assert [item.where.start for item in found("RootUser", text, bases={"a:1": {"config": {}}})] == [1]
     assert found("RootUser", text, bases={"a:1": {"config": {"User": "app"}}}) == []
+
+
+def test_a_build_does_not_load_the_rules_that_are_off() -> None:
+    code = (
+        "import sys; from buildfront.dockerfile.lint import lint; lint('FROM a\\nRUN sudo b\\n')\n"
+        "print(*[name for name in sys.modules if name.endswith(('own_rules', '.script', 'sarif', 'difflib'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == []
