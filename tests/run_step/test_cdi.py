@@ -127,7 +127,7 @@ def test_a_vendors_example(ask, facts):
     assert mounts["/run/vendor"]["options"] == ["rbind", "private"]
     hook = {key: value for key, value in GPU["containerEdits"]["hooks"][0].items() if key != "hookName"}
     assert made.spec["hooks"] == {"createContainer": [hook]}
-    assert made.spec["process"]["user"]["additionalGids"] == [44]
+    assert made.spec["process"]["user"]["additionalGids"] == [0, 44]
     assert "annotations" not in made.spec and made.warnings == ()
 
 
@@ -160,7 +160,7 @@ def test_what_is_null_is_not_there(ask, facts):
     spec = edited(mounts=None, hooks=None, additionalGIDs=[7]) | {"annotations": None}
     made = plan(ask(devices=("vendor.com/gpu=0",)), replace(facts, cdi_specs=files(spec)))
     assert "hooks" not in made.spec
-    assert made.spec["process"]["user"]["additionalGids"] == [7]
+    assert made.spec["process"]["user"]["additionalGids"] == [0, 7]
 
 
 def wrong(**changes):
@@ -545,9 +545,9 @@ def test_the_additional_groups_of_a_device(ask, facts):
     spec = edited(additionalGids=[0, 7, 44])
     facts = replace(facts, cdi_specs=files(spec))
     made = plan(ask(devices=("vendor.com/gpu=0",), user="bob", group_add=("44",)), facts)
-    assert made.spec["process"]["user"]["additionalGids"] == [7, 29, 44, 50]
+    assert made.spec["process"]["user"]["additionalGids"] == [7, 29, 44, 50, 1000]
     rootless = plan(ask(devices=("vendor.com/gpu=0",), isolation="rootless"), facts)
-    assert "additionalGids" not in rootless.spec["process"]["user"]
+    assert rootless.spec["process"]["user"]["additionalGids"] == [0]
     assert "CDI's groups (7, 44) are left out: rootless steps have no additional groups" in rootless.warnings
     one = replace(facts, uid=1000, gid=1000)
     with pytest.raises(HostError, match="CDI's group 7 does not exist in the step's user namespace"):

@@ -352,7 +352,7 @@ def test_numbers_need_no_files_at_all(rootfs):
 @row("S15")
 def test_the_steps_user_wins_and_home_is_set_once(ask, host):
     made = plan(ask(user="bob", image_user="nohome"), host)
-    assert made.spec["process"]["user"] == {"uid": 1000, "gid": 1000, "additionalGids": [29, 50]}
+    assert made.spec["process"]["user"] == {"uid": 1000, "gid": 1000, "additionalGids": [29, 50, 1000]}
     assert "HOME=/home/bob" in env_of(made)
     assert plan(ask(image_user="nohome"), host).spec["process"]["user"]["uid"] == 1001
     kept = plan(ask(user="bob", env=("HOME=/x",)), host)

@@ -291,7 +291,7 @@ def test_groups_that_cannot_be_set_without_setgroups(ask, host, rootfs, isolatio
 def test_the_builders_own_groups_as_the_namespace_has_them(ask, host):
     facts = user_host(host, groups=(100005, 1000, 27))
     made = plan(ask(isolation="rootless", network="host", group_add=("keep-groups",)), facts)
-    assert made.spec["process"]["user"]["additionalGids"] == [6, 27]
+    assert made.spec["process"]["user"]["additionalGids"] == [0, 6, 27]
 
 
 @row("S67")
@@ -300,6 +300,6 @@ def test_steps_of_root_with_a_user_namespace_keep_theirs(ask, host):
 
     maps = {"uid_map": (IDMapping(0, 100000, 1000),), "gid_map": (IDMapping(0, 100000, 1000),)}
     made = plan(ask(user="0", group_add=("50",), **maps), host)
-    assert made.spec["process"]["user"]["additionalGids"] == [50]
+    assert made.spec["process"]["user"]["additionalGids"] == [0, 50]
     with pytest.raises(HostError, match="group 5000 does not exist"):
         plan(ask(user="0", group_add=("5000",), **maps), host)
