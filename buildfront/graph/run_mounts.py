@@ -54,28 +54,29 @@ def resolve(flag: MountFlag, expand: Callable[[str], str], cwd: str) -> Mount:
     read_only = syntax.flag(text, "readonly", fields.get("readonly", "true" if kind == "bind" else "false"))
     if "readwrite" in fields:
         read_only = not syntax.flag(text, "readwrite", fields["readwrite"])
-    if kind == "cache" and "source" in fields and "from" not in fields:
-        raise BuildError(
-            f"RUN --mount={text}: a source without from: a new cache is empty",
-            hint="name the stage or image that it starts with by from",
-        )
     sharing = fields.get("sharing", "shared").lower()
     if sharing not in syntax.SHARING:
         hint = nearest(sharing, syntax.SHARING) or f"known are {', '.join(syntax.SHARING)}"
         raise BuildError(f"RUN --mount={text}: unknown sharing {sharing!r}", hint=hint)
+    mode = syntax.mode(text, fields["mode"]) & _MODES.get(kind, 0o777) if "mode" in fields else None
+    uid = syntax.number(text, "uid", fields["uid"]) if "uid" in fields else None
+    gid = syntax.number(text, "gid", fields["gid"]) if "gid" in fields else None
+    source = posixpath.normpath("/" + fields.get("source", "/").lstrip("/"))
+    if kind == "cache" and source != "/":
+        mode = uid = gid = None  # they are for a new cache's top, which is not mounted then; as in BuildKit
     return Mount(
         kind=kind,
         target=target,
-        source=posixpath.normpath("/" + fields.get("source", "/").lstrip("/")),
+        source=source,
         read_only=read_only and kind in ("bind", "cache", "tmpfs"),
         id=_identity(text, kind, fields),
         sharing=sharing,
         env=fields.get("env", "") if kind == "secret" else "",
         required=syntax.flag(text, "required", fields.get("required", "false")),
         size=syntax.size(text, fields["size"]) if "size" in fields else 0,
-        mode=syntax.mode(text, fields["mode"]) & _MODES.get(kind, 0o777) if "mode" in fields else None,
-        uid=syntax.number(text, "uid", fields["uid"]) if "uid" in fields else None,
-        gid=syntax.number(text, "gid", fields["gid"]) if "gid" in fields else None,
+        mode=mode,
+        uid=uid,
+        gid=gid,
     )
 
 

@@ -164,6 +164,8 @@ def test_names_can_t_be_looked_up_with_link_and_on_scratch(box: Any) -> None:
         assert (
             "--chown=bob: the name 'bob' can't be looked up" in done.stderr and "use numbers" in done.stderr
         )
+    done = box.build(box.context("FROM scratch\nUSER bob\nWORKDIR /home/bob\n"), check=False)
+    assert done.returncode and "Dockerfile:3" in done.stderr and "'bob' can't be looked up" in done.stderr
     text = "FROM scratch\nCOPY passwd /etc/passwd\nCOPY --chown=bob file /x\n"
     out = box.files(box.context(text, file="text", passwd="bob:x:7:8::/:/\n"))
     assert ((out / "x").stat().st_uid, (out / "x").stat().st_gid) == (7, 8)

@@ -291,3 +291,29 @@ def test_who_is_killed_gives_its_locked_cache_back(place_of, way, request) -> No
     until(lambda: processes(nap) == [], "processes of the step are left")
     assert (place.cache("held") / "log").read_text() == "waited\n" * 2
     assert [row.name for row in place.cache("held").parent.parent.iterdir() if row.is_dir()] == ["0"]
+
+
+PART = """\
+FROM box
+RUN --mount=type=cache,id=parts,target=/c mkdir -p /c/in/it && echo kept > /c/in/it/file && ln -s /etc /c/out
+RUN --mount=type=cache,id=parts,source=in/it,target=/part cat /part/file; echo more >> /part/file
+RUN --mount=type=cache,id=parts,target=/c --mount=type=cache,id=parts,source=/in,target=/part cat /part/it/file
+"""
+
+
+@pytest.mark.parametrize("way", [CHROOT, AS_USER[-1]], ids=str)
+def test_a_source_without_from_is_a_directory_in_the_cache(place_of, way) -> None:
+    place = place_of(way, "overlay")
+    printed = [
+        lines for title, lines in place.printed(place.context(PART)).items() if title.startswith("RUN")
+    ]
+    assert printed[1:] == [["kept"], ["kept", "more"]]
+
+
+@pytest.mark.parametrize("part", ["none", "out", "in/it/file/x"])
+def test_a_part_that_the_cache_does_not_have_is_an_error(place_of, part: str) -> None:
+    place = place_of(CHROOT, "overlay")
+    text = PART + f"RUN --mount=type=cache,id=parts,source={part},target=/part cat /part/passwd\n"
+    done = place.build(place.context(text), check=False)
+    assert done.returncode == 1
+    assert "in the cache" in done.stderr and ":5" in done.stderr

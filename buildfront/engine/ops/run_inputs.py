@@ -120,9 +120,9 @@ class RunInputs:
     def open(self, op: RunOp, places: Iterable[str] = ()) -> run_step.Inputs:
         """Open all that the mounts need. Raise Cancelled when the build was stopped while a cache was waited for.
 
-        ``places`` are the places of all mounts of the step. A shared cache with other mounts below it is locked: a
-        step that puts a link in the way at the right moment would make an OCI runtime create the places of those
-        mounts on the host.
+        ``places`` are the places of all mounts of the step. A shared cache is locked if other mounts lie below
+        it, or if only a part of it is mounted: a step that puts a link in the way at the right moment would make an OCI
+        runtime create the places of those mounts on the host, or lead this mount out of the cache.
         """
         sources = {
             source_name(number): self._bind(mount)
@@ -143,7 +143,10 @@ class RunInputs:
             # Two mounts of one cache take it once, in the stricter way: a locked one would wait for itself.
             strictest = max((mount for _, mount in mounts), key=lambda mount: SHARING.index(mount.sharing))
             sharing = strictest.sharing
-            crowded = any(place.startswith(f"{mount.target}/") for _, mount in mounts for place in places)
+            crowded = any(
+                _part_of_cache(mount) != "/" or any(place.startswith(f"{mount.target}/") for place in places)
+                for _, mount in mounts
+            )
             if crowded and sharing == "shared":
                 sharing = "locked"
             taken = self._session.store.caches.take(
@@ -154,7 +157,8 @@ class RunInputs:
             self._stack.callback(taken.close)
             locks.append(taken.lock)
             names = [source_name(number) for number, _ in mounts]
-            sources |= dict.fromkeys(names, taken.path)
+            for number, mount in mounts:
+                sources[source_name(number)] = _inside(taken.path, _part_of_cache(mount), "the cache")
             if sharing == "shared":
                 shared.update(names)
         options = self._state.options
@@ -204,7 +208,12 @@ class RunInputs:
             os.chmod(path, mount.mode)
 
 
-def _inside(root: str, path: str) -> str:
+def _part_of_cache(mount: Mount) -> str:
+    """Return what is mounted of a cache: without ``from``, its source is a directory in it."""
+    return mount.source if mount.origin is None else "/"
+
+
+def _inside(root: str, path: str, tree_name: str = "the stage or image it is mounted from") -> str:
     """Return the real path of ``path`` in a tree of the store, links resolved inside it. Raise BuildError for none."""
     with Root(root) as tree:
         try:
@@ -214,9 +223,5 @@ def _inside(root: str, path: str) -> str:
             finally:
                 os.close(fd)
         except OSError as error:
-            shown = (
-                "the build context"
-                if path.startswith("/content")
-                else "the stage or image it is mounted from"
-            )
+            shown = "the build context" if path.startswith("/content") else tree_name
             raise BuildError(f"{path} can't be mounted: {error.strerror} in {shown}") from None

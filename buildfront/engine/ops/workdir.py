@@ -46,19 +46,28 @@ class WorkdirOperation:
         """Make the directory."""
         build.report.start(self.step)
         key = key_for(build.state, self, ())
-        return build.change(self.step, key, partial(make_directory, self.op))
+        before = build.state.parent(self.step)
+        empty = before.snapshot is None and before.base is None
+        return build.change(self.step, key, partial(make_directory, self.op, empty=empty))
 
 
-def make_directory(op: WorkdirOp, root: Root) -> bool:
+def make_directory(op: WorkdirOp, root: Root, *, empty: bool = False) -> bool:
     """Make the directory, and return whether anything had to be made.
 
-    It belongs to the user, or to root where the image does not know that user. Raise BuildError where a file is in the
-    way.
+    It belongs to the user, or to root where the image does not know that user. ``empty``: the root filesystem is that
+    of ``FROM scratch``, in which, as in BuildKit, no name can be looked up.
+
+    Raise BuildError for such a name, and where a file is in the way.
     """
     try:
-        found, _ = find_owner(root, op.user)
+        found, _ = find_owner(None if empty else root, op.user)
         uid, gid = found or (0, 0)
     except BuildError:
+        if empty:
+            raise BuildError(
+                f"WORKDIR {op.path}: its user {op.user!r} can't be looked up in an empty root filesystem",
+                hint="use numbers, as in USER 1000:1000, or copy something before",
+            ) from None
         uid = gid = 0
     try:
         made = root.make_dirs(op.path, 0o755, uid, gid)

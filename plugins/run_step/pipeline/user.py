@@ -59,11 +59,11 @@ def _id(text: str) -> int | None:
 def resolve(root: Root, text: str) -> Identity:
     """Resolve ``name``, ``uid``, ``name:group``, ``uid:gid`` or nothing (root).
 
+    An empty group after the colon is as none, and an empty user is root, as in current builders.
+
     Raises RequestError for an unknown name; it names the file that was read.
     """
-    who, colon, group_text = text.partition(":")
-    if colon and not group_text:
-        raise RequestError(f"user {text!r}: a group is missing after the colon")
+    who, _, group_text = text.partition(":")
     who = who or "0"
     number = _number(who, "user")
     uid, gid, home, name = number or 0, 0, "/", ""
