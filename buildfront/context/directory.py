@@ -69,10 +69,10 @@ def open_source(path: str, dockerfile: str, ignorefile: str, places: Places) -> 
                     hint="leave one of them out",
                 )
             text = _text(stream, "the Dockerfile on standard input" if path == "-" else place.name)
-        patterns = _ignore(place.directory, "", ignorefile)
+        patterns = _ignore(place.directory, "", ignorefile, local=False)
         return Source(text, place.name, _context(place.directory, patterns), local=False)
     directory = place.directory
-    file, text, name = _read_dockerfile(directory, dockerfile, inside=place.fetched)
+    file, text, name = _read_dockerfile(directory, dockerfile, inside=place.fetched, local=place.local)
     looked_at = [
         *_dockerfile_paths(directory, dockerfile, inside=place.fetched),
         *_ignore_paths(directory, file, ignorefile),
@@ -80,7 +80,7 @@ def open_source(path: str, dockerfile: str, ignorefile: str, places: Places) -> 
     return Source(
         text,
         name,
-        _context(directory, _ignore(directory, file, ignorefile)),
+        _context(directory, _ignore(directory, file, ignorefile, local=place.local)),
         tuple(os.path.abspath(item) for item in looked_at),
         local=place.local and dockerfile != "-",
     )
@@ -108,7 +108,7 @@ def _dockerfile_paths(directory: str, dockerfile: str, *, inside: bool) -> list[
     return [dockerfile] if os.path.isabs(dockerfile) else [dockerfile, os.path.join(directory, dockerfile)]
 
 
-def _read_dockerfile(directory: str, dockerfile: str, *, inside: bool) -> tuple[str, str, str]:
+def _read_dockerfile(directory: str, dockerfile: str, *, inside: bool, local: bool) -> tuple[str, str, str]:
     if dockerfile == "-":
         try:
             return "", _text(standard_input(), "the Dockerfile on standard input"), "-"
@@ -116,7 +116,7 @@ def _read_dockerfile(directory: str, dockerfile: str, *, inside: bool) -> tuple[
             raise BuildError(f"standard input can't be read: {error.strerror}") from None
     for path in _dockerfile_paths(directory, dockerfile, inside=inside):
         try:
-            text = _read(directory, path, given=path == dockerfile)
+            text = _read(directory, path, given=path == dockerfile, local=local)
             return path, text, dockerfile if dockerfile else os.path.basename(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
@@ -134,8 +134,11 @@ def _read_dockerfile(directory: str, dockerfile: str, *, inside: bool) -> tuple[
     )
 
 
-def _read(directory: str, path: str, *, given: bool) -> str:
+def _read(directory: str, path: str, *, given: bool, local: bool) -> str:
     """Return a file's text. One that the user did not name belongs to the context: its links can't lead out of it.
+
+    Errors name the file in a context that is not ``local`` by its path there: the directory is nothing that the user
+    knows.
 
     Raises BuildError where it is not a regular file: a device or a FIFO may never end.
     """
@@ -145,14 +148,17 @@ def _read(directory: str, path: str, *, given: bool) -> str:
         with Root(directory) as root:
             try:
                 relative = os.path.relpath(path, directory)
+                shown = path if local else f"{relative} in the context"
                 if (status := root.stat(relative)) is not None and not stat.S_ISREG(status.st_mode):
-                    raise BuildError(f"{path} is not a regular file")
+                    raise BuildError(f"{shown} is not a regular file")
                 fd = root.open(relative, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
             except FileNotFoundError:
                 if os.path.islink(path):
                     raise BuildError(
-                        f"{path} is a link that leads to nothing in the context",
-                        hint="name the file with -f (or --ignorefile) where it is meant to be outside",
+                        f"{path if local else relative} is a link that leads to nothing in the context",
+                        hint="name the file with -f (or --ignorefile) where it is meant to be outside"
+                        if local
+                        else "",
                     ) from None
                 raise
     with os.fdopen(fd, "rb") as stream:
@@ -180,12 +186,12 @@ def _ignore_paths(
 
 
 def _ignore(
-    directory: str, dockerfile: str, ignorefile: str, names: tuple[str, ...] = _IGNORES
+    directory: str, dockerfile: str, ignorefile: str, names: tuple[str, ...] = _IGNORES, *, local: bool = True
 ) -> ignore.Ignore:
     for path in _ignore_paths(directory, dockerfile, ignorefile, names):
         try:
             inside = os.path.abspath(path).startswith(os.path.abspath(directory).rstrip("/") + "/")
-            return ignore.parse(_read(directory, path, given=bool(ignorefile) or not inside))
+            return ignore.parse(_read(directory, path, given=bool(ignorefile) or not inside, local=local))
         except FileNotFoundError:
             if ignorefile:
                 raise BuildError(f"the ignore file {ignorefile} does not exist") from None

@@ -108,10 +108,11 @@ class ContentDigests:
                 else "let .dockerignore leave it out",
             ) from None
 
-    def of_tree(
-        self, want: Wanted, root: Root, result: Result, what: str = "stage it is copied from"
-    ) -> Found:
-        """Return the digest of the files that are wanted of a step's result, and keep it."""
+    def of_tree(self, want: Wanted, root: Root, result: Result, what: str) -> Found:
+        """Return the digest of the files that are wanted of a step's result, and keep it.
+
+        ``what`` is the name of the result in messages.
+        """
         selections = select(root, want, what=what)
         value = digest(root, selections, partial(hash_fd, check=self.check), owners=True)
         self._store.catalogue.set_content(result.key, result.snapshot, cache_key.selector(*want), value)

@@ -197,9 +197,11 @@ class _Tree(NamedTuple):
                 f"{as_written(source)!r} is not in the {self.what}: .dockerignore leaves it out",
                 hint="an exception lets it in: a line ! with the path",
             )
-        count = "paths count from the root of the build context" if self.what == "build context" else ""
-        meant = proposal(self.root, _clean(path), self.excludes)
-        return BuildError(f"{as_written(source)!r} is not in the {self.what}", hint=meant or count)
+        hint = proposal(self.root, _clean(path), self.excludes)
+        if not hint and self.what == "build context":
+            empty = not any(True for _ in _names(self.root, ""))
+            hint = "the context is empty" if empty else "paths count from the root of the build context"
+        return BuildError(f"{as_written(source)!r} is not in the {self.what}", hint=hint)
 
     def paths(self, source: str) -> list[str]:
         """Return the paths that a source names. Raise BuildError where the directory of a pattern is missing."""

@@ -42,7 +42,9 @@ class Broken(Exception):
 
     def __init__(self, error: Exception) -> None:
         words = visible(str(error), 300) or type(error).__name__
-        super().__init__(words)
+        ended = "disconnected" in words or "closed connection" in words
+        malformed = isinstance(error, httpcore.RemoteProtocolError) and not ended
+        super().__init__(f"its answer is not HTTP ({words})" if malformed else words)
         # A server that has kept us waiting once would do so each time.
         lasting = (
             httpcore.TimeoutException,
@@ -51,7 +53,7 @@ class Broken(Exception):
             httpcore.UnsupportedProtocol,
         )
         if isinstance(error, httpcore.RemoteProtocolError):
-            self.transient = "disconnected" in words or "closed connection" in words  # else it is no HTTP
+            self.transient = ended
         else:
             self.transient = not isinstance(error, lasting)
 

@@ -266,6 +266,29 @@ def test_a_dockerfile_alone_on_standard_input_has_an_empty_context(box) -> None:
     assert "standard input is no archive, so it is the Dockerfile" in done.stderr
 
 
+def test_a_missing_source_names_where_it_was_looked_for(box, tmp_path) -> None:
+    done = box.build("-", input="FROM box\nCOPY x /x\n", check=False)
+    assert "the context is empty" in done.stderr
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nCOPY --from=box /no/such /x\n")
+    assert "is not in the image it is copied from" in box.build(tmp_path, check=False).stderr
+
+
+def test_errors_about_an_archives_files_name_no_path_of_the_store(box, tmp_path) -> None:
+    for name, words in (("Dockerfile", "Dockerfile"), (".dockerignore", ".dockerignore in the context")):
+        archive = tmp_path / "c.tar"
+        with tarfile.open(archive, "w") as tar:
+            entry = tarfile.TarInfo("Dockerfile")
+            if name != "Dockerfile":
+                tar.addfile(entry)
+            entry = tarfile.TarInfo(name)
+            entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd-nothing"
+            if name == ".dockerignore":
+                entry.type = tarfile.DIRTYPE
+            tar.addfile(entry)
+        said = box.build(archive, check=False).stderr
+        assert words in said and str(box.store) not in said
+
+
 def test_a_dockerfile_given_as_context_is_an_error_that_helps(box) -> None:
     context = box.context("FROM box\n")
     done = box.build(context / "Dockerfile", check=False)

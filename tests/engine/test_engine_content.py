@@ -250,9 +250,9 @@ def test_a_stages_digest_is_of_one_run(store, top):
     """Another build may have run the step again meanwhile: the key is the same, the files are not."""
     found = digests(store, top)
     with Root(str(top)) as root:
-        first = found.of_tree(Wanted(("dir",)), root, Result("key", 1))[0]
+        first = found.of_tree(Wanted(("dir",)), root, Result("key", 1), "stage")[0]
         (top / "dir/file").write_text("2")
-        second = found.of_tree(Wanted(("dir",)), root, Result("key", 2))[0]
+        second = found.of_tree(Wanted(("dir",)), root, Result("key", 2), "stage")[0]
     assert first != second
     assert found.of_step(Wanted(("dir",)), Result("key", 1)) == first
     assert found.of_step(Wanted(("dir",)), Result("key", 2)) == second

@@ -35,13 +35,13 @@ def check_base_names(
     if name.tag in ("", "latest"):
         report.add(
             OWN + "LatestTag",
-            f"{stage.image} is another image tomorrow: name a version",
+            f"{stage.image} may become another image: name a version",
             where,
             settings=settings,
         )
     report.add(
         OWN + "UnpinnedDigest",
-        f"{stage.image} has no digest, so it may be another image tomorrow",
+        f"{stage.image} has no digest, so it may become another image",
         where,
         settings=settings,
     )
