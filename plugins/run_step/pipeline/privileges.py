@@ -55,7 +55,9 @@ def _groups(draft: Draft, request: RunRequest, host: HostFacts) -> None:
         raise HostError(f"the additional group {refused[0]} {why}, or leave --group-add out")
     if lost:
         draft.warnings.append(f"the step runs without the group {', '.join(map(str, lost))}, which {why}")
-    if may_set:  # with the user's own group, as containerd and BuildKit have it: programs that list groups show it
+    if (
+        may_set
+    ):  # with the user's own group, as containerd and BuildKit have it: programs that list groups show it
         user["additionalGids"] = sorted({user["gid"], *wanted} - set(lost))
 
 
