@@ -9,6 +9,7 @@ from ..dockerfile.instructions import Command, Healthcheck
 from ..errors import BuildError
 
 DEFAULT_SHELL = ("/bin/sh", "-c")
+WINDOWS_SHELL = ("cmd", "/S", "/C")
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 Config = dict[str, Any]

@@ -18,7 +18,7 @@ class Scope:
     ``env`` is the environment of the config, by ENV. ``args`` are the variables by ARG whose declaration is the last
     one of their name; ``declared`` are the names and values of all ARG lines, also those of the stages below, for the
     history. ``pending`` is the line of a layer that no instruction made; it comes as late as the order of the layers
-    allows.
+    allows. ``windows`` says that the image is for Windows, which has another shell.
     """
 
     config: dict[str, Any]
@@ -31,6 +31,7 @@ class Scope:
     pending: History | None = None
     cmd_set: bool = False
     escape: str = "\\"
+    windows: bool = False
 
     def __post_init__(self) -> None:
         # A stage starts with ENV again, whatever the ARG lines of its base said.
@@ -83,4 +84,5 @@ class Scope:
     @property
     def shell(self) -> tuple[str, ...]:
         """The SHELL of the stage."""
-        return tuple(self.config.get("Shell") or fold.DEFAULT_SHELL)
+        default = fold.WINDOWS_SHELL if self.windows else fold.DEFAULT_SHELL
+        return tuple(self.config.get("Shell") or default)

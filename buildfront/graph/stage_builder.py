@@ -100,6 +100,7 @@ class StageBuilder:
                 author=earlier.author,
                 history=list(before.history),
                 pending=before.pending,
+                windows=before.windows,
             )
             return scope, earlier.base
         reference = self._outline.reference(raw)
@@ -119,9 +120,11 @@ class StageBuilder:
 
     def _scope(self, config: dict[str, Any], author: str = "") -> Scope:
         env = fold.Environment(config)
-        if "PATH" not in env.values:
+        platform = self._raw.platform or self._outline.options.platform
+        windows = platform.startswith("windows/")
+        if "PATH" not in env.values and not windows:  # as in BuildKit, Windows finds its own
             env.set("PATH", fold.DEFAULT_PATH)
-        return Scope(config, env, self._steps.budget, author=author)
+        return Scope(config, env, self._steps.budget, author=author, windows=windows)
 
     def _start_from_files(self, name: str) -> tuple[Scope, str]:
         """Return the scope of a stage whose root filesystem is a named context."""

@@ -828,3 +828,12 @@ def test_a_variable_of_a_secret_has_a_name(name):
     with pytest.raises(BuildError, match=f"env='{name}' of a secret is not the name of a variable") as caught:
         graph(f"FROM a\nRUN true\nRUN --mount=type=secret,id=s,env={name} true")
     assert caught.value.where.start == 3
+
+
+def test_an_image_for_windows_has_its_shell_and_no_path():
+    text = "FROM scratch AS a\nCMD dir\nFROM a\nENTRYPOINT dir C:\\\\\n"
+    stage = graph(text, platform="windows/amd64").stages[-1]
+    assert stage.config["Entrypoint"] == ["cmd", "/S", "/C", "dir C:\\\\"]
+    assert stage.config.get("Env", []) == []
+    own = graph('FROM --platform=windows/amd64 scratch\nSHELL ["x"]\nCMD y\n').stages[-1]
+    assert own.config["Cmd"] == ["x", "y"]
