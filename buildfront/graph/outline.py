@@ -324,5 +324,10 @@ class Outline:
 
 def _check_image(name: str) -> None:
     """Raise BuildError for a name that no image can have. An image's ID is none, and is found in the store."""
+    if name.startswith("oci-layout://"):
+        raise BuildError(
+            f"{name}: a Dockerfile can't name a directory of the machine",
+            hint="name the layout with --build-context NAME=oci-layout://PATH, and write FROM NAME",
+        )
     if name.removeprefix("sha256:").strip("0123456789abcdef"):
         image_reference.parse(name.removeprefix("docker-image://"))

@@ -339,7 +339,7 @@ def test_indexes_of_layouts_that_are_none(app: Any, text: str, tmp_path: Path) -
     before = app.snapshot()
     for words in (
         ["load", "-i", path],
-        ["build", app.context(f"FROM oci-layout://{path}\n")],
+        ["build", "--build-context", f"x=oci-layout://{path}", app.context("FROM x\n")],
         ["build", app.app, "-o", f"type=oci,dest={path},tar=false"],
     ):
         done = app(*words, check=False)

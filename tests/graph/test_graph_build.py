@@ -837,3 +837,12 @@ def test_an_image_for_windows_has_its_shell_and_no_path():
     assert stage.config.get("Env", []) == []
     own = graph('FROM --platform=windows/amd64 scratch\nSHELL ["x"]\nCMD y\n').stages[-1]
     assert own.config["Cmd"] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    "line", ["FROM {}", "FROM a\nCOPY --from={} /x /y", "FROM a\nRUN --mount=from={},target=/m true"]
+)
+def test_a_dockerfile_names_no_directory_of_the_machine(line):
+    with pytest.raises(BuildError, match="can't name a directory of the machine") as caught:
+        graph(line.format("oci-layout:///etc") + "\n")
+    assert "--build-context" in caught.value.hint
