@@ -11,7 +11,7 @@ from itertools import groupby
 from run_step import Root
 
 from ...dockerfile.ignore import literal
-from ...graph.step_graph import CopyOp, GitTree, HttpFile, Inline, SourceOp
+from ...graph.step_graph import CopyOp, GitTree, HttpFile, Inline
 from ..active_build import ActiveBuild
 from ..cache_key import canonical
 from ..content import Found
@@ -118,8 +118,8 @@ def look(
                 tree = stack.enter_context(Root(_place(op, build, origin, stack)))
             want = wanted(op, group)
             if origin is not None:
-                of_image = isinstance(state.graph.step(op.origin.step).op, SourceOp)
-                what = "image it is copied from" if of_image else "stage it is copied from"
+                image = state.graph.step(op.origin.step).internal  # else the step belongs to a stage
+                what = "image it is copied from" if image else "stage it is copied from"
                 found = state.digests.of_tree(want, tree, origin, what)
             else:
                 found = state.digests.of_context(op.origin.name, want)
