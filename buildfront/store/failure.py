@@ -22,6 +22,7 @@ _REMEDIES = {
     errno.EPERM: f"see who owns it and its modes, {_ELSEWHERE}",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.ENFILE: "raise the limit of open files (sysctl fs.file-max)",
+    errno.E2BIG: "make fewer layers, or use a new store with BUILDFRONT_SNAPSHOTS=copy",
     errno.EIO: "see what the kernel says of the disk (dmesg)",
     errno.ENAMETOOLONG: "choose a shorter path with --root or BUILDFRONT_ROOT",
     errno.ENOENT: "what was there has been removed meanwhile; try again",

@@ -21,17 +21,16 @@ class Active(Protocol):
 
 
 class View:
-    """A root filesystem to read. Close it when done."""
+    """A root filesystem to read, with the number of mounts that it has at ``path``. Close it when done."""
 
-    def __init__(self, path: str, mounted: bool = False) -> None:
+    def __init__(self, path: str, mounts: int = 0) -> None:
         self.path = path
-        self._mounted = mounted
+        self._mounts = mounts
 
     def close(self) -> None:
         """Unmount the root filesystem if it is mounted."""
-        if self._mounted:
-            unmount(self.path)
-            self._mounted = False
+        unmount(self.path, self._mounts)
+        self._mounts = 0
 
     def __enter__(self) -> View:
         return self

@@ -59,14 +59,12 @@ class OverlayActive:
             lower = [os.path.join(work, "empty")]
             os.mkdir(lower[0])
             os.chmod(lower[0], 0o755)
-        mount_overlay(self.path, lower, diff, scratch)
-        self._mounted = True
+        self._mounts = mount_overlay(self.path, lower, diff, scratch)
 
     def finish(self) -> str:
         """Return the directory that becomes the snapshot; nothing of it is mounted any more."""
-        if self._mounted:
-            unmount(self.path)
-            self._mounted = False
+        unmount(self.path, self._mounts)
+        self._mounts = 0
         return self._snapshot
 
     def discard(self) -> None:
@@ -90,8 +88,8 @@ class OverlayDriver:
             return View(work)
         if len(lineage) == 1:
             return View(os.path.join(lineage[0], "diff"))
-        mount_overlay(work, [os.path.join(item, "diff") for item in lineage])
-        return View(work, mounted=True)
+        mounts = mount_overlay(work, [os.path.join(item, "diff") for item in lineage])
+        return View(work, mounts)
 
     def comparison(self, directory: str) -> tuple[str, Comparison]:
         """Return the tree of a finished snapshot, and the way to compare it with its parent's view."""
