@@ -31,7 +31,7 @@ def test_everything_that_an_image_says(box) -> None:
     assert (config["Entrypoint"], config["Cmd"]) == (["/bin/echo"], ["hi"])
     assert config["Healthcheck"] == {"Test": ["CMD-SHELL", "true"], "Interval": 5_000_000_000}
     assert (config["OnBuild"], config["Labels"]) == (["RUN echo later"], {"x": "1"})
-    assert (out / "tmp/id").read_text() == "uid=1000(bob) gid=1000(bob) groups=10(wheel)\n"
+    assert (out / "tmp/id").read_text() == "uid=1000(bob) gid=1000(bob) groups=10(wheel),1000(bob)\n"
     assert (out / "tmp/env").read_text() == "1 two words form given\n"
     assert (out / "tmp/pwd").read_text() == "/work/sub\n"
     assert len([line for line in image["history"] if not line.get("empty_layer")]) == len(

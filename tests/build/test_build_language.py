@@ -172,4 +172,4 @@ def test_an_image_has_the_time_that_is_asked_for(box) -> None:
 def test_a_misspelt_stage_is_proposed(box) -> None:
     context = box.context("FROM box AS build\nFROM box\nCOPY --from=biuld /x /y\n")
     done = box.build(context, "--pull=never", check=False)
-    assert "did you mean build?" in done.stderr and "Dockerfile:3" in done.stderr
+    assert "did you mean the stage build?" in done.stderr and "Dockerfile:3" in done.stderr

@@ -392,4 +392,4 @@ def test_a_malformed_mount_of_a_secret_is_told_with_its_place(place_of, text, wo
     context = place.context(f"FROM box\nRUN --mount=type=secret,{text} true\n".replace("secret, ", "secret "))
     done = place.build("--secret", "id=a,env=TOK", context, check=False, TOK="not-to-be-told")
     assert done.returncode == 1 and words in done.stderr, done.stderr
-    assert "Dockerfile:2\n" in done.stderr and "not-to-be-told" not in done.stderr
+    assert "Dockerfile:2" in done.stderr and "not-to-be-told" not in done.stderr

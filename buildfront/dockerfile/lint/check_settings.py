@@ -12,7 +12,7 @@ ALL = "all"
 BUILD_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 """The build argument that takes the place of the directive."""
 
-_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*")
+_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)\s*=")
 _DIRECTIVES = ("syntax", "escape", "check")
 _TRUE = ("1", "t", "T", "TRUE", "true", "True")
 _FALSE = ("0", "f", "F", "FALSE", "false", "False")
@@ -56,11 +56,11 @@ class CheckSettings:
         The first ``check=`` among them counts. One that is malformed changes nothing, as in BuildKit.
         """
         for comment in comments:
-            match = _DIRECTIVE.fullmatch(comment.lstrip())
-            if match is None or match[1].lower() != "check":
+            name, value = _directive(comment)
+            if name != "check":
                 continue
             try:
-                return self.with_more(parse_settings(match[2].partition(" ")[0]))
+                return self.with_more(parse_settings(value))
             except BuildError:
                 return self
         return self
@@ -97,13 +97,23 @@ def check_directive(text: str, file: str) -> tuple[str, SourceRange] | None:
     for number, line in enumerate(lines, 1):
         if number == 1 and line.startswith("#!"):
             continue
-        match = _DIRECTIVE.fullmatch(line[1:].lstrip()) if line.startswith("#") else None
-        if match is None or match[1].lower() not in _DIRECTIVES or match[1].lower() in seen:
+        name, value = _directive(line[1:]) if line.startswith("#") else ("", "")
+        if name not in _DIRECTIVES or name in seen:
             return None
-        if match[1].lower() == "check":
-            return match[2].partition(" ")[0], SourceRange(file, number, number)
-        seen.add(match[1].lower())
+        if name == "check":
+            return value, SourceRange(file, number, number)
+        seen.add(name)
     return None
+
+
+def _directive(comment: str) -> tuple[str, str]:
+    """Return the name of a directive in lower case and the first word of its value; two empty texts for none."""
+    text = comment.lstrip()
+    match = _DIRECTIVE.match(text)
+    value = "" if match is None else text[match.end() :].strip()
+    if match is None or not value:
+        return "", ""
+    return match[1].lower(), value.partition(" ")[0]
 
 
 def settings_of(text: str, file: str, given: str | None = None) -> CheckSettings:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 _BLANK = re.compile(r"[ \t]+")
 _PLAIN = re.compile(r"[^\s'\"`\\$&|;()<>#]+")
 _OPERATOR = re.compile(r"&&|\|\||;;&?|;&|\|&|[;&|()\n]")
-_REDIRECTION = re.compile(r"\d*(?:<<<|<<-?|>>|>\||[<>]&|&>>?|<>|[<>])")
+_REDIRECTION = re.compile(r"\d*+(?:<<<|<<-?|>>|>\||[<>]&|&>>?|<>|[<>])")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
 _SPECIAL = re.compile(r"['\"`\\$(){}]")
 _HEREDOC_WORD = re.compile(r"[^\s;&|<>()]+")

@@ -21,6 +21,8 @@ _TOKEN = re.compile(
     r"(?![A-Za-z0-9])|-----BEGIN (?:[A-Z]{1,20} )?PRIVATE KEY-----"
 )
 _SHOWN = 8
+_LONGEST = 255
+"""No file has a longer name (NAME_MAX)."""
 
 
 def is_secret_file(path: str) -> bool:
@@ -28,7 +30,8 @@ def is_secret_file(path: str) -> bool:
     name = path.rpartition("/")[2]
     if name.lower().endswith(_HARMLESS):
         return False
-    return _NAME.fullmatch(name) is not None or path.lower().endswith(_PATHS)
+    known = len(name) <= _LONGEST and _NAME.fullmatch(name) is not None
+    return known or path.lower().endswith(_PATHS)
 
 
 def find_token(text: str) -> tuple[int, int, str] | None:
