@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
@@ -12,30 +11,18 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fork_server import ForkServer
 from mount_builds import Place, Way
-from program import BUILDFRONT
+from program import BUILDFRONT, locked
 
-PROJECT = Path(__file__).parent.parent.parent
-CACHE = Path(os.environ.get("BUILDFRONT_TEST_CACHE") or PROJECT / ".cache" / "tests")
 APPLETS = (
     "sh cat id ls echo sleep env touch"
     " mkdir rm ln chmod grep stat test true false head sed hostname kill pwd cp wc date rmdir seq"
 )
-
-
-@contextmanager
-def locked(name: str) -> Iterator[Path]:
-    """A file of the shared cache, made by the first worker that asks."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with open(CACHE / f"{name}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield CACHE / name
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,9 +11,10 @@ import re
 import shlex
 import shutil
 import tarfile
+from typing import Any
 
 import pytest
-from conftest import PROJECT, Builds
+from program import PROJECT
 
 BROKEN = PROJECT / "testdata" / "broken"
 NAMES = sorted(path.stem for path in (BROKEN / "dockerfiles").glob("*.Dockerfile"))
@@ -21,7 +22,7 @@ WRITE = os.environ.get("BUILDFRONT_GOLDEN_ERRORS") == "write"
 
 
 @pytest.fixture
-def place(box: Builds) -> Builds:
+def place(box: Any) -> Any:
     box("tag", "box", "base")
     path = box.path / "place"
     shutil.copytree(BROKEN / "context", path / "context")
@@ -34,7 +35,7 @@ def place(box: Builds) -> Builds:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_message_of_a_broken_dockerfile(place: Builds, name: str) -> None:
+def test_the_message_of_a_broken_dockerfile(place: Any, name: str) -> None:
     dockerfile = BROKEN / "dockerfiles" / f"{name}.Dockerfile"
     directory = place.path / "place"
     shutil.copy(dockerfile, directory / "Dockerfile")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, locked
 from fork_server import ForkServer
 from oracle_case import Base, Server, base_of, differences, failure, names, printed, result_of
+from program import PROJECT, locked
 
 BASE = "127.0.0.1:5000/bb:latest"
 """The name of the base image in the cases. It is in the store, so there is no registry."""
