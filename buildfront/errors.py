@@ -86,11 +86,17 @@ class BuildError(Exception):
         return f"{place}{self.what}" + (f" ({self.hint})" if self.hint else "")
 
 
-def nearest(word: str, known: list[str] | tuple[str, ...], *, cutoff: float = 0.5) -> str:
-    """Return ``did you mean X?`` with the closest of ``known``, or the empty string for none that is so close."""
+def closest(word: str, known: list[str] | tuple[str, ...], *, cutoff: float = 0.5) -> str:
+    """Return the one of ``known`` that is most like ``word``, or the empty string for none that is so close."""
     import difflib  # only errors need it
 
     if len(word) > 100:  # not a typing mistake, and comparing takes time
         return ""
     found = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
-    return f"did you mean {found[0]}?" if found else ""
+    return found[0] if found else ""
+
+
+def nearest(word: str, known: list[str] | tuple[str, ...], *, cutoff: float = 0.5) -> str:
+    """Return ``did you mean X?`` with the :func:`closest` of ``known``, or the empty string."""
+    found = closest(word, known, cutoff=cutoff)
+    return f"did you mean {found}?" if found else ""

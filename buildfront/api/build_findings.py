@@ -8,22 +8,19 @@ from typing import Any
 from ..dockerfile.lint import LintOptions, LintResult
 from ..dockerfile.lint.check_settings import BUILD_ARG
 from ..errors import BuildError
-from ..graph import NamedContext
-from ..image import platform as platforms
-from ..options import BuildOptions
+from ..graph import GraphOptions
 
 
-def lint_options_of(
-    options: BuildOptions, named: Mapping[str, NamedContext], bases: Mapping[str, Mapping[str, Any]]
-) -> LintOptions:
+def lint_options_of(options: GraphOptions, bases: Mapping[str, Mapping[str, Any]]) -> LintOptions:
     """Return what the rules need to know of a build."""
-    here = platforms.host()
     return LintOptions(
         build_args=options.build_args,
         target=options.target,
-        platform=platforms.normalise(options.platform) if options.platform else here,
-        build_platform=here,
-        contexts={name: context.value if context.kind == "image" else "" for name, context in named.items()},
+        platform=options.platform,
+        build_platform=options.build_platform,
+        contexts={
+            name: item.value if item.kind == "image" else "" for name, item in options.contexts.items()
+        },
         bases=bases,
         check=options.build_args.get(BUILD_ARG),
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 
-from ..context.named import named_context
 from ..dockerfile.lint.describe import list_targets
 from ..dockerfile.lint.describe import outline as outline_of
 from ..dockerfile.lint.described import BuildOutline, TargetList
 from ..options import BuildOptions
 from .build_findings import lint_options_of
 from .check import KnownImages, open_for_check
+from .graph_options import graph_options_of
 
 
 def outline(options: BuildOptions) -> BuildOutline:
@@ -21,8 +21,8 @@ def outline(options: BuildOptions) -> BuildOutline:
     """
     with ExitStack() as stack:
         store, source = open_for_check(options, stack)
-        named = {name: named_context(name, value) for name, value in options.contexts.items()}
-        return outline_of(source.text, source.name, lint_options_of(options, named, KnownImages(store)))
+        known = lint_options_of(graph_options_of(options), KnownImages(store))
+        return outline_of(source.text, source.name, known)
 
 
 def targets(options: BuildOptions) -> TargetList:

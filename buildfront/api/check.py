@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..context.directory import Source, open_source
-from ..context.named import named_context
 from ..context.rewrite import rewrite
 from ..dockerfile import parse
 from ..dockerfile.instructions import Run
@@ -21,13 +20,13 @@ from ..dockerfile.lint.render_json import github_annotations, lint_json, sarif
 from ..dockerfile.lint.render_text import count_text, error_text, findings_text
 from ..dockerfile.lint.rules import OWN
 from ..errors import BuildError, nearest
-from ..graph import GraphOptions, NamedContext, build_graph
-from ..image import platform as platforms
+from ..graph import GraphOptions, build_graph
 from ..options import BuildOptions
 from ..store.image_store import Store
 from ..store.location import default_root
 from ..store.lookup import find, read_image
 from .build_findings import lint_options_of
+from .graph_options import graph_options_of
 from .places import places_of
 
 CHECK_FORMATS = ("text", "json", "sarif", "github")
@@ -162,9 +161,9 @@ def check(
             _check_name(option, rule)
     with ExitStack() as stack:
         store, source = open_for_check(options, stack)
-        named = {name: named_context(name, value) for name, value in options.contexts.items()}
+        graph_options = graph_options_of(options)
         lint_options = replace(
-            lint_options_of(options, named, KnownImages(store)),
+            lint_options_of(graph_options, KnownImages(store)),
             ignore=source.context.ignore,
             skip=frozenset(names["--skip"]),
             enable=frozenset(names["--enable"]) | {OWN + name for name in names["--enable"] if name == "all"},
@@ -175,7 +174,7 @@ def check(
         )
         result = lint(source.text, source.name, lint_options)
         if result.error is None:
-            result = replace(result, error=_graph_error(source, options, named, lint_options.bases))
+            result = replace(result, error=_graph_error(source, graph_options, lint_options.bases))
         return CheckReport(
             result.findings,
             result.error,
@@ -287,22 +286,9 @@ def _files(source: Source, options: LintOptions) -> tuple[str, ...] | None:
 
 
 def _graph_error(
-    source: Source,
-    options: BuildOptions,
-    named: Mapping[str, NamedContext],
-    bases: Mapping[str, Mapping[str, Any]],
+    source: Source, graph_options: GraphOptions, bases: Mapping[str, Mapping[str, Any]]
 ) -> BuildError | None:
     """Return the error with which the build of the target would begin."""
-    platform = platforms.normalise(options.platform) if options.platform else platforms.host()
-    graph_options = GraphOptions(
-        options.build_args,
-        options.target,
-        platform,
-        named,
-        options.labels,
-        platforms.host(),
-        bool(options.platform),
-    )
     try:
         build_graph(parse(source.text, source.name), graph_options, bases)
     except BuildError as error:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from ..booleans import parse_bool
 from ..context.origin import Places
 from ..context.remote import Remote
 from ..context.workplace import Workplace
@@ -16,8 +17,6 @@ from ..store.image_store import Store
 
 if TYPE_CHECKING:
     from run_step.ssh import Agent
-
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
 
 
 def places_of(options: BuildOptions, store: Store | None, stack: ExitStack) -> tuple[Places, Remote]:
@@ -32,7 +31,7 @@ def places_of(options: BuildOptions, store: Store | None, stack: ExitStack) -> t
     places = Places(
         workplace,
         remote,
-        keep_git_dir=options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "") in _TRUE,
+        keep_git_dir=parse_bool(options.build_args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "")) is True,
         commit_times=bool(options.build_args.get("SOURCE_DATE_EPOCH")),
     )
     return places, remote

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from ..context import Context
 from ..context.base_images import resolve
 from ..context.directory import Source, named_directory, open_source
-from ..context.named import named_context
 from ..context.origin import Places
 from ..dockerfile import parse
 from ..dockerfile.instructions import From, Instruction
@@ -19,16 +18,16 @@ from ..engine.fetching import Fetching
 from ..engine.ops.run_checks import check_allowed
 from ..engine.ops.run_request import DEFAULTS
 from ..engine.walk import Engine
-from ..errors import BuildError, SourceRange, nearest
+from ..errors import BuildError, SourceRange, closest
 from ..graph import GraphOptions, StepGraph, build_graph, references
 from ..graph.settings import HOSTNAME
 from ..graph.step_graph import CopyOp
-from ..image import platform as platforms
 from ..image import reference as image_reference
 from ..image.base_image import BaseImage
 from ..options import BuildOptions
 from ..store.image_store import Store
 from .build_findings import lint_options_of, refuse_findings
+from .graph_options import graph_options_of, platform_of
 from .places import places_of
 
 
@@ -60,7 +59,7 @@ def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = silent) ->
     """
     for tag in options.tags:
         image_reference.parse(tag)
-    platform = platforms.normalise(options.platform) if options.platform else platforms.host()
+    platform_of(options)  # a malformed one is told before anything is opened
     store = stack.enter_context(Store(options.root))
     for text in store.take_warnings():
         emit(Event("warning", data={"text": text, "line": 0}))
@@ -69,7 +68,7 @@ def prepare(options: BuildOptions, stack: ExitStack, emit: Listener = silent) ->
     remotes = Fetching(remote)
     stack.callback(remotes.close)
     try:
-        return _prepare(options, store, source, platform, places, remotes, emit)
+        return _prepare(options, store, source, places, remotes, emit)
     except BuildError as error:
         raise error.in_text(source.text) from None
 
@@ -78,7 +77,6 @@ def _prepare(
     options: BuildOptions,
     store: Store,
     source: Source,
-    platform: str,
     places: Places,
     remotes: Fetching,
     emit: Listener,
@@ -86,19 +84,12 @@ def _prepare(
     options = _with_hostname(options)
     settings_of(source.text, source.name, options.build_args.get(BUILD_ARG))
     instructions = parse(source.text, source.name)
-    named = {name: named_context(name, value) for name, value in options.contexts.items()}
-    graph_options = GraphOptions(
-        options.build_args,
-        options.target,
-        platform,
-        named,
-        options.labels,
-        platforms.host(),
-        bool(options.platform),
-    )
+    graph_options = graph_options_of(options)
+    named = graph_options.contexts
     bases = _bases(instructions, graph_options, options, store, emit)
-    graph = build_graph(instructions, graph_options, {name: base.config for name, base in bases.items()})
-    known = lint_options_of(options, named, {name: base.config for name, base in bases.items()})
+    configs = {name: base.config for name, base in bases.items()}
+    graph = build_graph(instructions, graph_options, configs)
+    known = lint_options_of(graph_options, configs)
     known = replace(known, all_stages=False, ignore=source.context.ignore)
     found = lint(source.text, source.name, known, instructions)
     refuse_findings(found)
@@ -169,5 +160,5 @@ def _stage_meant(name: str, where: SourceRange, instructions: tuple[Instruction,
         place = stages[name.lower()]
         later = "this one" if place == where else f"the one of line {place.start}"
         return f"a stage can only read stages above it, and {later} is called {name.lower()}"
-    found = nearest(name, tuple(stages))
-    return found.replace("did you mean ", "did you mean the stage ")
+    found = closest(name, tuple(stages))
+    return f"did you mean the stage {found}?" if found else ""

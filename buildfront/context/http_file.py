@@ -22,8 +22,6 @@ from .fetch_limits import FetchLimits
 from .http_body import Body
 from .http_source import WebSource, read_url
 
-_LENGTHS = {"sha256": 64, "sha384": 96, "sha512": 128}
-_CHECKSUM = re.compile(r"(sha256|sha384|sha512):([0-9a-f]+)")
 _LONGEST = 1000  # characters of a header that is kept
 
 
@@ -195,16 +193,6 @@ def _known(place: Place, name: str) -> _Known | None:
     if status.st_size != size or status.st_mtime_ns != mtime * 10**9:
         return None
     return _Known(Downloaded(directory, f"sha256:{digits}", mtime), record)
-
-
-def check_checksum(text: str) -> None:
-    """Raise BuildError for a checksum that is not ``sha256:…``, ``sha384:…`` or ``sha512:…``."""
-    found = _CHECKSUM.fullmatch(text)
-    if found is None or len(found[2]) != _LENGTHS[found[1]]:
-        raise BuildError(
-            f"--checksum={text} is not a checksum",
-            hint="the form is sha256:DIGITS; sha384 and sha512 are known too",
-        )
 
 
 def _compare(source: WebSource, wanted: str, found: Mapping[str, str]) -> None:

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from run_step import RequestError, split_values
 
+from ..booleans import parse_bool
 from ..errors import BuildError
 from .instructions import DeviceFlag
-
-_TRUTHS = {
-    **dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "false", "FALSE", "False"), False),
-}
 
 
 def parse(text: str) -> DeviceFlag:
@@ -24,9 +20,10 @@ def parse(text: str) -> DeviceFlag:
         key, equals, value = item.partition("=")
         key = key.lower()
         if key == "required":
-            if equals and value not in _TRUTHS:
+            truth = parse_bool(value) if equals else True
+            if truth is None:
                 raise _wrong(text, f"required={value} is neither true nor false")
-            required = _TRUTHS[value] if equals else True
+            required = truth
         elif key == "name" and equals:
             if name:
                 raise _wrong(text, f"the name is {name} already")

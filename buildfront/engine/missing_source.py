@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from run_step import Root
 
-from ..errors import nearest
+from ..errors import closest
 
 _MOST = 10_000
 """The most names of a directory that are compared. Only an error needs them, and there may be any number."""
@@ -38,8 +38,7 @@ def proposal(root: Root, path: str, excludes: Callable[[str], bool]) -> str:
 def _similar(name: str, names: list[str]) -> str:
     """Return the closest of ``names``, whatever their case, or the empty string for none that is so close."""
     by_lower = {other.lower(): other for other in reversed(names)}
-    found = nearest(name.lower(), list(by_lower), cutoff=_CLOSE)
-    return by_lower.get(found.removeprefix("did you mean ").removesuffix("?"), "")
+    return by_lower.get(closest(name.lower(), list(by_lower), cutoff=_CLOSE), "")
 
 
 def _names(root: Root, directory: str) -> list[str]:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, unquote
 
+from ..booleans import parse_bool
 from ..errors import BuildError, nearest
 
 PROTOCOLS = ("http", "https", "ssh", "git")
@@ -26,10 +27,6 @@ _HOST = re.compile(r"(?:[^@/\\\s]*@)?(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._~!$&'()*+,
 _UNFIT = re.compile(r"[\x00-\x1f\x7f]")
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _DIGITS = re.compile(r"[0-9A-Fa-f]+")
-_BOOLEANS = {
-    **dict.fromkeys(("1", "t", "T", "TRUE", "true", "True"), True),
-    **dict.fromkeys(("0", "f", "F", "FALSE", "false", "False"), False),
-}
 
 
 @dataclass(frozen=True)
@@ -180,9 +177,10 @@ class _Settings:
         value = self._values.get(key)
         if value is None:
             return None
-        if value and value not in _BOOLEANS:
+        truth = parse_bool(value) if value else True
+        if truth is None:
             raise self._wrong(f"{key}={value} is neither true nor false")
-        return _BOOLEANS.get(value, True)
+        return truth
 
     def _wrong(self, what: str, hint: str = "") -> BuildError:
         return BuildError(f"the git reference {shown(self._text)!r}: {what}", hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 
+from ...booleans import parse_bool
 from ...errors import BuildError, SourceRange
 from .rules import OWN, RULES
 
@@ -14,8 +15,6 @@ BUILD_ARG = "BUILDKIT_DOCKERFILE_CHECK"
 
 _DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)\s*=")
 _DIRECTIVES = ("syntax", "escape", "check")
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 
 
 @dataclass(frozen=True)
@@ -80,9 +79,10 @@ def parse_settings(text: str) -> CheckSettings:
             )
         names = frozenset(name.strip() for name in value.split(","))
         if key == "error":
-            if value not in _TRUE + _FALSE:
+            truth = parse_bool(value)
+            if truth is None:
                 raise BuildError(f"check={text}: error={value} is neither true nor false")
-            out = replace(out, error=value in _TRUE)
+            out = replace(out, error=truth)
         elif key == "skip":
             out = replace(out, skip_all=True) if value == ALL else replace(out, skip=names)
         else:
