@@ -199,8 +199,8 @@ class _Tree(NamedTuple):
             )
         hint = proposal(self.root, _clean(path), self.excludes)
         if not hint and self.what == "build context":
-            empty = not any(True for _ in _names(self.root, ""))
-            hint = "the context is empty" if empty else "paths count from the root of the build context"
+            there = _names(self.root, "")
+            hint = "paths count from the root of the build context" if there else "the context is empty"
         return BuildError(f"{as_written(source)!r} is not in the {self.what}", hint=hint)
 
     def paths(self, source: str) -> list[str]:

@@ -76,12 +76,11 @@ def debian_tar() -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _program() -> Iterator[None]:
-    """Ends the fork server of :class:`Builds` with the session."""
-    yield
-    if Builds.program is not None:
-        Builds.program.close()
-        Builds.program = None
+def program() -> Iterator[ForkServer]:
+    """The console script, for :class:`Builds` too."""
+    Builds.program = ForkServer()
+    yield Builds.program
+    Builds.program.close()
 
 
 class Builds:
@@ -91,7 +90,7 @@ class Builds:
     give it an environment, a directory and input.
     """
 
-    program: ForkServer | None = None
+    program: ForkServer
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,8 +101,6 @@ class Builds:
         env = {**os.environ, "BUILDFRONT_ROOT": str(self.store), **more.pop("env", {})}
         env.pop("BUILDFRONT_ISOLATION", None)
         if set(more) <= {"cwd", "input"}:
-            if Builds.program is None:
-                Builds.program = ForkServer()
             given = more.pop("input", "").encode()
             raw = Builds.program.run([*map(str, args)], env=env, input=given, **more)
             done = subprocess.CompletedProcess(

@@ -23,16 +23,18 @@ from typing import Any
 
 
 class ForkServer:
-    """A server process, and calls of the console script in forks of it."""
+    """Calls of the console script in forks of a server process, which begins with the first of them."""
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def _start(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, str(theirs.fileno())], pass_fds=[theirs.fileno()]
             )
-        self._socket = ours
-        self._lock = threading.Lock()
 
     def run(
         self,
@@ -58,6 +60,8 @@ class ForkServer:
             with theirs:
                 fds = array.array("i", [stream.fileno() for stream in (given, out, err, theirs)])
                 with self._lock:
+                    if self._process is None:
+                        self._start()
                     head = tempfile.TemporaryFile()  # a request may be larger than a datagram
                     with head:
                         head.write(json.dumps(request).encode())
@@ -74,8 +78,9 @@ class ForkServer:
 
     def close(self) -> None:
         """End the server."""
-        self._socket.close()
-        self._process.wait()
+        if self._process is not None:
+            self._socket.close()
+            self._process.wait()
 
 
 def _serve(server: socket.socket) -> None:

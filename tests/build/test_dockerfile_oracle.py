@@ -27,13 +27,6 @@ DECIDED: dict[str, str] = {
 
 
 @pytest.fixture(scope="session")
-def program() -> Iterator[ForkServer]:
-    server = ForkServer()
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
     served = Server()
     yield served
